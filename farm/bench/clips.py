@@ -43,6 +43,8 @@ def repeat_clip(clip: Path, path: Path, times: int) -> Path:
                     assert packet.pts is not None
                     assert packet.dts is not None
                     shift = int(turn * length / base)
+                    if origin == streams[1].index and not 0 <= packet.pts < length / base:
+                        continue  # encoder priming and tail would overlap the neighbouring turns
                     again = av.Packet(bytes(packet))
                     again.pts, again.dts, again.duration = packet.pts + shift, packet.dts + shift, packet.duration
                     again.time_base, again.is_keyframe = base, packet.is_keyframe
