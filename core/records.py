@@ -326,6 +326,36 @@ class SourceIdentity:
 
 
 @dataclass(frozen=True)
+class AnalysisOrder:
+    """One segment in which to look for faces; `id` is the hash of the film, the segment and the models' hashes."""
+
+    id: str
+    segment: Segment
+    target: str
+    target_sha256: str
+    index: str
+    on_damage: OnDamage
+
+
+@dataclass(frozen=True)
+class AnalysisReceipt:
+    """The faces of one segment: `file` names a FaceTable in the job's store."""
+
+    order_id: str
+    segment: int
+    file: str
+    sha256: str
+    size_bytes: int
+    frames: int
+    faces: int
+    seconds: dict[str, float]
+    provider: str
+    device: str
+    attempt: int
+    damage: tuple[Damage, ...] = ()
+
+
+@dataclass(frozen=True)
 class WorkOrder:
     """All one segment needs, movable to any node (about 1 kB); `id` is the hash of everything that decides its pixels.
 
@@ -367,6 +397,7 @@ class SegmentReceipt:
     device: str
     attempt: int
     damage: tuple[Damage, ...] = ()
+    frames_replaced: int = 0  # frames in which at least one face was replaced
 
 
 @dataclass(frozen=True)
