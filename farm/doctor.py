@@ -1,0 +1,136 @@
+"""`farm doctor`: what this machine can really do, found by trying each thing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+State = Literal["works", "absent", "broken"]
+
+# encoder, pixel format tried; the hardware ones are allowed to be absent
+ENCODERS = (
+    ("libx264", "yuv420p"),
+    ("libx264", "yuv420p10le"),
+    ("libx265", "yuv420p"),
+    ("libx265", "yuv420p10le"),
+    ("libsvtav1", "yuv420p"),
+    ("libvpx-vp9", "yuv420p"),
+    ("prores_ks", "yuv422p10le"),
+    ("ffv1", "yuv420p"),
+    ("h264_nvenc", "yuv420p"),
+    ("hevc_nvenc", "yuv420p"),
+    ("av1_nvenc", "yuv420p"),
+)
+DECODERS = ("h264", "hevc", "av1", "vp9", "vp8", "prores", "ffv1", "mpeg4", "mpeg2video", "mjpeg")
+NEEDED_FREE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing tried: `absent` is a fact about the machine, `broken` is something to mend."""
+
+    group: str
+    name: str
+    state: State
+    detail: str
+
+
+@dataclass(frozen=True)
+class DoctorReport:
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(finding.state != "broken" for finding in self.findings)
+
+
+def look_at_providers() -> Iterator[Finding]:
+    from core.inference.providers import POLICY, try_provider  # noqa: PLC0415 - only when asked
+
+    for name in POLICY:
+        reason = try_provider(name)
+        needed = name == "CPUExecutionProvider"
+        state: State = "works" if reason is None else ("broken" if needed else "absent")
+        yield Finding("provider", name, state, reason or "computed the probe graph")
+
+
+def look_at_encoders() -> Iterator[Finding]:
+    from core.media.encode import try_encoder  # noqa: PLC0415
+
+    for name, pix_fmt in ENCODERS:
+        reason = try_encoder(name, pix_fmt)
+        hardware = name.endswith("_nvenc")
+        state: State = "works" if reason is None else ("absent" if hardware else "broken")
+        yield Finding("encoder", f"{name} {pix_fmt}", state, reason or "encoded a frame")
+
+
+def look_at_decoders() -> Iterator[Finding]:
+    from core.media.probe import try_decoder, try_hardware_decoder  # noqa: PLC0415
+
+    for name in DECODERS:
+        reason = try_decoder(name)
+        yield Finding("decoder", name, "works" if reason is None else "broken", reason or "decoded a frame")
+    reason = try_hardware_decoder("cuda")
+    yield Finding("decoder", "nvdec (cuda)", "works" if reason is None else "absent", reason or "opened the device")
+
+
+def look_at_ray() -> Iterator[Finding]:
+    from actors.pool import try_ray  # noqa: PLC0415
+
+    started = time.monotonic()
+    reason = try_ray()
+    took = f"ran a task in an actor, {time.monotonic() - started:.1f} s with start-up"
+    yield Finding("ray", "local cluster", "works" if reason is None else "broken", reason or took)
+
+
+def look_at_disk(folder: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(folder).free
+    block = os.urandom(1 << 20)
+    started = time.monotonic()
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for _ in range(32):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        yield Finding("disk", str(folder), "broken", f"cannot write: {error.strerror}; choose another folder")
+        return
+    rate = 32 / (time.monotonic() - started)
+    state: State = "works" if free >= NEEDED_FREE_BYTES else "broken"
+    yield Finding("disk", str(folder), state, f"{free / 2**30:.1f} GiB free, writes {rate:.0f} MiB/s to the medium")
+
+
+def look_at_models(cache: Path) -> Iterator[Finding]:
+    from core.inference.manifest import load_manifests, manifest_folder  # noqa: PLC0415
+    from core.inference.weights import check  # noqa: PLC0415
+
+    for name, manifest in sorted(load_manifests(manifest_folder()).items()):
+        reason = check(manifest, cache)
+        yield Finding("model", name, "works" if reason is None else "absent", reason or f"hash matches, in {cache}")
+
+
+def examine(folder: Path, cache: Path, *, with_ray: bool = True) -> DoctorReport:
+    """Try everything; a look that itself fails is a broken finding, never an exception."""
+    looks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("provider", look_at_providers),
+        ("encoder", look_at_encoders),
+        ("decoder", look_at_decoders),
+        ("disk", lambda: look_at_disk(folder)),
+        ("model", lambda: look_at_models(cache)),
+    ]
+    if with_ray:
+        looks.append(("ray", look_at_ray))
+    findings: list[Finding] = []
+    for group, look in looks:
+        try:
+            findings.extend(look())
+        except Exception as error:  # the doctor's whole job is to survive and name what does not work
+            findings.append(Finding(group, group, "broken", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+    return DoctorReport(tuple(findings))
