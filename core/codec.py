@@ -46,8 +46,7 @@ def _from_plain(kind: Any, value: Any) -> Any:
         return Fraction(value)
     if base is np.ndarray:
         raw = zlib.decompress(base64.b64decode(value["zlib"]))
-        array = np.frombuffer(raw, dtype=np.dtype(value["dtype"])).reshape(value["shape"])
-        return array
+        return np.frombuffer(raw, dtype=np.dtype(value["dtype"])).reshape(value["shape"])
     if isinstance(base, type) and issubclass(base, Path):
         return base(value)
     raise TypeError(f"no record form for {kind!r}")

@@ -19,7 +19,7 @@ _MAKERS = {
     "prores": ("prores_ks", "yuv422p10le", "mov"),
     "ffv1": ("ffv1", "yuv420p", "matroska"),
     "mpeg4": ("mpeg4", "yuv420p", "mp4"),
-    "mpeg2video": ("mpeg2video", "yuv420p", "mpegts"),
+    "mpeg2video": ("mpeg2video", "yuv420p", "matroska"),
     "mjpeg": ("mjpeg", "yuvj420p", "matroska"),
 }
 
