@@ -1,0 +1,34 @@
+"""`farm doctor`: what this machine can really do, as a table or as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from core import codec
+from farm.doctor import examine
+from farm.settings import load_settings
+
+MARKS = {"works": "[green]works[/]", "absent": "[yellow]absent[/]", "broken": "[red]broken[/]"}
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object on stdout.")] = False,
+    folder: Annotated[Path, typer.Option(help="Folder whose disk is tried.")] = Path(),
+    ray: Annotated[bool, typer.Option(help="Start a local Ray and run a task on it (about 10 s).")] = True,
+) -> None:
+    """Try providers, encoders, decoders, disk, models and Ray. Exit code 4 when something needed is broken."""
+    report = examine(folder, load_settings().model_cache, with_ray=ray)
+    if json:
+        typer.echo(codec.encode({"ok": report.ok, "findings": report.findings}))
+    else:
+        table = Table("tried", "what", "result", "detail", box=None)
+        for finding in report.findings:
+            table.add_row(finding.group, finding.name, MARKS[finding.state], finding.detail)
+        Console().print(table)
+    if not report.ok:
+        raise typer.Exit(4)
