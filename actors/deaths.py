@@ -1,0 +1,58 @@
+"""What a Ray exception means for the farm: a table with reasons, most specific class first.
+
+LOST: the renderer or its node is gone, or nobody can tell; the segment is re-queued and the slot set up again.
+     The last three are not subclasses of RayActorError, so catching that one alone would miss them.
+OURS: Ray itself cannot go on, or the code raised what it should have translated; retrying would repeat it.
+An error of ours (core.errors) raised inside an actor travels as the cause of a RayTaskError and is unpacked.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from ray import exceptions as ray_errors
+
+from actors.drive import unexpected
+from core.errors import FarmError, WorkerLost
+
+
+class Meaning(Enum):
+    LOST = "the worker is lost: re-queue"
+    OURS = "a fault of the farm: stop"
+
+
+DEATHS: tuple[tuple[type[BaseException], Meaning, str], ...] = (
+    (ray_errors.ActorDiedError, Meaning.LOST, "renderer died"),
+    (ray_errors.ActorUnavailableError, Meaning.LOST, "renderer cannot be reached"),
+    (ray_errors.RayActorError, Meaning.LOST, "renderer died"),
+    (ray_errors.NodeDiedError, Meaning.LOST, "node died"),
+    (ray_errors.WorkerCrashedError, Meaning.LOST, "renderer crashed"),
+    (ray_errors.OutOfMemoryError, Meaning.LOST, "renderer killed: the node was out of memory"),
+    # The six of ray.md end here. The rest are cases of the same loss seen from another side, or ends of the cluster.
+    (ray_errors.TaskCancelledError, Meaning.LOST, "attempt cancelled"),
+    (ray_errors.OwnerDiedError, Meaning.OURS, "the driver that owned the result is gone"),
+    (ray_errors.LocalRayletDiedError, Meaning.OURS, "Ray on this machine has stopped"),
+    (ray_errors.ActorUnschedulableError, Meaning.OURS, "no node of the cluster can hold a renderer"),
+    (ray_errors.RuntimeEnvSetupError, Meaning.OURS, "the renderer's environment could not be set up"),
+    (ray_errors.RaySystemError, Meaning.OURS, "Ray failed"),
+)
+
+
+def lost_reason(error: BaseException) -> str | None:
+    """Why the renderer counts as lost, or None when `error` does not mean that."""
+    for kind, meaning, reason in DEATHS:
+        if isinstance(error, kind):
+            return reason if meaning is Meaning.LOST else None
+    return None
+
+
+def as_farm_error(error: BaseException) -> FarmError:
+    """Any other exception that came back from Ray, as one of ours."""
+    cause = error.cause if isinstance(error, ray_errors.RayTaskError) else error
+    if isinstance(cause, FarmError):
+        return cause
+    for kind, _, reason in DEATHS:
+        if isinstance(error, kind):
+            detail = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            return WorkerLost(f"{reason}: {detail}" if detail else reason, hint="see `farm doctor`")
+    return unexpected(cause)

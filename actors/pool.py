@@ -1,0 +1,270 @@
+"""The pool on Ray: renderer actors that obey actors.dispatch. Descriptors and receipts travel, pixels never.
+
+Ray retries nothing for us (`max_task_retries=0`): its own retry stays with the dead actor and keeps order. An actor
+is not restarted by Ray either: a slot that lost its actor gets a fresh one, which Ray may place on another node,
+and the old one is ended for good, so that one that was only out of reach cannot go on unseen.
+
+Each actor runs two orders at a time on threads of its own (concurrency group "work") and answers "how far are you"
+on another (group "control"), so a long render never hides its progress.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.deaths import as_farm_error, lost_reason
+from actors.dispatch import Assign, Beat, Done, Event, Failed, SlotDied, SlotReady
+from actors.drive import Batch, Order, Patience, Receipt, Watch, drive, unexpected
+from actors.worker import Worker, WorkerInfo, WorkerSettings
+from core.errors import FarmError, WorkerLost
+
+# Read by Ray when it is imported: no report to its makers (the farm uses no network), and no warning about GPUs.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray  # noqa: E402 - after the switches above
+
+SLOTS_AN_ACTOR = 2
+BEAT_S = 1.0
+OBJECT_STORE_BYTES = 100 * 2**20  # Ray's least is 75 MiB; nothing but descriptors goes through it
+
+
+class Renderer:
+    """The actor. Every method is safe to call while orders run."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._worker = Worker(settings)
+        self._frames: dict[str, int] = {}
+
+    def setup(self) -> WorkerInfo:
+        return self._worker.setup()
+
+    @ray.method(concurrency_group="work")
+    def work(self, order: Order, attempt: int) -> Receipt:
+        """Do one order. Errors that are not ours are put into one of ours here, where their class is known."""
+
+        def heartbeat(frames: int) -> None:
+            self._frames[order.id] = frames
+
+        try:
+            return self._worker.work(order, attempt, heartbeat)
+        except FarmError:
+            raise
+        except Exception as error:
+            raise unexpected(error) from error
+        finally:
+            self._frames.pop(order.id, None)
+
+    @ray.method(concurrency_group="control")
+    def progress(self) -> dict[str, int]:
+        """Frames done by order id, of what runs now."""
+        return dict(self._frames)
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """Which Ray to use: `address` None starts one on this machine for this run alone.
+
+    `workers` None takes one renderer a GPU of the cluster, or `cpu_workers` where it has none.
+    """
+
+    address: str | None
+    workers: int | None
+    cpu_workers: int
+    cores: int
+    patience: Patience = Patience()
+
+
+class RayPool:
+    """Renderers on Ray; `start` brings Ray up, `close` ends everything that `start` began."""
+
+    def __init__(self, settings: WorkerSettings, cluster: ClusterSpec) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._actors: dict[str, Any] = {}
+        self._session: Path | None = None
+        self._ours = False
+        self._remote_settings: Any = None
+        self.workers = cluster.workers or cluster.cpu_workers
+
+    def start(self) -> None:
+        """Connect to Ray, or start it. `WorkerLost` when that fails."""
+        if ray.is_initialized():
+            return
+        own = self._cluster.address is None
+        wanted = self._cluster.workers or self._cluster.cpu_workers
+        options: dict[str, Any] = {}
+        if own:
+            options = {
+                "num_cpus": max(self._cluster.cores, wanted),
+                "include_dashboard": False,
+                "object_store_memory": OBJECT_STORE_BYTES,
+            }
+        try:
+            context = ray.init(
+                address="local" if own else self._cluster.address,
+                namespace=f"farm-{uuid.uuid4().hex}",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **options,
+            )
+        except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
+            raise WorkerLost(
+                f"Ray did not start: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+                where=self._cluster.address or "",
+                hint="see `farm doctor`, or try --local",
+            ) from error
+        self._ours = True
+        if own:
+            self._session = Path(context.address_info["session_dir"])
+
+    def run(self, orders: Sequence[Order], watch: Watch, *, stop_on_damage: bool) -> Batch:
+        """Work off `orders`; with `stop_on_damage` by the damage rule of actors.dispatch."""
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        per_gpu = self._cluster.workers is None and gpus > 0
+        self.workers = gpus if per_gpu else (self._cluster.workers or self._cluster.cpu_workers)
+        slots = [f"renderer-{number}" for number in range(min(self.workers, len(orders)))]
+        transport = _RayTransport(self._settings, self._actors, 1.0 if per_gpu else 0.0, stop_on_damage)
+        return drive(transport, slots, orders, self._cluster.patience, watch)
+
+    def close(self) -> None:
+        """End the actors, and Ray itself when this pool started or joined it."""
+        for actor in self._actors.values():
+            with suppress(Exception):  # at the end a cluster that is already gone is no failure
+                ray.kill(actor)
+        self._actors.clear()
+        if self._ours:
+            ray.shutdown()
+            self._ours = False
+        if self._session is not None:
+            shutil.rmtree(self._session, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call under way: which incarnation of which slot it went to, and for which attempt if it is work."""
+
+    slot: str
+    epoch: int
+    kind: str  # setup | work | progress
+    assign: Assign | None = None
+
+
+class _RayTransport:
+    """Ray calls for the decisions, events for the answers."""
+
+    def __init__(
+        self, settings: WorkerSettings, actors: dict[str, Any], gpus_an_actor: float, stop_on_damage: bool
+    ) -> None:
+        self._settings = settings
+        self._actors = actors
+        self._actor_class: Any = ray.remote(
+            num_cpus=1,
+            num_gpus=gpus_an_actor,
+            max_restarts=0,
+            max_task_retries=0,
+            concurrency_groups={"work": SLOTS_AN_ACTOR, "control": 1},
+        )(Renderer)
+        self._stop_on_damage = stop_on_damage
+        self._calls: dict[Any, _Call] = {}
+        self._epoch: dict[str, int] = {}
+        self._asked_s = 0.0
+
+    # ------------------------------------------------------------ decisions
+
+    def start(self, slot: str) -> None:
+        self._epoch[slot] = self._epoch.get(slot, 0) + 1
+        if slot not in self._actors:
+            self._actors[slot] = self._actor_class.remote(self._settings)
+        self._calls[self._actors[slot].setup.remote()] = _Call(slot, self._epoch[slot], "setup")
+
+    def submit(self, assign: Assign, order: Order) -> None:
+        reference = self._actors[assign.slot].work.remote(order, assign.attempt)
+        self._calls[reference] = _Call(assign.slot, self._epoch[assign.slot], "work", assign)
+
+    def restart(self, slot: str) -> None:
+        self._end(slot)
+        self.start(slot)
+
+    def retire(self, slot: str) -> None:
+        self._end(slot)
+
+    def kill(self, slot: str) -> None:
+        """End a slot that hangs; its calls then fail, which is how its death is noticed."""
+        ray.kill(self._actors[slot])
+
+    def _end(self, slot: str) -> None:
+        actor = self._actors.pop(slot, None)
+        if actor is not None:
+            ray.kill(actor)
+
+    # ------------------------------------------------------------ events
+
+    def poll(self, timeout_s: float) -> list[tuple[Event, Receipt | None]]:
+        self._ask()
+        if not self._calls:
+            return []
+        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
+        if ready:
+            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        events: list[tuple[Event, Receipt | None]] = []
+        for reference in ready:
+            events += self._answer(reference, self._calls.pop(reference))
+        return events
+
+    def _ask(self) -> None:
+        """Ask every slot that works how far it is, one question at a time."""
+        now_s = time.monotonic()
+        if now_s - self._asked_s < BEAT_S:
+            return
+        self._asked_s = now_s
+        waiting = {call.slot for call in self._calls.values() if call.kind == "progress"}
+        working = {call.slot for call in self._calls.values() if call.kind == "work" and self._current(call)}
+        for slot in working - waiting:
+            self._calls[self._actors[slot].progress.remote()] = _Call(slot, self._epoch[slot], "progress")
+
+    def _current(self, call: _Call) -> bool:
+        return self._epoch.get(call.slot) == call.epoch
+
+    def _answer(self, reference: Any, call: _Call) -> list[tuple[Event, Receipt | None]]:
+        try:
+            value = ray.get(reference)
+        except Exception as error:  # everything Ray can raise is sorted by the table of actors.deaths
+            return self._refusal(error, call)
+        if call.assign is not None:
+            damaged = self._stop_on_damage and bool(value.damage)
+            return [(Done(call.slot, call.assign.task, call.assign.attempt, damaged), value)]
+        if not self._current(call):
+            return []
+        if call.kind == "setup":
+            return [(SlotReady(call.slot, SLOTS_AN_ACTOR), None)]
+        attempts = {
+            other.assign.task: other.assign.attempt
+            for other in self._calls.values()
+            if other.assign is not None and other.slot == call.slot and self._current(other)
+        }
+        return [
+            (Beat(call.slot, task, attempts[task], frames), None) for task, frames in value.items() if task in attempts
+        ]
+
+    def _refusal(self, error: Exception, call: _Call) -> list[tuple[Event, Receipt | None]]:
+        reason = lost_reason(error)
+        if reason is not None:
+            if not self._current(call):
+                return []
+            # The first call to fail tells of the death; the others of the same incarnation add nothing.
+            self._epoch[call.slot] += 1
+            return [(SlotDied(call.slot, reason), None)]
+        told = as_farm_error(error)
+        if call.assign is None:
+            raise told from error
+        return [(Failed(call.slot, call.assign.task, call.assign.attempt, told), None)]

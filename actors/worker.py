@@ -1,0 +1,220 @@
+"""The renderer: what runs inside one actor, or in this process. Sets its models up once and lives with them.
+
+It reads what an order names out of the job's store and publishes what it makes there; orders and receipts are all
+that travels. Several orders may run at once, each on a thread of its own: while one renders, the next decodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from actors.drive import Order, Receipt
+from core import codec
+from core.errors import PlanError, StorageError
+from core.records import (
+    AnalysisOrder,
+    AnalysisReceipt,
+    FaceTable,
+    MediaIndex,
+    SegmentReceipt,
+    SourceIdentity,
+    WorkOrder,
+)
+
+if TYPE_CHECKING:  # the models and OpenCV are loaded by the first order that needs them, never for --swapper none
+    from core.faces.analyse import FaceModels
+    from core.swap.swapper import Swapper
+
+Heartbeat = Callable[[int], None]
+ReceiptT = TypeVar("ReceiptT", AnalysisReceipt, SegmentReceipt)
+
+
+class JobStore(Protocol):
+    """What a renderer needs of the store of a job; see farm.artifacts for the meaning of each."""
+
+    def path(self, name: str) -> Path: ...
+
+    def read(self, name: str) -> bytes: ...
+
+    def scratch(self, suffix: str) -> Path: ...
+
+    def write(self, name: str, data: bytes) -> bool: ...
+
+    def adopt(self, temporary: Path, name: str) -> bool: ...
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Where the job's state is, where the models are, and how many threads one segment may use.
+
+    `threads` is the same for every worker of a job: encoders give other bytes with another number of threads.
+    """
+
+    store: JobStore
+    model_cache: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """Who a renderer is."""
+
+    pid: int
+    node: str
+
+
+class Worker:
+    """Analyses and renders segments for one job."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._index: tuple[str, MediaIndex] | None = None
+        self._identity: tuple[str, SourceIdentity] | None = None
+        self._models: FaceModels | None = None
+        self._swapper: Swapper | None = None
+
+    def setup(self) -> WorkerInfo:
+        return WorkerInfo(os.getpid(), platform.node())
+
+    def work(self, order: Order, attempt: int, heartbeat: Heartbeat) -> Receipt:
+        """Do one order and publish its result. Raises FarmError; an operating system's refusal is a StorageError."""
+        try:
+            if isinstance(order, AnalysisOrder):
+                return self.analyse(order, attempt, heartbeat)
+            return self.render(order, attempt, heartbeat)
+        except OSError as error:
+            raise StorageError(
+                error.strerror or str(error),
+                where=str(error.filename or self._settings.store.path("")),
+                hint="check the disk, then run the same command again",
+            ) from error
+
+    def analyse(self, order: AnalysisOrder, attempt: int, heartbeat: Heartbeat) -> AnalysisReceipt:
+        """Look for faces in one segment; the table is published as Parquet."""
+        from core.faces.analyse import analyse_segment  # noqa: PLC0415 - loads OpenCV
+        from core.faces.table import write_table  # noqa: PLC0415 - loads pyarrow
+
+        started = time.monotonic()
+        models = self._face_models()
+        table, damage = analyse_segment(
+            Path(order.target),
+            self._film(order.index),
+            order.segment,
+            models,
+            on_damage=order.on_damage,
+            heartbeat=heartbeat,
+        )
+        store = self._settings.store
+        scratch = store.scratch(".parquet")
+        try:
+            write_table(table, scratch)
+            data = scratch.read_bytes()
+            name = f"analysis/{order.id}/{attempt}-{secrets.token_hex(4)}.parquet"
+            receipt = AnalysisReceipt(
+                order_id=order.id,
+                segment=order.segment.index,
+                file=name,
+                sha256=hashlib.sha256(data).hexdigest(),
+                size_bytes=len(data),
+                frames=order.segment.frames,
+                faces=len(table),
+                seconds={"analyse": time.monotonic() - started},
+                provider=models.provider,
+                device=models.device,
+                attempt=attempt,
+                damage=damage,
+            )
+            store.adopt(scratch, name)
+        finally:
+            scratch.unlink(missing_ok=True)
+        return self._publish(f"analysis/{order.id}", receipt, AnalysisReceipt)
+
+    def render(self, order: WorkOrder, attempt: int, heartbeat: Heartbeat) -> SegmentReceipt:
+        """Render one segment; the file holds one video stream and no other."""
+        from core.swap.segment import render_segment  # noqa: PLC0415 - the driver imports this module too
+
+        store = self._settings.store
+        scratch = store.scratch(".mp4")
+        try:
+            made = render_segment(
+                source=Path(order.target),
+                index=self._film(order.index),
+                order=order,
+                faces=self._faces(order),
+                identity=self._source(order),
+                swapper=self._swapper_for(order),
+                output=scratch,
+                threads=self._settings.threads,
+                heartbeat=heartbeat,
+            )
+            name = f"segments/{order.id}/{attempt}-{secrets.token_hex(4)}.mp4"
+            receipt = replace(made, order_id=order.id, segment=order.segment.index, file=name, attempt=attempt)
+            store.adopt(scratch, name)
+        finally:
+            scratch.unlink(missing_ok=True)
+        return self._publish(f"segments/{order.id}", receipt, SegmentReceipt)
+
+    def _publish(self, folder: str, receipt: ReceiptT, kind: type[ReceiptT]) -> ReceiptT:
+        """Make the result count. Where another attempt was first, its receipt counts and our file goes."""
+        store = self._settings.store
+        if store.write(f"{folder}/DONE.json", codec.encode(receipt)):
+            return receipt
+        store.path(receipt.file).unlink(missing_ok=True)
+        return codec.decode(store.read(f"{folder}/DONE.json"), kind)
+
+    # ------------------------------------------------------------ what stays loaded
+
+    def _film(self, name: str) -> MediaIndex:
+        with self._lock:
+            if self._index is None or self._index[0] != name:
+                self._index = (name, codec.decode(self._settings.store.read(name), MediaIndex))
+            return self._index[1]
+
+    def _source(self, order: WorkOrder) -> SourceIdentity | None:
+        if order.identity is None:
+            return None
+        with self._lock:
+            if self._identity is None or self._identity[0] != order.identity:
+                data = self._settings.store.read(order.identity)
+                if hashlib.sha256(data).hexdigest() != order.identity_sha256:
+                    raise PlanError("the source face in the store is not the one the order names", where=order.identity)
+                self._identity = (order.identity, codec.decode(data, SourceIdentity))
+            return self._identity[1]
+
+    def _faces(self, order: WorkOrder) -> FaceTable:
+        if order.faces is None:
+            return FaceTable.empty()
+        from core.faces.table import read_table  # noqa: PLC0415 - loads pyarrow
+
+        path = self._settings.store.path(order.faces)
+        if hashlib.sha256(path.read_bytes()).hexdigest() != order.faces_sha256:
+            raise PlanError("the face table in the store is not the one the order names", where=str(path))
+        return read_table(path)
+
+    def _swapper_for(self, order: WorkOrder) -> Swapper | None:
+        if order.swapper == "none":
+            return None
+        with self._lock:
+            if self._swapper is None or self._swapper.id != order.swapper:
+                from core.swap.swapper import open_swapper  # noqa: PLC0415 - loads OpenCV
+
+                self._swapper = open_swapper(order.swapper)
+            return self._swapper
+
+    def _face_models(self) -> FaceModels:
+        with self._lock:
+            if self._models is None:
+                from core.faces.analyse import open_models  # noqa: PLC0415 - loads ONNX Runtime
+
+                self._models = open_models(Path(self._settings.model_cache), threads=self._settings.threads)
+            return self._models
