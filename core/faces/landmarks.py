@@ -1,0 +1,93 @@
+"""468 points of a face, by MediaPipe's face landmark network.
+
+The network wants the face upright in a 192x192 crop, its box scaled by 1.5 (Kartynnik et al., "Real-time facial
+surface geometry from monocular video on mobile GPUs", 2019). The first crop comes from the detector's box; the
+second from the points of the first pass, as MediaPipe does from frame to frame. Here it is done inside one frame,
+so that the points depend on nothing but the frame, and on the detector's box hardly at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.faces.align import cut
+from core.geometry import IDENTITY, Float64Array, apply, compose, invert, square_crop
+from core.inference.sessions import Session
+from core.records import MESH_POINTS, Float32Array
+
+CROP_PX = 192
+BOX_SCALE = 1.5
+PASSES = 2
+PRESENCE_MIN = 0.0  # logit; even odds
+EYE_OUTER = (33, 263)  # mesh points of the left and right outer eye corner as seen in the picture
+
+
+class Mesher:
+    """Finds mesh points of detected faces; holds a session, no state between calls."""
+
+    def __init__(self, session: Session, *, batch: int = 4, passes: int = PASSES) -> None:
+        self._session = session
+        self._batch = batch
+        self._passes = passes
+
+    def mesh(
+        self,
+        pictures: Sequence[NDArray[np.uint8]],
+        boxes: NDArray[np.floating],
+        points: NDArray[np.floating],
+        display_from_picture: Float64Array = IDENTITY,
+    ) -> tuple[Float32Array, Float32Array]:
+        """Mesh points float32 [n,468,2] in picture pixels, and presence logits float32 [n].
+
+        `pictures` holds one uint8 RGB [h,w,3] a face (the same one may occur again); `boxes` [n,4] and `points`
+        [n,5,2] are in picture pixels. Crops are upright in the displayed picture, whatever `display_from_picture`
+        does. Points of a face with presence below PRESENCE_MIN are still given; the caller judges.
+        """
+        count = len(pictures)
+        crops = [
+            compose(_first_crop(box, five, display_from_picture), display_from_picture)
+            for box, five in zip(boxes, points, strict=True)
+        ]
+        found = np.zeros((count, MESH_POINTS, 2), np.float32)
+        presence = np.zeros(count, np.float32)
+        for number in range(self._passes):
+            if number:
+                crops = [_next_crop(mesh, display_from_picture) for mesh in found]
+            for start in range(0, count, self._batch):
+                rows = range(start, min(start + self._batch, count))
+                chips = np.stack([cut(pictures[row], crops[row], CROP_PX) for row in rows])
+                mesh, logit = self._session.run({"image": chips.astype(np.float32) / np.float32(255)})
+                for item, row in enumerate(rows):
+                    # Mesh coordinates count from the crop's edge, ours from the centre of its first pixel.
+                    found[row] = apply(invert(crops[row]), mesh[item, :, :2] - 0.5)
+                    presence[row] = logit[item, 0]
+        return found, presence
+
+
+def _first_crop(
+    box: NDArray[np.floating], five: NDArray[np.floating], display_from_picture: Float64Array
+) -> Float64Array:
+    """crop_from_display around the detector's box, level with its eyes."""
+    corners = apply(display_from_picture, np.array([[box[0], box[1]], [box[2], box[3]]]))
+    left, right = apply(display_from_picture, five[:2])
+    side = float(np.abs(corners[1] - corners[0]).max())
+    return square_crop(corners.mean(axis=0), side * BOX_SCALE, _angle(left, right), CROP_PX)
+
+
+def _next_crop(mesh: NDArray[np.floating], display_from_picture: Float64Array) -> Float64Array:
+    """crop_from_picture around mesh points [468,2] of a picture: their extent along the eye line and across."""
+    shown = apply(display_from_picture, mesh)
+    angle = _angle(shown[EYE_OUTER[0]], shown[EYE_OUTER[1]])
+    level = square_crop(np.zeros(2), 1.0, angle, 1)  # a turn alone
+    turned = apply(level, shown)
+    low, high = turned.min(axis=0), turned.max(axis=0)
+    centre = apply(invert(level), (low + high) / 2)
+    side = max(float((high - low).max()), 1.0)
+    return compose(square_crop(centre, side * BOX_SCALE, angle, CROP_PX), display_from_picture)
+
+
+def _angle(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:
+    return float(np.arctan2(right[1] - left[1], right[0] - left[0]))
