@@ -1,0 +1,145 @@
+"""Two films side by side: tables of the copied packets, attachments, and hashes of decoded frames."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+from av.packet import Packet
+from av.stream import AttachmentStream, Discard, Stream
+from av.video.frame import VideoFrame
+
+from core.errors import FarmError
+from core.media.decode import decode_segment
+from core.media.guard import open_film
+from core.media.plan import plan_segments
+from core.media.planes import plane_views, to_working, working_format
+from core.records import MediaIndex, StreamInfo
+
+_NONE = -(1 << 62)
+_PAYLOAD_SIDE = ("skip_samples", "matroska_block_additional", "webvtt_identifier", "webvtt_settings", "palette")
+
+
+@dataclass
+class PacketTable:
+    """One copied stream's packets in file order, [P] each: pts and duration in `time_base` (ticks; _NONE absent),
+    and the first 8 bytes of the SHA-256 of payload and of the side data that changes what is heard or shown."""
+
+    info: StreamInfo
+    time_base: Fraction
+    pts: array[int] = field(default_factory=lambda: array("q"))
+    duration: array[int] = field(default_factory=lambda: array("q"))
+    digest: array[int] = field(default_factory=lambda: array("Q"))
+    payload: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+
+def packet_tables(path: Path, streams: list[StreamInfo]) -> dict[int, PacketTable]:
+    """Tables of the named streams, by stream index; one demux pass. A demuxer that fails midway ends the pass: the
+    other file must then end at the same place."""
+    with open_film(path) as container:
+        tables = {
+            info.index: PacketTable(info, container.streams[info.index].time_base or Fraction(0)) for info in streams
+        }
+        for stream in container.streams:
+            if stream.index not in tables:
+                stream.discard = Discard.all
+        if tables:
+            for packet in whole_packets(container.demux([container.streams[i] for i in tables])):
+                _add(tables[packet.stream_index], packet)
+    return tables
+
+
+def whole_packets(packets: Iterator[Packet[Stream]]) -> Iterator[Packet[Stream]]:
+    """Packets with content, up to the end or the first error of a damaged file."""
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.error.FFmpegError):
+            return
+        if packet.size or packet.pts is not None or packet.dts is not None:
+            yield packet
+
+
+def _add(table: PacketTable, packet: Packet[Stream]) -> None:
+    content = _essence(table.info, bytes(packet))
+    table.payload.update(content)
+    digest = hashlib.sha256(content)
+    for side in packet.iter_sidedata():
+        if side.data_type in _PAYLOAD_SIDE:
+            digest.update(side.data_type.encode() + bytes(side))
+    table.digest.append(int.from_bytes(digest.digest()[:8], "little"))
+    table.pts.append(packet.pts if packet.pts is not None else _NONE)
+    table.duration.append(packet.duration or 0)
+
+
+def _essence(info: StreamInfo, data: bytes) -> bytes:
+    """The payload apart from the transport's own framing: AAC without its ADTS header (ISO/IEC 13818-7 6.2.1)."""
+    if info.codec == "aac" and len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+        return data[7 if data[1] & 1 else 9 :]
+    return data
+
+
+def attachments(path: Path) -> list[tuple[str, str, str]]:
+    """(name, MIME type, SHA-256) of each attachment, in order."""
+    with open_film(path) as container:
+        return [
+            (stream.name or "", stream.mimetype or "", hashlib.sha256(stream.data).hexdigest())
+            for stream in container.streams
+            if isinstance(stream, AttachmentStream)
+        ]
+
+
+def frame_hash(frame: VideoFrame) -> str:
+    """SHA-256 over the frame's planes in its working format, rows without padding."""
+    digest = hashlib.sha256()
+    for plane in plane_views(to_working(frame, working_format(frame.format.name))):
+        digest.update(np.ascontiguousarray(plane).data)
+    return digest.hexdigest()
+
+
+def frame_hashes(path: Path, index: MediaIndex) -> list[str]:
+    """The hash of every frame of the film in presentation order, by one sequential decode; for tests."""
+    found: dict[int, str] = {}
+    wanted = set(index.pts.tolist())
+    in_order: list[str] = []
+    with open_film(path) as container:
+        stream = container.streams[index.video.stream_index]
+        for frame in container.decode(stream):
+            assert isinstance(frame, VideoFrame)
+            value = frame_hash(frame)
+            in_order.append(value)
+            if frame.pts is not None and frame.pts in wanted:
+                found[frame.pts] = value
+    if index.indexed_by == "decode":
+        return in_order
+    return [found.get(int(pts), "missing") for pts in index.pts]
+
+
+def undecodable_places(path: Path, index: MediaIndex, *, most: int = 300) -> list[str]:
+    """Keyframes of the film from which decoding does not give the frames that the table names, whole: for each the
+    first three frames (or all up to the next keyframe), and everything after the last one. At most `most` keyframes
+    are tried, evenly spread, the first and last among them."""
+    plan = plan_segments(index, Fraction(0))
+    picked = range(len(plan)) if len(plan) <= most else np.linspace(0, len(plan) - 1, most).round().astype(int).tolist()
+    faults: list[str] = []
+    for number in picked:
+        place = plan[number]
+        if number < len(plan) - 1 and place.frames > 3:
+            end = place.first + 3
+            place = replace(place, end=end, pts_end=int(index.pts[end]))
+        try:
+            broken = next(
+                (f"frame {f.ordinal}: {f.damage}" for f in decode_segment(path, index, place) if f.damage), None
+            )
+        except FarmError as error:
+            broken = f"frame {place.first}: {error.what}"
+        if broken:
+            faults.append(broken)
+    return faults

@@ -1,0 +1,155 @@
+"""What each container carries: chosen by the output's name, checked before any work starts.
+
+Support of a codec is asked of the muxer itself; tables here hold what muxers accept but do not keep (private data in
+mpegts), and what travels in another shape (cover art, attachments, timecode, chapter tracks).
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+
+from core.errors import InputError
+from core.records import EncoderSettings, MediaIndex, StreamInfo
+
+BY_SUFFIX = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".qt": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".avi": "avi",
+    ".ts": "mpegts",
+    ".mts": "mpegts",
+    ".m2ts": "mpegts",
+}
+SUFFIX = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi", "mpegts": ".ts"}
+MOV_FAMILY = ("mp4", "mov")
+
+# What mpegts has a stream type or descriptor for; the muxer itself takes anything, as private data nobody can read.
+_TS_VIDEO = ("h264", "hevc", "mpeg2video", "mpeg1video", "mpeg4", "vc1", "cavs", "dirac")
+_TS_AUDIO = ("aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m")
+_TS_OTHER = ("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3", "scte_35")
+_TS_CODECS = frozenset((*_TS_VIDEO, *_TS_AUDIO, *_TS_OTHER))
+_WEBM_CODECS = frozenset(("vp8", "vp9", "av1", "vorbis", "opus", "webvtt"))
+TIMED_TEXT_TRACK = ("bin_data",)  # what a QuickTime chapter track is read as
+
+
+def container_for(output: Path, index: MediaIndex) -> str:
+    """Muxer name for `output` by its suffix; the source's own container where there is none."""
+    suffix = Path(output).suffix.lower()
+    if suffix in BY_SUFFIX:
+        return BY_SUFFIX[suffix]
+    if suffix:
+        raise InputError(f"no container for the name {suffix}", where=str(output), hint=_known())
+    return source_container(index)
+
+
+def source_container(index: MediaIndex) -> str:
+    """The muxer that writes what the source is."""
+    names = index.format.split(",")
+    if "mov" in names:
+        return "mov" if index.tags.get("major_brand", "").strip() == "qt" else "mp4"
+    if "matroska" in names:
+        return "matroska"
+    return next((name for name in ("mpegts", "avi") if name in names), "matroska")
+
+
+def _known() -> str:
+    return "one of " + " ".join(BY_SUFFIX)
+
+
+def is_chapter_track(stream: StreamInfo, index: MediaIndex) -> bool:
+    """A QuickTime text track that only names the chapters; the muxer writes it anew from the chapters."""
+    return stream.kind == "data" and stream.codec in TIMED_TEXT_TRACK and bool(index.chapters)
+
+
+def is_timecode_track(stream: StreamInfo) -> bool:
+    """A QuickTime tmcd track; the muxer writes it anew from the `timecode` tag."""
+    return stream.kind == "data" and stream.codec in ("", "none") and "timecode" in stream.tags
+
+
+def is_rewritten(stream: StreamInfo, index: MediaIndex) -> bool:
+    return is_chapter_track(stream, index) or is_timecode_track(stream)
+
+
+def carries(container: str, kind: str, codec: str) -> bool:
+    """Whether `container` can hold a copied stream of that kind and codec so that it can be read back."""
+    if kind == "attachment":
+        return container == "matroska"
+    if container in ("mpegts", "webm"):
+        return codec in (_TS_CODECS if container == "mpegts" else _WEBM_CODECS)
+    kinds = ("video", "audio", "subtitle", "data") if container in MOV_FAMILY else ("video", "audio", "subtitle")
+    return bool(codec) and kind in kinds and _muxer_takes(container, codec)
+
+
+def _muxer_takes(container: str, codec: str) -> bool:
+    try:
+        with av.open(io.BytesIO(), "w", format=container) as out:
+            out.add_mux_stream(codec)
+    except (ValueError, av.error.FFmpegError):
+        return False
+    return True
+
+
+def _carries_stream(container: str, stream: StreamInfo, index: MediaIndex) -> bool:
+    if is_rewritten(stream, index):
+        return True
+    if stream.attached_pic:
+        return container in (*MOV_FAMILY, "matroska") and stream.codec in ("mjpeg", "png", "bmp")
+    return carries(container, stream.kind, stream.codec)
+
+
+def check_output(index: MediaIndex, settings: EncoderSettings, container: str) -> tuple[str, ...]:
+    """Notes for the report; `InputError` names what `container` cannot carry, and a container that can."""
+    notes: list[str] = []
+    others = [stream for stream in index.streams if stream.index != index.video.stream_index]
+    for stream in others:
+        if not _carries_stream(container, stream, index):
+            raise InputError(
+                f"{container} cannot carry stream {stream.index} ({stream.kind} {stream.codec or stream.codec_tag})",
+                where="output",
+                hint=_able(index, settings, others, container),
+            )
+        if is_timecode_track(stream) and container not in MOV_FAMILY:
+            notes.append(f"the timecode of stream {stream.index} is kept as the tag `timecode`")
+    if reason := _time_fault(index, container):
+        raise InputError(reason, where="output", hint=_able(index, settings, others, container))
+    if index.chapters and container not in (*MOV_FAMILY, "matroska", "webm"):
+        raise InputError(
+            f"{container} cannot carry chapters", where="output", hint=_able(index, settings, others, container)
+        )
+    return tuple(notes)
+
+
+def _able(index: MediaIndex, settings: EncoderSettings, others: list[StreamInfo], container: str) -> str:
+    for other in (source_container(index), "matroska", "mov", "mp4", "mpegts"):
+        if other == container or (index.chapters and other in ("avi", "mpegts")):
+            continue
+        streams_fit = all(_carries_stream(other, stream, index) for stream in others)
+        if streams_fit and not _time_fault(index, other) and carries(other, "video", settings.codec):
+            return f"name the output {SUFFIX[other]}"
+    return "no container here carries all of it: remove a stream from the film first"
+
+
+def _time_fault(index: MediaIndex, container: str) -> str | None:
+    """Why the film's timestamps do not fit the container exactly; None where they do."""
+    base = index.time_base
+    clock = {"matroska": 1000, "webm": 1000, "mpegts": 90000}.get(container)
+    if clock is not None:
+        step = base * clock
+        if not bool(np.all(index.pts * step.numerator % step.denominator == 0)):
+            return f"{container} counts 1/{clock} s and cannot hold this film's timestamps ({base} s a tick)"
+        return f"{container} cannot hold timestamps below zero" if int(index.pts[0]) < 0 else None
+    if container == "avi":
+        steps = np.diff(index.pts)
+        if int(index.pts[0]) != 0 or (len(steps) and not bool(np.all(steps == steps[0]))):
+            return "avi has one frame rate and starts at zero; this film does not"
+    elif base.denominator > 2**31 - 1:
+        return f"{container} cannot count in {base} s"
+    return None

@@ -1,0 +1,176 @@
+"""Encode one segment: constant quality, no memory of its neighbours, every timestamp the film's own.
+
+A segment file holds one video stream and nothing else, in an mp4 (mov for prores and ffv1) whose time scale equals
+the denominator of the film's time base, so that each pts is stored exactly. Timestamps in it count from the
+segment's first frame; the join puts them back from the film's table. Encoders run without VBV or ABR (nothing carries
+over from frame to frame but prediction), with closed GOPs, and with options that make the parameter sets the same for
+any thread count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import cast
+
+import av
+import av.error
+from av.codec.context import Flags
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
+
+from core.errors import InputError, PlanError
+from core.media.encoders import resolve_encoder, try_encoder
+from core.media.faults import media_fault
+from core.records import EncoderSettings, MediaIndex, Segment
+
+__all__ = ["EncodedSegment", "SegmentEncoder", "intermediate_format", "relabel", "resolve_encoder", "try_encoder"]
+
+INTERLACED_CODING = ("libx264", "prores_ks")  # encoders that code fields when told; the others code whole frames
+TOP_FIRST = (2, 5)  # AVFieldOrder tt and bt: the top field is shown first
+BOTTOM_FIRST = (3, 4)
+
+
+@dataclass(frozen=True)
+class EncodedSegment:
+    """What was written: number of frames, bytes, and the file's SHA-256."""
+
+    frames: int
+    size_bytes: int
+    sha256: str
+
+
+def intermediate_format(encoder: str) -> str:
+    """Muxer of a segment file: "mov" where mp4 has no code for the codec."""
+    return "mov" if encoder in ("prores_ks", "ffv1") else "mp4"
+
+
+def configure(stream: VideoStream, settings: EncoderSettings, index: MediaIndex, threads: int) -> None:
+    """Set size, format, colour, aspect, field flags and threads of an encoder stream that is not open yet."""
+    context = stream.codec_context
+    video = index.video
+    context.width, context.height = video.width, video.height
+    context.pix_fmt = settings.pix_fmt
+    context.time_base = index.time_base
+    context.framerate = settings.frame_rate
+    if video.sample_aspect_ratio:
+        context.sample_aspect_ratio = video.sample_aspect_ratio
+    context.color_primaries = video.colour.primaries
+    context.color_trc = video.colour.transfer
+    context.colorspace = video.colour.matrix
+    context.color_range = video.colour.range
+    context.thread_count = threads
+    # Slice threading would cut each picture into as many slices as threads, so x264 gets frame threads only; the
+    # intra codecs thread by slice.
+    context.thread_type = "AUTO" if settings.encoder in ("prores_ks", "ffv1") else "FRAME"
+    options = dict(settings.options)
+    if settings.encoder == "libx265" and threads:
+        options["x265-params"] = f"{options['x265-params']}:pools={threads}"
+    context.options = options
+    if video.field_order in TOP_FIRST + BOTTOM_FIRST and settings.encoder in INTERLACED_CODING:
+        context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+        context.field_order = video.field_order
+
+
+class SegmentEncoder:
+    """Writes the frames of one segment; a context manager. `close` returns what was written.
+
+    `write` takes frames in presentation order with the film's own pts and does not copy them; it sets the frame's
+    pts and picture type, which the caller has no further use for. `PlanError` where a frame's pts is not the one
+    the index names, or the count at `close` differs from the plan's.
+    """
+
+    def __init__(
+        self, path: Path, settings: EncoderSettings, index: MediaIndex, segment: Segment, threads: int = 0
+    ) -> None:
+        self._path = Path(path)
+        self._settings = settings
+        self._pts = index.pts[segment.first : segment.end]
+        self._durations = index.duration[segment.first : segment.end]
+        self._segment = segment
+        self._time_base = index.time_base
+        self._frames = 0
+        self._shape = (index.video.width, index.video.height)
+        self._closed = False
+        try:
+            self._container = av.open(
+                str(self._path),
+                "w",
+                format=intermediate_format(settings.encoder),
+                container_options={
+                    "video_track_timescale": str(index.time_base.denominator),
+                    "movflags": "+write_colr",
+                    "strict": "experimental",
+                },
+            )
+            self._stream = cast(VideoStream, self._container.add_stream(settings.encoder, rate=settings.frame_rate))
+            self._stream.time_base = index.time_base
+            configure(self._stream, settings, index, threads)
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            raise media_fault(error, f"cannot start {settings.encoder}", self._path) from error
+
+    def write(self, frame: av.VideoFrame, pts: int) -> None:
+        """Encode `frame` (in the settings' pixel format or its full-range twin) shown at `pts`, film time base."""
+        if self._frames >= len(self._pts) or int(self._pts[self._frames]) != pts:
+            expected = int(self._pts[self._frames]) if self._frames < len(self._pts) else "no more frames"
+            raise PlanError(f"segment {self._segment.index}: frame {self._frames} has pts {pts}, expected {expected}")
+        if (frame.width, frame.height) != self._shape:
+            raise InputError(
+                f"the picture size changes to {frame.width}x{frame.height} within the film",
+                where=f"frame {self._segment.first + self._frames}",
+                hint="cut the film where the size changes and render the parts",
+            )
+        if frame.format.name != self._settings.pix_fmt:
+            frame = relabel(frame, self._settings.pix_fmt)
+        # The decoder leaves the source's picture types on the frames; an encoder would take them as orders.
+        frame.pict_type = PictureType.NONE
+        frame.time_base = self._time_base
+        frame.pts = pts - int(self._pts[0])
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            raise media_fault(error, f"{self._settings.encoder} failed", self._path) from error
+        self._frames += 1
+
+    def close(self) -> EncodedSegment:
+        """Flush the encoder, finish the file, and say what it is."""
+        try:
+            if self._frames:
+                self._container.mux(self._stream.encode(None))
+            self._closed = True
+            self._container.close()
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            raise media_fault(error, f"{self._settings.encoder} failed", self._path) from error
+        if self._frames != self._segment.frames:
+            raise PlanError(
+                f"segment {self._segment.index}: {self._frames} frames written, {self._segment.frames} planned"
+            )
+        digest = hashlib.sha256()
+        with self._path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return EncodedSegment(self._frames, self._path.stat().st_size, digest.hexdigest())
+
+    def __enter__(self) -> SegmentEncoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._closed:
+            self._closed = True
+            try:
+                self._container.close()
+            except (av.error.FFmpegError, ValueError, OSError):
+                if error is None:
+                    raise
+
+
+def relabel(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
+    """The same samples in another layout (yuvj420p as full-range yuv420p, gbrp packed as rgb24 or bgr0).
+
+    Both ends are given the same range, so that swscale moves samples and computes nothing.
+    """
+    return frame.reformat(format=pix_fmt, src_color_range=frame.color_range, dst_color_range=frame.color_range)

@@ -1,0 +1,275 @@
+"""Join the segments into the film: the picture's timestamps from the table, everything else copied from the source.
+
+One pass over the source's other streams and over the segments, interleaved by time, so memory does not grow with the
+film. The k-th picture packet in decode order gets pts = table[rank of its frame] and dts = table[k - D], with D the
+encoder's reorder depth; the first D are extrapolated below the start (media.md, law 5). The encoders' own dts are not
+used: before a gap in the timestamps they collide at the joint.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+from pathlib import Path
+from typing import cast
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from core.errors import PlanError
+from core.media.containers import MOV_FAMILY, is_rewritten
+from core.media.encode import BOTTOM_FIRST, TOP_FIRST
+from core.media.faults import media_fault
+from core.media.guard import open_film
+from core.media.movboxes import mastered_template, write_tags
+from core.media.tags import film_tags, stream_tags
+from core.records import EncoderSettings, MediaIndex, Segment, StreamInfo
+
+COVER_TYPES = {
+    "mjpeg": ("image/jpeg", "cover.jpg"),
+    "png": ("image/png", "cover.png"),
+    "bmp": ("image/bmp", "cover.bmp"),
+}
+MAX_MOVIE_TIMESCALE = 2**31 - 1
+
+
+def join_film(  # noqa: PLR0917
+    source: Path,
+    index: MediaIndex,
+    settings: EncoderSettings,
+    segments: Sequence[tuple[Segment, Path]],
+    output: Path,
+    container: str,
+    *,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write `output` (its name is the caller's, temporary) as `container` from the segments and the source.
+
+    `tags` are added to the film's own. `PlanError` where the segments do not make up the table, or were not made by
+    one encoder with one set of parameters.
+    """
+    ordered = sorted(segments, key=lambda pair: pair[0].first)
+    depth = check_segments(index, ordered)
+    wanted = {**film_tags(index.tags), **(tags or {})}
+    try:
+        with (
+            open_film(source) as film_in,
+            av.open(str(ordered[0][1])) as first,
+            av.open(str(output), "w", format=container, container_options=mux_options(index, container)) as out,
+        ):
+            out.metadata.update(wanted)
+            plan = _streams(film_in, first, out, index=index, settings=settings, container=container)
+            if index.chapters:
+                out.set_chapters(film_in.chapters())
+            out.start_encoding()
+            film = film_packets(index, ordered, depth, plan.film, floor=container == "mpegts")
+            for packet in heapq.merge(film, _copied_packets(film_in, plan), key=_time):
+                out.mux_one(packet)
+        if container in MOV_FAMILY:
+            write_tags(output, wanted)
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise media_fault(error, "cannot join the film", output) from error
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Output streams: the film's, and by source stream index the copied ones."""
+
+    film: Stream
+    copied: dict[int, Stream]
+
+
+def mux_options(index: MediaIndex, container: str) -> dict[str, str]:
+    """Muxer options under which timestamps are written as they are."""
+    options = {"avoid_negative_ts": "disabled", "strict": "experimental"}
+    if container in MOV_FAMILY:
+        # Edit lists count in the movie's time scale: with a common multiple a start offset is exact in every track.
+        scales = {index.time_base.denominator}
+        scales |= {s.time_base.denominator for s in index.streams if s.kind in ("audio", "video", "subtitle")}
+        movie = lcm(*scales)
+        options["video_track_timescale"] = str(index.time_base.denominator)
+        options["movie_timescale"] = str(movie if movie <= MAX_MOVIE_TIMESCALE else index.time_base.denominator)
+    elif container in ("matroska", "webm"):
+        options["default_mode"] = "passthrough"
+    elif container == "mpegts":
+        options |= {"mpegts_copyts": "1", "max_delay": "0"}
+    return options
+
+
+def check_segments(index: MediaIndex, segments: Sequence[tuple[Segment, Path]]) -> int:
+    """The reorder depth of the encoded picture. `PlanError` unless the segments tile the film's table and carry
+    equal parameter sets (mp4 keeps only SPS, PPS and VPS there, no SEI)."""
+    at, extradata, depth = 0, None, 0
+    for segment, path in segments:
+        if segment.first != at:
+            raise PlanError(f"segment {segment.index} starts at frame {segment.first}, expected {at}", where=str(path))
+        at = segment.end
+        try:
+            with av.open(str(path)) as file:
+                context = file.streams.video[0].codec_context
+                mine = (context.name, context.width, context.height, context.pix_fmt, context.extradata)
+                depth = max(depth, context.reorder_depth)
+        except (av.error.FFmpegError, IndexError) as error:
+            raise PlanError(f"segment {segment.index} cannot be read", where=str(path)) from error
+        if extradata is None:
+            extradata = mine
+        elif mine != extradata:
+            raise PlanError(
+                f"segment {segment.index} was encoded with other parameters than the first",
+                where=str(path),
+                hint="remove it and render it again on one version of the encoder",
+            )
+    if at != index.frames:
+        raise PlanError(f"the segments end at frame {at} of {index.frames}")
+    return depth
+
+
+def decode_times(index: MediaIndex, depth: int, *, floor: bool = False) -> Iterator[int]:
+    """dts in decode order: the table delayed by `depth` frames. With `floor` none lies below zero: the first ones
+    are squeezed, one tick apart, under the pts they must not pass (mpegts counts modulo 2^33 from zero)."""
+    pts = index.pts
+    step = int(index.duration[0]) or (int(pts[1] - pts[0]) if len(pts) > 1 else 1)
+    lead = [int(pts[0]) - (depth - k) * max(step, 1) for k in range(depth)]
+    if floor and lead and lead[0] < 0 <= int(pts[0]):
+        tail = (int(pts[1]) if len(pts) > 1 else int(pts[0]) + step) - depth
+        yield int(pts[0])
+        yield from range(tail, tail + depth)
+        yield from (int(p) for p in pts[1 : max(1, len(pts) - depth)])
+        return
+    yield from lead[: len(pts)]
+    yield from (int(p) for p in pts[: max(0, len(pts) - depth)])
+
+
+def film_packets(
+    index: MediaIndex, segments: Sequence[tuple[Segment, Path]], depth: int, stream: Stream, *, floor: bool
+) -> Iterator[Packet[Stream]]:
+    """The picture's packets in decode order, with the table's timestamps; each frame exactly once."""
+    times = decode_times(index, depth, floor=floor)
+    for segment, path in segments:
+        seen = np.zeros(segment.frames, np.bool_)
+        table = index.pts[segment.first : segment.end]
+        with av.open(str(path)) as file:
+            video = file.streams.video[0]
+            ratio = video.time_base / index.time_base if video.time_base else Fraction(0)
+            for packet in file.demux(video):
+                if packet.size == 0 or packet.pts is None:
+                    continue
+                pts = packet.pts * ratio + int(table[0])
+                rank = int(np.searchsorted(table, int(pts))) if pts.denominator == 1 else len(table)
+                if rank >= len(table) or int(table[rank]) != pts or seen[rank]:
+                    raise PlanError(f"segment {segment.index} holds a frame at pts {pts} that is not planned")
+                seen[rank] = True
+                packet.pts, packet.dts = int(pts), next(times)
+                if packet.dts > packet.pts:
+                    raise PlanError(f"segment {segment.index}: frames are stored further apart than {depth} places")
+                packet.duration = int(index.duration[segment.first + rank])
+                packet.time_base = index.time_base
+                copy = cast("Packet[Stream]", packet)
+                copy.stream = stream
+                yield copy
+        if not bool(seen.all()):
+            missing = segment.first + int(np.argmin(seen))
+            raise PlanError(f"segment {segment.index} lacks frame {missing}", where=str(path))
+
+
+def _streams(
+    film_in: InputContainer,
+    first: InputContainer,
+    out: OutputContainer,
+    *,
+    index: MediaIndex,
+    settings: EncoderSettings,
+    container: str,
+) -> _Plan:
+    """Create the output's streams in the source's order."""
+    copied: dict[int, Stream] = {}
+    film: Stream | None = None
+    for info in index.streams:
+        stream = film_in.streams[info.index]
+        if info.index == index.video.stream_index:
+            film = _film_stream(out, first, index, settings, container)
+            _describe(film, info, container)
+        elif is_rewritten(info, index):
+            continue
+        elif info.kind == "attachment":
+            _describe(out.add_stream_from_template(stream), info, container)
+        elif info.attached_pic and container == "matroska":
+            _attach_cover(out, film_in, info)
+        else:
+            new = out.add_stream_from_template(stream, opaque=True)
+            new.time_base = info.time_base
+            _describe(new, info, container)
+            copied[info.index] = new
+    if film is None:
+        raise PlanError("the index has no film stream")
+    return _Plan(film, copied)
+
+
+def _film_stream(
+    out: OutputContainer, first: InputContainer, index: MediaIndex, settings: EncoderSettings, container: str
+) -> Stream:
+    video = index.video
+    template: Stream = first.streams.video[0]
+    if video.mastering is not None:
+        template = mastered_template(first.name, video.mastering).streams.video[0]
+    stream = out.add_stream_from_template(template, opaque=True)
+    assert isinstance(stream, VideoStream)
+    stream.time_base = index.time_base
+    context = stream.codec_context
+    context.framerate = settings.frame_rate
+    if video.sample_aspect_ratio:
+        context.sample_aspect_ratio = video.sample_aspect_ratio
+    context.color_primaries = video.colour.primaries
+    context.color_trc = video.colour.transfer
+    context.colorspace = video.colour.matrix
+    context.color_range = video.colour.range
+    if video.field_order in TOP_FIRST + BOTTOM_FIRST:
+        context.field_order = video.field_order
+    if settings.codec == "hevc" and container in MOV_FAMILY:
+        context.codec_tag = "hvc1"
+    if video.display_matrix is not None:
+        stream.set_display_matrix(video.display_matrix)
+    return stream
+
+
+def _describe(stream: Stream, info: StreamInfo, container: str) -> None:
+    stream.disposition = Disposition(info.disposition)
+    stream.metadata.clear()
+    stream.metadata.update(stream_tags(info.tags, container))
+
+
+def _attach_cover(out: OutputContainer, film_in: InputContainer, info: StreamInfo) -> None:
+    """Matroska keeps pictures as attachments; the demuxer reads them back as attached pictures."""
+    mime, name = COVER_TYPES[info.codec]
+    with open_film(film_in.name) as again:
+        data = next(bytes(p) for p in again.demux(again.streams[info.index]) if p.size)
+    new = out.add_attachment(info.tags.get("filename", name), info.tags.get("mimetype", mime), data)
+    new.metadata.update({k: v for k, v in info.tags.items() if k not in ("filename", "mimetype")})
+
+
+def _copied_packets(film_in: InputContainer, plan: _Plan) -> Iterator[Packet[Stream]]:
+    """Packets of the copied streams as they are, in the source's order made monotonic by a small reordering."""
+    streams = [film_in.streams[i] for i in plan.copied]
+    if not streams:
+        return
+    for packet in film_in.demux(streams):
+        if packet.size == 0 and packet.pts is None and packet.dts is None:
+            continue
+        packet.stream = plan.copied[packet.stream_index]
+        if packet.dts is None:
+            packet.dts = packet.pts
+        yield packet
+
+
+def _time(packet: Packet[Stream]) -> float:
+    """Where a packet goes in the file. Only the interleaving depends on it, never a timestamp."""
+    at = packet.dts if packet.dts is not None else packet.pts
+    return float((at or 0) * packet.time_base)

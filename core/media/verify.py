@@ -1,0 +1,292 @@
+"""Law 7: is the output the source with other pixels, and nothing else changed? Each question is one `Check`.
+
+Times are compared as exact fractions of a second. A copied packet's time may differ from the source's by at most half
+a tick of the output's time base, and only where that time base is another one than the source's; the picture's own
+times never. Streams that a muxer writes from other data (QuickTime chapter and timecode tracks) are compared by that
+data: the chapters and the `timecode` tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from core.media import compare
+from core.media.compare import PacketTable
+from core.media.containers import MOV_FAMILY, is_rewritten, source_container
+from core.media.encode import BOTTOM_FIRST, TOP_FIRST
+from core.media.index import index_film
+from core.media.planes import working_format
+from core.media.tags import comparable_film_tags, comparable_stream_tags
+from core.records import (
+    Check,
+    Colour,
+    Damage,
+    EncoderSettings,
+    Int64Array,
+    Mastering,
+    MediaIndex,
+    StreamInfo,
+    VerifyReport,
+)
+
+
+def verify_film(
+    source: Path,
+    output: Path,
+    *,
+    source_index: MediaIndex | None = None,
+    settings: EncoderSettings | None = None,
+    damage: Sequence[Damage] = (),
+    extra_tags: Mapping[str, str] | None = None,
+) -> VerifyReport:
+    """Every check of law 7 on `output` against `source`.
+
+    `settings` says which codec was promised (else any that keeps depth and chroma will do); `extra_tags` are the
+    container tags that must have been added; `damage` names frames that are known to be replaced, for the record.
+    """
+    before = source_index if source_index is not None else index_film(Path(source))
+    after = index_film(Path(output))
+    container = source_container(after)
+    checks = [
+        *_time_checks(before, after, container),
+        *_picture_checks(before, after, settings),
+        *_inventory_checks(before, after, container, extra_tags or {}),
+        *_copy_checks(Path(source), Path(output), before, after),
+    ]
+    faults = compare.undecodable_places(Path(output), after)
+    checks.append(Check("keyframes decode", "all", "; ".join(faults[:3]) or "all", not faults))
+    if damage:
+        checks.append(_same("damaged frames kept", len(damage), sum(1 for d in damage if d.frame < after.frames)))
+    return VerifyReport(tuple(checks))
+
+
+def _same(name: str, expected: object, got: object) -> Check:
+    return Check(name, str(expected), str(got), expected == got)
+
+
+def _seconds(value: Fraction) -> str:
+    return f"{float(value):.6f} s"
+
+
+# ---------------------------------------------------------------- time
+
+
+def _time_checks(before: MediaIndex, after: MediaIndex, container: str) -> list[Check]:
+    checks = [_same("frames", before.frames, after.frames)]
+    start = (int(before.pts[0]) * before.time_base, int(after.pts[0]) * after.time_base)
+    checks.append(Check("start", _seconds(start[0]), _seconds(start[1]), start[0] == start[1]))
+    checks.append(_table_check("timestamps", before.pts, after.pts, before.time_base, after.time_base))
+    last = (int(before.duration[-1]) * before.time_base, int(after.duration[-1]) * after.time_base)
+    # mpegts and avi store no durations: the last frame's is a reader's guess in any file.
+    stored = container not in ("mpegts", "avi")
+    checks.append(
+        Check(
+            "last frame lasts",
+            _seconds(last[0]),
+            _seconds(last[1]) if stored else "not stored",
+            last[0] == last[1] or not stored,
+        )
+    )
+    return checks
+
+
+def _table_check(name: str, a: Int64Array, b: Int64Array, base_a: Fraction, base_b: Fraction) -> Check:
+    """Equal times, as fractions; the first difference by frame number."""
+    size = min(len(a), len(b))
+    ratio = base_a / base_b
+    # Exact in Python integers: a * ratio may not fit 64 bits.
+    left = np.asarray(a[:size]).astype(object) * ratio.numerator
+    right = np.asarray(b[:size]).astype(object) * ratio.denominator
+    differ = np.flatnonzero(left != right)
+    if len(differ):
+        at = int(differ[0])
+        return Check(
+            name,
+            f"frame {at} at {_seconds(int(a[at]) * base_a)}",
+            f"frame {at} at {_seconds(int(b[at]) * base_b)}; {len(differ)} differ",
+            False,
+        )
+    return Check(name, f"{len(a)} as in the source", f"{len(b)} equal", len(a) == len(b))
+
+
+# ---------------------------------------------------------------- picture
+
+
+def _picture_checks(before: MediaIndex, after: MediaIndex, settings: EncoderSettings | None) -> list[Check]:
+    a, b = before.video, after.video
+    codec = settings.codec if settings else b.codec
+    return [
+        _same("codec", codec, b.codec),
+        _same("size", f"{a.width}x{a.height}", f"{b.width}x{b.height}"),
+        _same("depth and chroma", _samples(a.pix_fmt), _samples(b.pix_fmt)),
+        _same("sample aspect", _aspect(a.sample_aspect_ratio), _aspect(b.sample_aspect_ratio)),
+        _same("display matrix", a.display_matrix or "none", b.display_matrix or "none"),
+        _same("field order", _fields(a.field_order), _fields(b.field_order)),
+        _same("colour", _colour(a.colour, a.pix_fmt), _colour(b.colour, b.pix_fmt)),
+        _chroma(a.colour, b.colour, b.codec, _samples(b.pix_fmt)),
+        _mastering(a.mastering, b.mastering),
+    ]
+
+
+def _samples(pix_fmt: str) -> str:
+    """Layout of the samples without how they are packed or named: yuvj420p is yuv420p in full range."""
+    return working_format(pix_fmt).replace("yuvj", "yuv")
+
+
+def _aspect(ratio: Fraction) -> str:
+    """Unknown means square."""
+    return "1:1" if ratio in (0, 1) else f"{ratio.numerator}:{ratio.denominator}"
+
+
+def _fields(order: int) -> str:
+    if order in TOP_FIRST:
+        return "top field first"
+    return "bottom field first" if order in BOTTOM_FIRST else "progressive"
+
+
+def _colour(colour: Colour, pix_fmt: str) -> str:
+    """An unstated range is limited for YUV and full for RGB and yuvj; an unstated matrix of RGB is RGB."""
+    rgb = "gbr" in working_format(pix_fmt)
+    full = rgb or "yuvj" in pix_fmt
+    matrix = 0 if rgb and colour.matrix == 2 else colour.matrix
+    levels = colour.range or (2 if full else 1)
+    return f"primaries {colour.primaries}, transfer {colour.transfer}, matrix {matrix}, range {levels}"
+
+
+def _chroma(a: Colour, b: Colour, codec: str, samples: str) -> Check:
+    """Where the codec can state it: H.264, H.265 and AV1 with 4:2:0; unstated means left (H.264 E.2.1)."""
+    named = codec in ("h264", "hevc") and "420" in samples and a.chroma_location != 0
+    expected = a.chroma_location if named else 0
+    got = b.chroma_location if named else 0
+    ok = expected == got or {expected, got} <= {0, 1}
+    return Check("chroma location", str(expected or "unstated"), str(got or "unstated"), ok)
+
+
+def _mastering(a: Mastering | None, b: Mastering | None) -> Check:
+    def rounded(m: Mastering | None) -> tuple[object, ...] | None:
+        """In the units in which every format stores them: 1/50000 and 1/10000 cd/m2."""
+        if m is None:
+            return None
+        points = tuple(
+            None if p is None else tuple(round(c * 50000) for c in p) for p in (m.red, m.green, m.blue, m.white)
+        )
+        light = tuple(None if v is None else round(v * 10000) for v in (m.min_luminance, m.max_luminance))
+        return (*points, *light, m.max_content_light or None, m.max_frame_average_light or None)
+
+    return _same("mastering display", rounded(a) or "none", rounded(b) or "none")
+
+
+# ---------------------------------------------------------------- inventory
+
+
+def copied(index: MediaIndex) -> list[StreamInfo]:
+    """Streams that are copied packet by packet: all but the film, attachments and what muxers write anew."""
+    return [
+        s
+        for s in index.streams
+        if s.index != index.video.stream_index and s.kind != "attachment" and not is_rewritten(s, index)
+    ]
+
+
+def _ordered(index: MediaIndex) -> list[StreamInfo]:
+    """Copied streams, the attached pictures last: containers differ in where they list them."""
+    return sorted(copied(index), key=lambda s: s.attached_pic)
+
+
+def _inventory_checks(before: MediaIndex, after: MediaIndex, container: str, extra: Mapping[str, str]) -> list[Check]:
+    a, b = _ordered(before), _ordered(after)
+    checks = [_same("streams", _names(a), _names(b))]
+    film = (before.streams[before.video.stream_index], after.streams[after.video.stream_index])
+    pairs = [film, *zip(a, b, strict=False)]
+    for one, other in pairs:
+        made_anew = one is film[0]
+        name = "picture" if made_anew else f"stream {one.index}"
+        want = comparable_stream_tags(one.tags, container, re_encoded=made_anew)
+        have = comparable_stream_tags(other.tags, container, re_encoded=made_anew)
+        if other.attached_pic:
+            want, have = {}, {}
+        checks.append(_mapping(f"{name}: tags", want, have))
+        checks.append(_disposition(f"{name}: disposition", one, other, container))
+    want = comparable_film_tags(before.tags, container)
+    if container != "mpegts":
+        want |= {key.lower(): value for key, value in extra.items()}
+    checks.append(_mapping("tags", want, comparable_film_tags(after.tags, container)))
+    checks.append(_same("chapters", _chapters(before), _chapters(after)))
+    return checks
+
+
+def _names(streams: Sequence[StreamInfo]) -> str:
+    return ", ".join(f"{s.kind} {s.codec}" + (" (cover)" if s.attached_pic else "") for s in streams) or "none"
+
+
+def _mapping(name: str, want: Mapping[str, str], have: Mapping[str, str]) -> Check:
+    keys = sorted(k for k in {*want, *have} if want.get(k) != have.get(k))
+    if not keys:
+        return Check(name, f"{len(want)} kept", f"{len(have)} equal", True)
+    shown = keys[:3]
+    return Check(
+        name,
+        ", ".join(f"{k}={want.get(k, 'absent')}" for k in shown),
+        ", ".join(f"{k}={have.get(k, 'absent')}" for k in shown),
+        False,
+    )
+
+
+def _disposition(name: str, a: StreamInfo, b: StreamInfo, container: str) -> Check:
+    """mp4 and mov keep only `default` (a track's enabled flag) and attached pictures; mpegts and avi keep none."""
+    mask = (1 << 31) - 1
+    if container in MOV_FAMILY:
+        mask = (1 << 10) | 1
+    elif container in ("mpegts", "avi"):
+        mask = 0
+    return _same(name, a.disposition & mask, b.disposition & mask)
+
+
+def _chapters(index: MediaIndex) -> str:
+    rows = [
+        f"{_seconds(c.start * c.time_base)}-{_seconds(c.end * c.time_base)} {c.tags.get('title', '')}".strip()
+        for c in index.chapters
+    ]
+    return "; ".join(rows) or "none"
+
+
+# ---------------------------------------------------------------- copied packets
+
+
+def _copy_checks(source: Path, output: Path, before: MediaIndex, after: MediaIndex) -> list[Check]:
+    a, b = _ordered(before), _ordered(after)
+    left, right = compare.packet_tables(source, a), compare.packet_tables(output, b)
+    checks = []
+    for one, other in zip(a, b, strict=False):
+        x, y = left[one.index], right[other.index]
+        checks.append(_packets(f"stream {one.index}: packets", x, y))
+        if not one.attached_pic:
+            checks.append(_packet_times(f"stream {one.index}: times", x, y))
+    if any(s.kind == "attachment" for s in (*before.streams, *after.streams)):
+        checks.append(_same("attachments", compare.attachments(source), compare.attachments(output)))
+    return checks
+
+
+def _packets(name: str, a: PacketTable, b: PacketTable) -> Check:
+    expected = f"{len(a.digest)} packets, sha256 {a.payload.hexdigest()[:12]}"
+    if a.digest == b.digest:
+        return Check(name, expected, "equal", True)
+    at = next((i for i, (p, q) in enumerate(zip(a.digest, b.digest, strict=False)) if p != q), None)
+    where = f", first difference at packet {at}" if at is not None else ""
+    return Check(name, expected, f"{len(b.digest)} packets, sha256 {b.payload.hexdigest()[:12]}{where}", False)
+
+
+def _packet_times(name: str, a: PacketTable, b: PacketTable) -> Check:
+    slack = Fraction(0) if a.time_base == b.time_base else b.time_base / 2
+    size = min(len(a.pts), len(b.pts))
+    for i in range(size):
+        here, there = a.pts[i] * a.time_base, b.pts[i] * b.time_base
+        if a.pts[i] == b.pts[i] and not slack:
+            continue
+        if abs(here - there) > slack:
+            return Check(name, f"packet {i} at {_seconds(here)}", f"packet {i} at {_seconds(there)}", False)
+    return Check(name, f"{len(a.pts)} as in the source", f"{len(b.pts)} equal", len(a.pts) == len(b.pts))
