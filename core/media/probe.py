@@ -1,65 +1,83 @@
-"""Decoders tried for real: a frame is encoded, then decoded by the decoder in question."""
+"""The first frames of a film: what they look like, and whether each packet gives the frame it promises."""
 
 from __future__ import annotations
 
-import io
-from typing import cast
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 
 import av
-import numpy as np
-from av.video.stream import VideoStream
+import av.error
 
-# decoder -> an encoder that makes its input, its pixel format, and a container for it
-_MAKERS = {
-    "h264": ("libx264", "yuv420p", "mp4"),
-    "hevc": ("libx265", "yuv420p", "mp4"),
-    "av1": ("libsvtav1", "yuv420p", "mp4"),
-    "vp9": ("libvpx-vp9", "yuv420p", "webm"),
-    "vp8": ("libvpx", "yuv420p", "webm"),
-    "prores": ("prores_ks", "yuv422p10le", "mov"),
-    "ffv1": ("ffv1", "yuv420p", "matroska"),
-    "mpeg4": ("mpeg4", "yuv420p", "mp4"),
-    "mpeg2video": ("mpeg2video", "yuv420p", "matroska"),
-    "mjpeg": ("mjpeg", "yuvj420p", "matroska"),
-}
+from core.errors import InputError
+from core.media.guard import LIMITS, Limits, film_stream, open_film
+from core.media.inventory import per_frame_notes
 
-_FRAMES = 4  # libx265 4.2 gives undefined dts when it is flushed after fewer frames than its reorder depth
+# Enough for the first GOP's leading frames (at most 16 in H.264 and HEVC) and a few field pairs.
+PROBE_FRAMES = 24
+PROBE_PACKETS = 600
 
 
-def _quiet(encoder: str) -> dict[str, str]:
-    return {"x265-params": "log-level=none"} if encoder == "libx265" else {}
+@dataclass(frozen=True)
+class Probe:
+    """`frame` is the first one that decodes. `sent` and `shown` are the pts of packets given to the decoder, in
+    decode order, and of frames that came out of it; `whole` says that the decoder was drained or is certain to
+    have given every frame before `horizon`; `clean` that it raised no error. `frame_ticks` is the nominal frame
+    duration in ticks, 0 where unknown."""
+
+    frame: av.VideoFrame
+    sent: tuple[int | None, ...]
+    shown: tuple[int | None, ...]
+    horizon: int | None
+    clean: bool
+    frame_ticks: int
+    notes: tuple[str, ...]
 
 
-def try_decoder(name: str) -> str | None:
-    """None when a frame made for decoder `name` comes back with its size; otherwise the reason, in one line."""
-    encoder, pix_fmt, container = _MAKERS[name]
-    buffer = io.BytesIO()
-    try:
-        with av.open(buffer, "w", format=container) as film:
-            stream = cast(VideoStream, film.add_stream(encoder, rate=25, options=_quiet(encoder)))
-            stream.width, stream.height, stream.pix_fmt = 128, 96, pix_fmt
-            grey = np.full((96, 128, 3), 128, np.uint8)
-            for pts in range(_FRAMES):
-                frame = av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format=pix_fmt)
-                frame.pts = pts
-                film.mux(stream.encode(frame))
-            film.mux(stream.encode(None))
-        buffer.seek(0)
-        with av.open(buffer, "r") as made:
-            frame = next(made.decode(video=0))
-    except (av.error.FFmpegError, ValueError, StopIteration, OSError) as error:
-        return " ".join(str(error).split()) or type(error).__name__
-    return None if (frame.width, frame.height) == (128, 96) else f"gave {frame.width}x{frame.height} for 128x96"
-
-
-def try_hardware_decoder(device: str) -> str | None:
-    """None when FFmpeg opens the hardware `device` (for example "cuda"); otherwise the reason, in one line."""
-    from av.codec.hwaccel import HWAccel  # noqa: PLC0415 - opening a device is rare
-
-    try:
-        accelerator = HWAccel(device_type=device, allow_software_fallback=False)
-        codec = av.Codec("h264", "r")
-        accelerator.create(codec)
-    except (av.error.FFmpegError, ValueError, NotImplementedError, RuntimeError) as error:
-        return " ".join(str(error).split()) or type(error).__name__
-    return None
+def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
+    """Decode the first frames of `path` with one thread. `InputError` when none decodes."""
+    sent: list[int | None] = []
+    shown: list[int | None] = []
+    first: av.VideoFrame | None = None
+    clean = True
+    notes: set[str] = set()
+    ended = True
+    with open_film(path, limits) as container:
+        stream = film_stream(container)
+        context = stream.codec_context
+        context.thread_count = 1
+        context.options = {"max_pixels": str(limits.max_pixels)}
+        rate = stream.average_rate or stream.guessed_rate
+        ticks = round(1 / rate / stream.time_base) if rate and stream.time_base else 0
+        packets = container.demux(stream)
+        for _ in range(PROBE_PACKETS):
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                if packet.size and not packet.is_discard:
+                    sent.append(packet.pts)
+                frames = packet.decode()
+            except av.error.EOFError:
+                break
+            except av.error.FFmpegError:
+                clean = False
+                continue
+            for frame in frames:
+                first = first or frame
+                clean = clean and not frame.is_corrupt
+                shown.append(frame.pts)
+                notes.update(per_frame_notes(frame))
+            if len(shown) >= PROBE_FRAMES:
+                ended = False
+                break
+        name = context.name
+    if first is None:
+        raise InputError(
+            f"no frame of it can be decoded (codec {name})",
+            where=str(path),
+            hint="the file is damaged, or this build lacks the decoder",
+        )
+    known = [pts for pts in shown if pts is not None]
+    horizon = None if ended or not known else max(known)
+    return Probe(first, tuple(sent), tuple(shown), horizon, clean, int(Fraction(ticks)), tuple(sorted(notes)))

@@ -1,0 +1,212 @@
+"""Opening a film that nobody vouches for: formats and protocols by allow-list, limits before any decoding.
+
+A text file named .mp4 that holds an ffconcat or m3u8 list would make libavformat open other files; image and
+raw formats accept nearly anything. So: one regular file, read through the `file` protocol, by one of the
+demuxers below, within `Limits`. Every failure is one `InputError`.
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from core.errors import InputError
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
+TAKEN = "mp4, mov, m4v, mkv, webm, avi, ts or mts"
+GEN_PTS = 0x0001  # AVFMT_FLAG_GENPTS
+ATTACHED_PIC = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC
+TIMED_THUMBNAILS = 1 << 11  # AV_DISPOSITION_TIMED_THUMBNAILS
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a film may be at most. `max_frames` is about 100 hours at 60 frames/s."""
+
+    max_width: int = 16384
+    max_height: int = 16384
+    max_pixels: int = 64 * 1024 * 1024
+    max_frames: int = 22_000_000
+    max_streams: int = 256
+    max_duration_s: Fraction = Fraction(400 * 3600)
+
+
+LIMITS = Limits()
+
+
+def check_file(path: Path | str) -> Path:
+    """`path` as a readable, regular, non-empty file; `InputError` says which of these it is not."""
+    film = Path(path)
+    try:
+        status = film.stat()
+    except FileNotFoundError:
+        raise InputError("no such file", where=str(path), hint="check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot be opened: {reason}", where=str(path), hint="check the path") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError("is a directory", where=str(path), hint="give the film's file")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError("is not a regular file", where=str(path), hint="copy the film to a file first")
+    if status.st_size == 0:
+        raise InputError("is empty", where=str(path), hint="copy or download it again")
+    try:
+        with film.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path), hint="check its permissions") from None
+    return film
+
+
+def open_film(path: Path | str, limits: Limits = LIMITS) -> InputContainer:
+    """An open container whose film is within `limits`; the caller closes it.
+
+    Timestamps that libavformat would invent (genpts) are switched off: what a packet says is what the file says.
+    """
+    film = check_file(path)
+    options = {
+        "format_whitelist": FORMATS,
+        "protocol_whitelist": "file",
+        "max_pixels": str(limits.max_pixels),
+        "max_streams": str(limits.max_streams),
+    }
+    try:
+        container = av.open(f"file:{film.absolute()}", mode="r", options=options, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise _refusal(film, error) from None
+    except UnicodeError:
+        raise InputError("its name is not valid text", where=repr(str(path)), hint="rename the file") from None
+    try:
+        container.flags &= ~GEN_PTS
+        stream = film_stream(container)
+        _check_limits(film, container, stream, limits)
+    except BaseException:
+        container.close()
+        raise
+    return container
+
+
+def film_stream(container: InputContainer) -> VideoStream:
+    """The film: the video stream marked default, else the first one; never cover art. `InputError` when none."""
+    where = container.name.removeprefix("file:")
+    films = [
+        stream for stream in container.streams.video if not int(stream.disposition) & (ATTACHED_PIC | TIMED_THUMBNAILS)
+    ]
+    if not films:
+        pictures = "only cover art" if container.streams.video else "no video"
+        raise InputError(f"holds {pictures}", where=where, hint="give a film with a video stream")
+    default = [stream for stream in films if int(stream.disposition) & 1]
+    stream = (default or films)[0]
+    if stream.codec_context is None:
+        raise InputError("its video codec is not known here", where=where, hint="convert the film to H.264 first")
+    return stream
+
+
+def _check_limits(film: Path, container: InputContainer, stream: VideoStream, limits: Limits) -> None:
+    width, height = stream.codec_context.width, stream.codec_context.height
+    where = str(film)
+    if width <= 0 or height <= 0 or not stream.codec_context.pix_fmt:
+        raise InputError(
+            "no picture could be read from its video stream", where=where, hint="the file is damaged or not a film"
+        )
+    if width > limits.max_width or height > limits.max_height or width * height > limits.max_pixels:
+        raise InputError(
+            f"claims {width}x{height} pixels, the limit is {limits.max_pixels // 1024 // 1024} Mpx",
+            where=where,
+            hint="scale the film down first",
+        )
+    if len(container.streams) > limits.max_streams:
+        raise InputError(
+            f"claims {len(container.streams)} streams, the limit is {limits.max_streams}",
+            where=where,
+            hint="copy the streams you need into another file",
+        )
+    if container.duration is not None and Fraction(container.duration, 1_000_000) > limits.max_duration_s:
+        raise InputError(
+            f"claims {container.duration // 3_600_000_000} hours, the limit is {limits.max_duration_s // 3600}",
+            where=where,
+            hint="its timestamps are broken; remux it first",
+        )
+
+
+def _refusal(film: Path, error: Exception) -> InputError:
+    """Why libavformat did not take the file, in words a person can act on."""
+    where = str(film)
+    with film.open("rb") as file:
+        head = file.read(4096)
+    if head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"} and not _has_moov(film):
+        return InputError(
+            "has no moov box: the recording was not finished or the copy is truncated",
+            where=where,
+            hint="copy it again, or repair it with a recovery tool",
+        )
+    kind = _kind_by_magic(head)
+    if kind:
+        return InputError(f"is {kind}, not a film", where=where, hint=f"give a film as {TAKEN}")
+    reason = getattr(error, "strerror", None) or str(error)
+    return InputError(f"is not a film that can be read ({reason.lower()})", where=where, hint=f"give a film as {TAKEN}")
+
+
+def _has_moov(film: Path) -> bool:
+    """Whether the top level of an ISO base media file (ISO/IEC 14496-12, 4.2) holds a whole moov box."""
+    size = film.stat().st_size
+    with film.open("rb") as file:
+        position = 0
+        for _ in range(100_000):
+            file.seek(position)
+            header = file.read(16)
+            if len(header) < 8:
+                return False
+            length, kind = int.from_bytes(header[:4], "big"), header[4:8]
+            if length == 1:
+                length = int.from_bytes(header[8:16], "big")
+            elif length == 0:
+                length = size - position
+            if kind == b"moov":
+                return position + length <= size
+            if length < 8:
+                return False
+            position += length
+    return False
+
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"\x89PNG", "a PNG image"),
+    (b"GIF8", "a GIF image"),
+    (b"BM", "a BMP image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"ffconcat", "an ffconcat list"),
+    (b"#EXTM3U", "an m3u8 playlist"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"FLV", "an FLV film"),
+    (b"\x00\x00\x01\xba", "an MPEG program stream"),
+    (b"\x30\x26\xb2\x75", "an ASF/WMV film"),
+    (b"OggS", "an Ogg file"),
+    (b"ID3", "an audio file"),
+    (b"fLaC", "an audio file"),
+)
+
+
+def _kind_by_magic(head: bytes) -> str:
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "a WebP image"
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return "an audio file"
+    text = head.lstrip(b"\xef\xbb\xbf")
+    if text and all(byte >= 32 or byte in b"\t\r\n\f" for byte in text[:512]):
+        return "a text file"
+    return ""

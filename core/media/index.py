@@ -1,0 +1,197 @@
+"""The index: one demux pass over a film gives its table of frames and its inventory of streams.
+
+Nothing is decoded except the first frames, which tell the pixel format and the side data, and whether packets and
+frames correspond one to one. Where they do not, or where packets have no usable pts, `core.media.numbering` runs
+one sequential decode instead and the index says so (`indexed_by="decode"`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from core.errors import InputError
+from core.media import inventory, numbering, shape
+from core.media.guard import LIMITS, Limits, film_stream, open_film
+from core.media.numbering import NO_PTS, FrameTable, PacketTable
+from core.media.probe import Probe, probe_first_frames
+from core.media.timebase import clock
+from core.records import Damage, MediaIndex
+
+
+def index_film(path: Path, limits: Limits = LIMITS) -> MediaIndex:
+    """The index of the film at `path`.
+
+    `duration[i]` is the time until the next frame is shown; the last frame keeps the duration its packet states.
+    Frames that no decoder can show because the film starts without their references are left out, with a note.
+    A film shorter than its header promises has `missing_s > 0` and a `Damage` whose frame is `frames`, the first
+    one that is not there. `InputError` when the film cannot be opened, has no frames, or breaks `limits`.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        hashing = pool.submit(_file_sha256, path)
+        first = probe_first_frames(path, limits)
+        with open_film(path, limits) as container:
+            stream = film_stream(container)
+            packets = read_packets(container, stream, limits)
+            return _build(path, container, stream, packets, first, hashing.result(), limits)
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_packets(container: InputContainer, stream: VideoStream, limits: Limits = LIMITS) -> PacketTable:
+    """The film's packets, and the number of packets of every stream, in one pass over the container.
+
+    Reading stops at the first error of the container; `PacketTable.error` says which.
+    """
+    where = container.name.removeprefix("file:")
+    film = stream.index
+    counts: dict[int, int] = {other.index: 0 for other in container.streams}
+    ends: dict[int, int] = {}
+    pts, dts, duration, flags = array("q"), array("q"), array("q"), array("B")
+    hidden_in = numbering.HIDDEN_FRAMES.get(inventory.codec_name(stream))
+    most = limits.max_frames * 2  # two fields or hidden frames a picture at most
+    error = ""
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as failure:
+            error = failure.strerror or str(failure)
+            break
+        if packet is None:
+            break
+        number = packet.stream_index
+        if number != film:
+            if packet.size:
+                counts[number] += 1
+                shown = packet.pts if packet.pts is not None else packet.dts
+                if shown is not None:
+                    ends[number] = max(ends.get(number, shown), shown + (packet.duration or 0))
+            continue
+        size = packet.size
+        if not size:
+            continue
+        shown, stored = packet.pts, packet.dts
+        pts.append(NO_PTS if shown is None else shown)
+        dts.append(NO_PTS if stored is None else stored)
+        duration.append(packet.duration or 0)
+        hidden = hidden_in is not None and hidden_in(packet)
+        flags.append(packet.is_keyframe | packet.is_discard << 1 | packet.is_corrupt << 2 | hidden << 3)
+        if len(pts) > most:
+            raise InputError(f"holds more than {limits.max_frames} frames", where=where, hint="cut the film in parts")
+    counts[film] = len(pts)
+    bits = np.frombuffer(flags, dtype=np.uint8) if flags else np.zeros(0, np.uint8)
+    return PacketTable(
+        pts=_column(pts),
+        dts=_column(dts),
+        duration=_column(duration),
+        key=(bits & 1).astype(bool),
+        discard=(bits & 2).astype(bool),
+        corrupt=(bits & 4).astype(bool),
+        hidden=(bits & 8).astype(bool),
+        counts=counts,
+        ends={number: end * (container.streams[number].time_base or Fraction(0)) for number, end in ends.items()},
+        error=error,
+    )
+
+
+def _column(values: array[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.array(values, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    table: FrameTable
+    indexed_by: Literal["demux", "decode"]
+
+
+def _number(path: Path, packets: PacketTable, first: Probe, limits: Limits, format_name: str) -> _Numbered:
+    """Frames from packets, by demuxing alone where that is certain."""
+    reason = numbering.why_decode(packets, first)
+    if reason is None:
+        return _Numbered(numbering.by_demux(packets, first), "demux")
+    table = numbering.by_decode(path, packets, limits, trust_pts=format_name != "avi", nominal=first.frame_ticks)
+    return _Numbered(table.with_note(f"frames numbered by decoding: {reason}"), "decode")
+
+
+def _build(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    packets: PacketTable,
+    first: Probe,
+    sha256: str,
+    limits: Limits,
+) -> MediaIndex:
+    where = str(path)
+    time_base = stream.time_base
+    if not time_base or len(packets.pts) == 0:
+        raise InputError("holds no video frames", where=where, hint="the file is empty, damaged or cut short")
+    _refuse_jumps(packets, time_base, where)
+    numbered = _number(path, packets, first, limits, container.format.name)
+    table = numbered.table
+    count = len(table.pts)
+    if count == 0:
+        raise InputError("no frame of it can be shown", where=where, hint="the file is damaged or cut short")
+    if count > limits.max_frames:
+        raise InputError(f"holds {count} frames, the limit is {limits.max_frames}", where=where, hint="cut it in parts")
+    last = int(table.duration[-1]) or first.frame_ticks or (int(table.pts[-1] - table.pts[-2]) if count > 1 else 1)
+    duration = np.append(np.diff(table.pts), last).astype(np.int64)
+    end = int(table.pts[-1]) + last
+    missing_s, missing_note = shape.missing(path, container, stream, packets, end * time_base)
+    damage = list(table.damage)
+    if missing_note:
+        damage.append(Damage(frame=count, pts=end, reason=missing_note))
+    order = np.argsort(table.packet, kind="stable")
+    depth = int(np.max(np.arange(count) - order, initial=0))
+    rate = stream.average_rate or stream.guessed_rate or Fraction(0)
+    return MediaIndex(
+        sha256=sha256,
+        size_bytes=path.stat().st_size,
+        format=container.format.name,
+        video=inventory.video_info(
+            stream, first.frame, rate=rate, reorder_depth=depth, chroma_location=shape.chroma_location(stream)
+        ),
+        time_base=time_base,
+        pts=table.pts,
+        duration=duration,
+        key=table.key,
+        packet=table.packet,
+        streams=inventory.stream_inventory(container, packets.counts),
+        chapters=inventory.chapter_list(container),
+        tags=dict(container.metadata),
+        damage=tuple(damage),
+        missing_s=missing_s,
+        indexed_by=numbered.indexed_by,
+        notes=(*table.notes, *first.notes),
+    )
+
+
+def _refuse_jumps(packets: PacketTable, time_base: Fraction, where: str) -> None:
+    """`InputError` where decoding time runs backwards by more than a second: spliced or wrapped recordings.
+
+    Sorting such a table would interleave two scenes, and the sound beside it jumps too.
+    """
+    dts = packets.dts[packets.dts != NO_PTS]
+    back = np.flatnonzero(np.diff(dts) * float(time_base) < -1.0) if len(dts) > 1 else np.zeros(0, np.int64)
+    if len(back):
+        at = int(back[0])
+        raise InputError(
+            f"its timestamps jump back at {clock(int(dts[at]), time_base)} (packet {at + 1})",
+            where=where,
+            hint="it is several recordings in one file; split or remux it first",
+        )
