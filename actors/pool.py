@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from actors.deaths import as_farm_error, lost_reason
 from actors.dispatch import Assign, Beat, Done, Event, Failed, SlotDied, SlotReady
@@ -31,7 +31,7 @@ from core.errors import FarmError, WorkerLost
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-import ray  # noqa: E402 - after the switches above
+import ray
 
 SLOTS_AN_ACTOR = 2
 BEAT_S = 1.0
@@ -81,7 +81,7 @@ class ClusterSpec:
     workers: int | None
     cpu_workers: int
     cores: int
-    patience: Patience = Patience()
+    patience: Patience
 
 
 class RayPool:
@@ -93,7 +93,6 @@ class RayPool:
         self._actors: dict[str, Any] = {}
         self._session: Path | None = None
         self._ours = False
-        self._remote_settings: Any = None
         self.workers = cluster.workers or cluster.cpu_workers
 
     def start(self) -> None:
@@ -110,7 +109,7 @@ class RayPool:
                 "object_store_memory": OBJECT_STORE_BYTES,
             }
         try:
-            context = ray.init(
+            context: Any = ray.init(
                 address="local" if own else self._cluster.address,
                 namespace=f"farm-{uuid.uuid4().hex}",
                 log_to_driver=False,
@@ -129,7 +128,7 @@ class RayPool:
 
     def run(self, orders: Sequence[Order], watch: Watch, *, stop_on_damage: bool) -> Batch:
         """Work off `orders`; with `stop_on_damage` by the damage rule of actors.dispatch."""
-        gpus = int(ray.cluster_resources().get("GPU", 0))
+        gpus = int(cast(Any, ray).cluster_resources().get("GPU", 0))
         per_gpu = self._cluster.workers is None and gpus > 0
         self.workers = gpus if per_gpu else (self._cluster.workers or self._cluster.cpu_workers)
         slots = [f"renderer-{number}" for number in range(min(self.workers, len(orders)))]
@@ -167,7 +166,7 @@ class _RayTransport:
     ) -> None:
         self._settings = settings
         self._actors = actors
-        self._actor_class: Any = ray.remote(
+        self._actor_class: Any = cast(Any, ray).remote(
             num_cpus=1,
             num_gpus=gpus_an_actor,
             max_restarts=0,

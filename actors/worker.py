@@ -56,12 +56,14 @@ class JobStore(Protocol):
 class WorkerSettings:
     """Where the job's state is, where the models are, and how many threads one segment may use.
 
-    `threads` is the same for every worker of a job: encoders give other bytes with another number of threads.
+    `threads` (decoder and encoder of one segment) is the same for every worker of a job, because encoders give other
+    bytes with another number of threads; `model_threads` is this worker's share of the cores.
     """
 
     store: JobStore
     model_cache: str
     threads: int
+    model_threads: int
 
 
 @dataclass(frozen=True)
@@ -216,5 +218,5 @@ class Worker:
             if self._models is None:
                 from core.faces.analyse import open_models  # noqa: PLC0415 - loads ONNX Runtime
 
-                self._models = open_models(Path(self._settings.model_cache), threads=self._settings.threads)
+                self._models = open_models(Path(self._settings.model_cache), threads=self._settings.model_threads)
             return self._models

@@ -1,0 +1,49 @@
+"""`farm verify`: the checks that stand between a rendered film and its name, on any two files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core import codec
+from core.records import VerifyReport
+
+WIDTH = 60
+
+
+def table(report: VerifyReport) -> list[str]:
+    """One line a check: name, ok or FAILED, expected and got."""
+    names = max((len(check.name) for check in report.checks), default=0)
+    lines = []
+    for check in report.checks:
+        said = shorten(check.got) if check.ok else f"expected {check.expected}, got {check.got}"
+        lines.append(f"{check.name:<{names}}  {'ok' if check.ok else 'FAILED':<6}  {said}".rstrip())
+    passed = sum(check.ok for check in report.checks)
+    lines.append(f"{passed} of {len(report.checks)} checks passed")
+    return lines
+
+
+def shorten(text: str) -> str:
+    return text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
+
+
+def verify(
+    source: Annotated[Path, typer.Argument(help="The film as it was.", metavar="SRC")],
+    output: Annotated[Path, typer.Argument(help="The film as it was rendered.", metavar="OUT")],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
+) -> None:
+    """Compare OUT with SRC: timestamps, copied streams, colour, frames. Exit code 4 when a check fails."""
+    del debug
+    from core.media.verify import verify_film  # noqa: PLC0415 - loads the media core
+
+    report = verify_film(source, output)
+    if json:
+        sys.stdout.write(codec.encode({"ok": report.ok, "checks": report.checks}).decode() + "\n")
+    else:
+        sys.stdout.write("\n".join(table(report)) + "\n")
+    if not report.ok:
+        raise typer.Exit(4)

@@ -1,0 +1,191 @@
+"""One job from film to film: the stages in order, the store around them, the report at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from actors.drive import Order, Patience
+from actors.worker import WorkerSettings
+from core.errors import InputError
+from core.records import Damage, JobReport, JobSpec, SegmentReceipt, SourceIdentity
+from farm import stages
+from farm.artifacts import DiskStore, check_output_place, open_store
+from farm.ports import Pool, Progress
+from farm.report import make_report
+from farm.settings import SEGMENTS_A_PROCESS, RunOptions, Settings
+from farm.versions import code_hash
+
+SWAPPERS = ("mesh", "none")
+UNUSED_SOURCE = "the source face was not used: --swapper none"
+NO_FACES = "no face was found in the film: every frame is passed through, no label"
+
+
+@dataclass
+class Clock:
+    """Seconds by stage, in the order in which they ran."""
+
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.progress.stage(name)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
+
+
+def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progress) -> JobReport:
+    """Render the film of `spec`. Raises FarmError; a job that failed half-way is resumed by the same call."""
+    output = Path(spec.output).absolute()
+    check_spec(spec)
+    check_output_place(output, Path(spec.target))
+    root = run.store or output.with_name(output.name + ".farm")
+    done = False
+    with open_store(root) as store:
+        pool = make_pool(store, run, settings)
+        try:
+            report = render_film(spec, store, pool, settings, progress)
+            done = True
+            return report
+        finally:
+            pool.close()
+            store.sweep()
+            if (done or not store.holds_work()) and not run.keep:
+                store.remove()
+
+
+def check_spec(spec: JobSpec) -> None:
+    """What can be refused without opening anything."""
+    if spec.swapper not in SWAPPERS:
+        raise InputError(f"no swapper {spec.swapper!r}", hint=f"choose one of {', '.join(SWAPPERS)}")
+    if spec.swapper != "none" and spec.source is None:
+        raise InputError("no source face given", hint="name an image with --source, or use --swapper none")
+
+
+def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
+    """The pool that the options ask for; nothing is started yet."""
+    address = run.address or settings.ray_address
+    workers = 1 if run.local else run.workers or settings.default_workers
+    worker = WorkerSettings(
+        store=store,
+        model_cache=str(settings.model_cache),
+        threads=settings.segment_threads,
+        model_threads=max(1, settings.cores // (SEGMENTS_A_PROCESS if run.local else workers)),
+    )
+    if run.local:
+        from actors.local import LocalPool  # noqa: PLC0415
+
+        return LocalPool(worker, parallel=SEGMENTS_A_PROCESS)
+    from actors.pool import ClusterSpec, RayPool  # noqa: PLC0415 - importing Ray takes a second that --local saves
+
+    cluster = ClusterSpec(
+        address=address,
+        workers=run.workers,
+        cpu_workers=settings.default_workers,
+        cores=settings.cores,
+        patience=Patience(),
+    )
+    return RayPool(worker, cluster)
+
+
+def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings, progress: Progress) -> JobReport:
+    """Index, plan, analyse, cast, render, join, verify, publish."""
+    started_s = time.monotonic()
+    clock = Clock(progress)
+    code = code_hash()
+    output = Path(spec.output).absolute()
+    fails = spec.on_damage == "fail"
+    with clock.stage("index"):
+        film = stages.index_stage(store, Path(spec.target))
+    with clock.stage("plan"):
+        plan = stages.plan_stage(store, film, spec)
+        if fails:
+            stages.refuse_index_damage(film, plan.segments)
+    notes = list(plan.notes)
+
+    def run_map(name: str, orders: Sequence[Order]) -> stages.Mapped:
+        todo = stages.open_work(store, orders, stop_on_damage=fails)
+        if todo.open:
+            with clock.stage("start"):
+                pool.start()
+        with clock.stage(name):
+            return stages.run_map(pool, progress, film, todo)
+
+    maps: list[stages.Mapped] = []
+    identity = None
+    cast: Sequence[stages.SegmentCast] = [stages.SegmentCast(segment.index) for segment in plan.segments]
+    if spec.swapper != "none":
+        with clock.stage("source"):
+            face = source_face(spec, settings)
+            identity = stages.keep_identity(store, face)
+            notes += face.notes
+        maps.append(run_map("analyse", stages.analysis_orders(film, plan, spec, code=code)))
+        with clock.stage("cast"):
+            cast = stages.cast_stage(store, film, plan, spec, maps[0].receipts, code=code)
+        if not any(entry.faces for entry in cast):
+            notes.append(NO_FACES)
+    elif spec.source is not None:
+        notes.append(UNUSED_SOURCE)
+    rendered = run_map("render", stages.work_orders(film, plan, spec, cast, identity, code=code))
+    maps.append(rendered)
+    pool.close()
+    receipts = [receipt for receipt in rendered.receipts if isinstance(receipt, SegmentReceipt)]
+    tags = provenance(receipts, film)
+    damage = merge_damage([film.index.damage, *(r.damage for mapped in maps for r in mapped.receipts)])
+    with clock.stage("join"):
+        joined = stages.join_stage(store, film, plan, rendered.receipts, tags)
+    with clock.stage("verify"):
+        checks = stages.verify_stage(film, plan, joined, damage, tags)
+    with clock.stage("publish"):
+        sha256, size_bytes = stages.publish_stage(joined, output)
+    return make_report(
+        spec,
+        film.index,
+        plan.encoder,
+        receipts,
+        reused=rendered.reused,
+        deaths=sum(mapped.deaths for mapped in maps),
+        workers=pool.workers,
+        checks=checks,
+        damage=damage,
+        notes=notes,
+        seconds_by_stage=clock.seconds,
+        seconds=time.monotonic() - started_s,
+        output_sha256=sha256,
+        output_bytes=size_bytes,
+    )
+
+
+def source_face(spec: JobSpec, settings: Settings) -> SourceIdentity:
+    """The face to put in."""
+    from core.faces.analyse import open_models  # noqa: PLC0415 - loads OpenCV and ONNX Runtime
+    from core.faces.identity import load_identity  # noqa: PLC0415
+
+    if spec.source is None:
+        raise InputError("no source face given", hint="name an image with --source")
+    models = open_models(settings.model_cache, threads=settings.cores)
+    return load_identity(spec.source, models.detector, models.mesher, models.embedder)
+
+
+def provenance(receipts: Sequence[SegmentReceipt], film: stages.Film) -> dict[str, str]:
+    """The metadata that says what the film is; none where nothing was replaced."""
+    if not any(receipt.faces_replaced for receipt in receipts):
+        return {}
+    from core.trust.label import aigc_tags  # noqa: PLC0415 - loads OpenCV
+
+    return dict(aigc_tags(film.index.sha256))
+
+
+def merge_damage(lists: Sequence[Sequence[Damage]]) -> tuple[Damage, ...]:
+    """Every damaged frame once, in order; the reason that decoding gave is kept before the index's."""
+    frames: dict[int, Damage] = {}
+    for damages in lists:
+        frames.update({damage.frame: damage for damage in damages})
+    return tuple(frames[frame] for frame in sorted(frames))

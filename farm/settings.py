@@ -1,0 +1,60 @@
+"""Settings of this machine and of one run: frozen, read once. The only module that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# Two segments run at a time in a process, so half the cores each; beyond eight an encoder of frames gains little.
+SEGMENTS_A_PROCESS = 2
+LEAST_THREADS = 2
+MOST_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the machine offers. `ray_address` is the cluster that the environment names, if any."""
+
+    cores: int
+    model_cache: Path
+    ray_address: str | None = None
+
+    @property
+    def segment_threads(self) -> int:
+        """Threads of one segment's decoder and encoder: from the cores alone, never from the number of workers,
+        so that the bytes of a segment do not depend on how many work on the film."""
+        return max(LEAST_THREADS, min(MOST_THREADS, self.cores // SEGMENTS_A_PROCESS))
+
+    @property
+    def default_workers(self) -> int:
+        """Renderers on a machine without GPUs: two, so that one can die, or as many as keep the cores busy."""
+        return max(min(2, self.cores), self.cores // (self.segment_threads * SEGMENTS_A_PROCESS))
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a job is run; nothing here changes the film that comes out."""
+
+    local: bool = False
+    workers: int | None = None
+    address: str | None = None
+    store: Path | None = None
+    keep: bool = False
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `environment` (the process's own by default).
+
+    FARM_MODEL_CACHE: folder of the converted models, else XDG_CACHE_HOME/farm/models, else ~/.cache/farm/models.
+    RAY_ADDRESS: the cluster to use when --address is not given.
+    """
+    env = os.environ if environment is None else environment
+    cache = env.get("FARM_MODEL_CACHE")
+    base = Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Settings(
+        cores=len(os.sched_getaffinity(0)),
+        model_cache=Path(cache) if cache else base / "farm" / "models",
+        ray_address=env.get("RAY_ADDRESS") or None,
+    )

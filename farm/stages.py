@@ -1,0 +1,342 @@
+"""The stages of a job: one function each, typed in and out. A stage whose result is in the store is not done again.
+
+Keys say what a result depends on: the film's sha256, the segment, the hashes of models and code, the cast's rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from actors.drive import Order, Receipt
+from core import codec
+from core.errors import InputError, PlanError, VerifyFailed
+from core.inference.manifest import Role, by_role, load_manifests, manifest_folder
+from core.media.containers import check_output, container_for
+from core.media.decode import decode_segment
+from core.media.encode import resolve_encoder
+from core.media.guard import Limits, probe_in_child
+from core.media.index import index_film
+from core.media.join import join_film
+from core.media.plan import plan_segments
+from core.media.verify import verify_film
+from core.records import (
+    AnalysisOrder,
+    AnalysisReceipt,
+    Damage,
+    EncoderSettings,
+    FaceTable,
+    JobSpec,
+    MediaIndex,
+    Segment,
+    SegmentReceipt,
+    SourceIdentity,
+    VerifyReport,
+    WorkOrder,
+)
+from farm.artifacts import DiskStore, publish_film
+from farm.ports import Pool, Progress
+
+PROBE_S = 60.0
+ANALYSIS_ROLES: tuple[Role, ...] = ("detector", "mesh")
+DAMAGE_HINT = "render what decodes with --on-damage keep"
+
+
+@dataclass(frozen=True)
+class Film:
+    """The target with its table; `name` is where the table is in the store."""
+
+    path: Path
+    index: MediaIndex
+    name: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be made: segments, encoder, container, and what the report must say about them."""
+
+    segments: tuple[Segment, ...]
+    encoder: EncoderSettings
+    container: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SegmentCast:
+    """The faces to replace in one segment: `file` names their FaceTable in the store, None where there are none."""
+
+    segment: int
+    faces: int = 0
+    file: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The orders of a map: all of them, the receipts that are there already by order id, and what is open."""
+
+    orders: tuple[Order, ...]
+    found: dict[str, Receipt]
+    open: tuple[Order, ...]
+    stop_on_damage: bool
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The receipts of a map in order of segments, how many of them were there before, and renderers lost."""
+
+    receipts: tuple[Receipt, ...]
+    reused: int
+    deaths: int
+
+
+def time_text(index: MediaIndex, pts: int) -> str:
+    """A pts as seconds from the film's first frame, for people."""
+    return f"{float((pts - int(index.pts[0])) * index.time_base):.3f} s"
+
+
+# ---------------------------------------------------------------- index and plan
+
+
+def index_stage(store: DiskStore, target: Path) -> Film:
+    """Index the target, or take the table made of the same file (by path, size, inode and time of change)."""
+    stat = target.stat() if target.exists() else None
+    identity = [str(target.resolve()), *((stat.st_size, stat.st_ino, stat.st_mtime_ns) if stat else ())]
+    name = f"index/{codec.digest(identity)[:32]}.json"
+    if store.exists(name):
+        return Film(target, codec.decode(store.read(name), MediaIndex), name)
+    index = index_film_safely(target)
+    store.write(name, codec.encode(index))
+    return Film(target, index, name)
+
+
+def index_film_safely(target: Path) -> MediaIndex:
+    """Index a film that nobody vouches for: a child process tries it first, with limits."""
+    limits = Limits()
+    probe_in_child(target, limits, PROBE_S)
+    return index_film(target, limits)
+
+
+def plan_stage(store: DiskStore, film: Film, spec: JobSpec) -> Plan:
+    """Cut the film and settle encoder and container; `InputError` when the output cannot be as asked."""
+    output = Path(spec.output)
+    container = container_for(output, film.index)
+    encoder = resolve_encoder(film.index, spec.encode, container)
+    notes = (*film.index.notes, *encoder.notes, *check_output(film.index, encoder, container))
+    segments = plan_segments(film.index, spec.segment_s)
+    name = f"plan/{codec.digest([film.index.sha256, spec.segment_s])[:32]}.json"
+    store.write(name, codec.encode(segments))
+    return Plan(segments, encoder, container, tuple(dict.fromkeys(notes)))
+
+
+# ---------------------------------------------------------------- damage
+
+
+def refuse_damage(film: Film, found: Iterable[Damage]) -> None:
+    """`InputError` naming the first of the damaged frames in `found`, if there are any."""
+    first = min(found, key=lambda damage: damage.frame, default=None)
+    if first is not None:
+        raise InputError(
+            f"frame {first.frame} at {time_text(film.index, first.pts)} is damaged: {first.reason}",
+            where=str(film.path),
+            hint=DAMAGE_HINT,
+        )
+
+
+def refuse_index_damage(film: Film, segments: Sequence[Segment]) -> None:
+    """Refuse a film whose index already shows damage, before any work.
+
+    The first damaged packet can spoil frames shown before it, so its segment is decoded to find the first frame.
+    """
+    index = film.index
+    if index.damage:
+        first = min(index.damage, key=lambda damage: damage.frame)
+        segment = next((s for s in segments if s.first <= first.frame < s.end), segments[-1])
+        frames = decode_segment(film.path, index, segment)
+        seen = [Damage(f.ordinal, f.pts, f.damage) for f in frames if f.damage]
+        refuse_damage(film, [*seen, first])
+    if index.missing_s > 0:
+        raise InputError(
+            f"the film is cut off: it ends before frame {index.frames} at {time_text(index, index.end_pts)}, "
+            f"{float(index.missing_s):.3f} s short of what its header says",
+            where=str(film.path),
+            hint=DAMAGE_HINT,
+        )
+
+
+# ---------------------------------------------------------------- analyse and cast
+
+
+def analysis_orders(film: Film, plan: Plan, spec: JobSpec, *, code: str) -> list[AnalysisOrder]:
+    """One order a segment, named by the film, the segment, the models that look at it and the program's `code`."""
+    manifests = load_manifests(manifest_folder())
+    models = [by_role(manifests, role).sha256 for role in ANALYSIS_ROLES]
+    target = str(film.path.resolve())
+    return [
+        AnalysisOrder(
+            id=codec.digest([film.index.sha256, segment, models, code]),
+            segment=segment,
+            target=target,
+            target_sha256=film.index.sha256,
+            index=film.name,
+            on_damage=spec.on_damage,
+        )
+        for segment in plan.segments
+    ]
+
+
+def cast_stage(
+    store: DiskStore, film: Film, plan: Plan, spec: JobSpec, analysis: Sequence[Receipt], *, code: str
+) -> tuple[SegmentCast, ...]:
+    """Decide once, over the whole film, which faces are replaced; each segment's rows are stored by their hash."""
+    from core.faces.cast import cast_faces  # noqa: PLC0415 - loads OpenCV, which --swapper none does without
+    from core.faces.table import read_table, write_table  # noqa: PLC0415
+
+    key = codec.digest([[receipt.sha256 for receipt in analysis], film.index.sha256, spec.select, code])
+    name = f"cast/{key}.json"
+    if store.exists(name):
+        kept = codec.decode(store.read(name), tuple[SegmentCast, ...])
+        if all(entry.file is None or store.exists(entry.file) for entry in kept):
+            return kept
+        store.path(name).unlink(missing_ok=True)
+    table = FaceTable.concat([read_table(store.path(receipt.file)) for receipt in analysis])
+    chosen = cast_faces(film.index, table, spec.select)
+    chosen = chosen.take(chosen.source >= 0)
+    entries = []
+    for segment in plan.segments:
+        rows = chosen.take((chosen.frame >= segment.first) & (chosen.frame < segment.end))
+        if not len(rows):
+            entries.append(SegmentCast(segment.index))
+            continue
+        scratch = store.scratch(".parquet")
+        write_table(rows, scratch)
+        sha256 = hashlib.sha256(scratch.read_bytes()).hexdigest()
+        file = f"cast/{sha256}.parquet"
+        store.adopt(scratch, file)
+        entries.append(SegmentCast(segment.index, len(rows), file, sha256))
+    store.write(name, codec.encode(tuple(entries)))
+    return tuple(entries)
+
+
+def keep_identity(store: DiskStore, identity: SourceIdentity) -> tuple[str, str]:
+    """Put the source face into the store; its name there and the hash of what is there."""
+    data = codec.encode(identity)
+    sha256 = hashlib.sha256(data).hexdigest()
+    name = f"identity/{sha256}.json"
+    store.write(name, data)
+    return name, sha256
+
+
+# ---------------------------------------------------------------- render
+
+
+def work_orders(
+    film: Film,
+    plan: Plan,
+    spec: JobSpec,
+    cast: Sequence[SegmentCast],
+    identity: tuple[str, str] | None,
+    *,
+    code: str,
+) -> list[WorkOrder]:
+    """One order a segment. A segment in which nobody is replaced is an order without swapper, face or source.
+
+    The id leaves out what does not decide pixels: where the film lies, and what is done about damage.
+    """
+    orders = []
+    for segment, entry in zip(plan.segments, cast, strict=True):
+        swaps = identity is not None and entry.faces > 0
+        order = WorkOrder(
+            id="",
+            segment=segment,
+            target=str(film.path.resolve()),
+            target_sha256=film.index.sha256,
+            index=film.name,
+            swapper=spec.swapper if swaps else "none",
+            encoder=replace(plan.encoder, notes=()),
+            on_damage=spec.on_damage,
+            faces=entry.file if swaps else None,
+            faces_sha256=entry.sha256 if swaps else None,
+            identity=identity[0] if swaps and identity else None,
+            identity_sha256=identity[1] if swaps and identity else None,
+            face_count=entry.faces if swaps else 0,
+        )
+        named = replace(order, target="", index="", on_damage="keep")
+        orders.append(replace(order, id=codec.digest([named, code])))
+    return orders
+
+
+# ---------------------------------------------------------------- the maps
+
+
+def open_work(store: DiskStore, orders: Sequence[Order], *, stop_on_damage: bool) -> Todo:
+    """Compare orders with the store. After damage that an earlier run found, only what lies before it is open."""
+    found: dict[str, Receipt] = {}
+    for order in orders:
+        receipt = (
+            store.receipt(AnalysisReceipt, "analysis", order.id)
+            if isinstance(order, AnalysisOrder)
+            else store.receipt(SegmentReceipt, "segments", order.id)
+        )
+        if receipt is not None:
+            found[order.id] = receipt
+    limit = min((r.segment for r in found.values() if r.damage and stop_on_damage), default=len(orders))
+    return Todo(
+        tuple(orders), found, tuple(o for o in orders if o.id not in found and o.segment.index < limit), stop_on_damage
+    )
+
+
+def run_map(pool: Pool, progress: Progress, film: Film, todo: Todo) -> Mapped:
+    """Do what is open. Raises the error that ended the batch, or `InputError` naming the film's first damaged frame."""
+    receipts = dict(todo.found)
+    deaths = 0
+    if todo.open:
+        watch = progress.watch(todo.orders, todo.open)
+        batch = pool.run(todo.open, watch, stop_on_damage=todo.stop_on_damage)
+        deaths = batch.deaths
+        receipts |= batch.receipts
+        if batch.error is not None:
+            raise batch.error
+    if todo.stop_on_damage:
+        refuse_damage(film, (damage for receipt in receipts.values() for damage in receipt.damage))
+    if len(receipts) != len(todo.orders):
+        raise PlanError(f"{len(todo.orders) - len(receipts)} segments were left undone without a reason")
+    return Mapped(tuple(receipts[order.id] for order in todo.orders), len(todo.found), deaths)
+
+
+# ---------------------------------------------------------------- assemble
+
+
+def join_stage(store: DiskStore, film: Film, plan: Plan, receipts: Sequence[Receipt], tags: dict[str, str]) -> Path:
+    """Join the segments with everything else of the source, into a temporary file of the store."""
+    joined = store.scratch(Path(film.path).suffix or ".film")
+    pieces = [(segment, store.path(receipt.file)) for segment, receipt in zip(plan.segments, receipts, strict=True)]
+    join_film(film.path, film.index, plan.encoder, pieces, joined, plan.container, tags=tags)
+    return joined
+
+
+def verify_stage(film: Film, plan: Plan, joined: Path, damage: Sequence[Damage], tags: dict[str, str]) -> VerifyReport:
+    """Check the joined film against its source; `VerifyFailed` names the first check that does not hold."""
+    report = verify_film(
+        film.path, joined, source_index=film.index, settings=plan.encoder, damage=tuple(damage), extra_tags=tags
+    )
+    failed = [check for check in report.checks if not check.ok]
+    if failed:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise VerifyFailed(
+            f"not published: {failed[0].name}: expected {failed[0].expected}, got {failed[0].got}{more}",
+            where=str(film.path),
+            hint="the rendered segments are kept in the store",
+        )
+    return report
+
+
+def publish_stage(joined: Path, output: Path) -> tuple[str, int]:
+    """Give the verified film its name; its sha256 and size."""
+    with joined.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    size = joined.stat().st_size
+    publish_film(joined, output)
+    return sha256, size
