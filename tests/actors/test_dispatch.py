@@ -1,0 +1,412 @@
+"""The rules of actors.dispatch, case by case, then under random sequences of events.
+
+Contract: longest first; a lost task goes to the front; three losses poison it; a task lost once runs alone; four
+deaths in a row quarantine a slot; damage drops what comes after it and finishes what comes before; nothing is lost,
+nothing is done by two current attempts at once, and the end is said once.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from actors.dispatch import (
+    MAX_DEATHS_IN_A_ROW,
+    MAX_TRIES,
+    Assign,
+    Beat,
+    Decision,
+    Dispatcher,
+    Done,
+    Event,
+    Failed,
+    Finish,
+    Kill,
+    Quarantine,
+    Restart,
+    SlotDied,
+    SlotReady,
+    Task,
+    Tick,
+)
+from core.errors import InputError, WorkerLost
+
+
+def tasks(*costs: float) -> list[Task]:
+    """Tasks named a, b, c ... in the order of the film."""
+    return [Task("abcdefghijklmnop"[position], position, cost) for position, cost in enumerate(costs)]
+
+
+def dispatcher(costs: list[float], slots: str = "1", *, hang_s: float = 100, start_s: float = 1000) -> Dispatcher:
+    return Dispatcher(tasks(*costs), list(slots), at_s=0.0, hang_s=hang_s, start_s=start_s)
+
+
+def feed(machine: Dispatcher, *events: Event, at_s: float = 0.0) -> list[Decision]:
+    """All decisions that the events lead to."""
+    return [decision for event in events for decision in machine.handle(event, at_s)]
+
+
+def assigned(decisions: list[Decision]) -> list[tuple[str, str, int]]:
+    return [(d.slot, d.task, d.attempt) for d in decisions if isinstance(d, Assign)]
+
+
+def end(decisions: list[Decision]) -> Finish:
+    return next(d for d in decisions if isinstance(d, Finish))
+
+
+# ---------------------------------------------------------------- order
+
+
+def test_longest_first_and_ties_in_film_order() -> None:
+    machine = dispatcher([1, 5, 3, 5])
+    order = []
+    decisions = feed(machine, SlotReady("1", 1))
+    while assigned(decisions):
+        (slot, task, attempt), *rest = assigned(decisions)
+        assert not rest
+        order.append(task)
+        decisions = feed(machine, Done(slot, task, attempt))
+    assert order == ["b", "d", "c", "a"]
+    assert end(decisions).error is None
+    assert machine.done == {"a", "b", "c", "d"}
+
+
+def test_slots_without_work_come_before_second_tasks() -> None:
+    machine = dispatcher([4, 3, 2, 1], "12")
+    assert assigned(feed(machine, SlotReady("1", 2))) == [("1", "a", 1), ("1", "b", 1)]
+    assert assigned(feed(machine, SlotReady("2", 2))) == [("2", "c", 1), ("2", "d", 1)]
+
+
+def test_no_second_task_while_a_slot_that_starts_could_take_it() -> None:
+    machine = dispatcher([4, 3], "12")
+    assert assigned(feed(machine, SlotReady("1", 2))) == [("1", "a", 1)]
+    assert assigned(feed(machine, SlotReady("2", 2))) == [("2", "b", 1)]
+
+
+def test_empty_job_finishes_at_once() -> None:
+    assert end(feed(dispatcher([]), Tick())).error is None
+
+
+# ---------------------------------------------------------------- loss
+
+
+def test_lost_tasks_return_to_the_front_in_film_order_and_run_alone() -> None:
+    machine = dispatcher([9, 8, 7, 6])
+    assert assigned(feed(machine, SlotReady("1", 2))) == [("1", "a", 1), ("1", "b", 1)]
+    decisions = feed(machine, SlotDied("1", "gone"))
+    assert decisions == [Restart("1", "gone")]
+    assert machine.queued == ("a", "b", "c", "d")
+    assert assigned(feed(machine, SlotReady("1", 2))) == [("1", "a", 2)]
+    assert assigned(feed(machine, Done("1", "a", 2))) == [("1", "b", 2)]
+    assert assigned(feed(machine, Done("1", "b", 2))) == [("1", "c", 1), ("1", "d", 1)]
+
+
+def test_three_losses_poison_and_what_runs_elsewhere_is_kept() -> None:
+    machine = dispatcher([9, 8, 7, 1], "12")
+    feed(machine, SlotReady("1", 1), SlotReady("2", 1))
+    decisions: list[Decision] = []
+    for attempt in range(1, MAX_TRIES + 1):
+        assert machine.running["1"] == ("a",), attempt
+        decisions = feed(machine, SlotDied("1", "killed by signal 9"), SlotReady("1", 1))
+    assert machine.queued == ()
+    assert not any(isinstance(d, Finish) for d in decisions), "b still runs"
+    verdict = end(feed(machine, Done("2", "b", 1))).error
+    assert isinstance(verdict, WorkerLost)
+    assert "segment 0" in str(verdict)
+    assert "signal 9" in str(verdict)
+    assert machine.done == {"b"}
+    assert machine.dropped == {"a", "c", "d"}
+
+
+def test_a_poisonous_neighbour_costs_the_innocent_one_try_only() -> None:
+    machine = dispatcher([9, 8])
+    feed(machine, SlotReady("1", 2))
+    feed(machine, SlotDied("1", "x"), SlotReady("1", 2))
+    assert machine.running["1"] == ("a",)
+    feed(machine, SlotDied("1", "x"), SlotReady("1", 2))
+    decisions = feed(machine, SlotDied("1", "x"), SlotReady("1", 2))
+    assert isinstance(end(decisions).error, WorkerLost)
+    assert machine.dropped == {"a", "b"}
+
+
+def test_four_deaths_in_a_row_quarantine_a_slot_and_the_others_go_on() -> None:
+    machine = dispatcher([5, 4, 3, 2, 1], "12")
+    feed(machine, SlotReady("2", 1))
+    decisions: list[Decision] = []
+    for _ in range(MAX_DEATHS_IN_A_ROW):
+        decisions = feed(machine, SlotDied("1", "no memory"))
+    assert decisions == [Quarantine("1", "no memory")]
+    assert feed(machine, SlotReady("1", 1)) == []
+    running = "a"
+    while not machine.finished:
+        feed(machine, Done("2", running, 1))
+        running = next(iter(machine.running["2"]), "")
+    assert machine.done == set("abcde")
+
+
+def test_a_success_ends_a_row_of_deaths() -> None:
+    machine = dispatcher([1] * 16)
+    decisions: list[Decision] = []
+    for _ in range(6):
+        current = assigned(feed(machine, SlotReady("1", 1)))
+        if not current:
+            current = [("1", machine.running["1"][0], 1)]
+        feed(machine, Done("1", current[0][1], current[0][2]))
+        decisions = feed(machine, SlotDied("1", "x"))
+        assert isinstance(decisions[0], Restart)
+        feed(machine, SlotReady("1", 1))
+        feed(machine, Done("1", machine.running["1"][0], 2))
+
+
+def test_all_slots_quarantined_ends_the_job_with_everything_finished_kept() -> None:
+    machine = dispatcher([3, 2, 1])
+    feed(machine, SlotReady("1", 1), Done("1", "a", 1))
+    decisions: list[Decision] = []
+    for _ in range(MAX_DEATHS_IN_A_ROW):
+        decisions = feed(machine, SlotDied("1", "x"))
+    assert isinstance(decisions[0], Quarantine)
+    assert isinstance(end(decisions).error, WorkerLost)
+    assert machine.done == {"a"}
+
+
+def test_a_late_result_of_a_lost_attempt_counts_once() -> None:
+    machine = dispatcher([2, 1], "12")
+    feed(machine, SlotReady("1", 1))
+    feed(machine, SlotDied("1", "out of reach"))
+    assert assigned(feed(machine, Done("1", "a", 1), SlotReady("2", 1))) == [("2", "b", 1)]
+    assert end(feed(machine, Done("2", "b", 1))).error is None
+
+
+def test_a_lost_attempt_of_a_task_done_elsewhere_is_not_queued_again() -> None:
+    machine = dispatcher([2], "12")
+    feed(machine, SlotReady("1", 1), SlotDied("1", "out of reach"), SlotReady("2", 1))
+    assert machine.running["2"] == ("a",)
+    feed(machine, Done("1", "a", 1))
+    assert end(feed(machine, SlotDied("2", "x"))).error is None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [Done("1", "zz", 1), Failed("1", "a", 7, InputError("x")), Beat("1", "b", 1, 5), SlotDied("9", "x"), Tick()],
+    ids=lambda event: type(event).__name__,
+)
+def test_events_of_unknown_slots_tasks_and_attempts_change_nothing(event: Event) -> None:
+    machine = dispatcher([2])
+    feed(machine, SlotReady("1", 2))
+    assert feed(machine, event) == []
+    assert machine.running == {"1": ("a",)}
+
+
+# ---------------------------------------------------------------- errors, damage, time
+
+
+def test_an_error_of_the_work_is_not_retried_and_the_first_one_is_told() -> None:
+    machine = dispatcher([3, 2, 1], "12")
+    feed(machine, SlotReady("1", 1), SlotReady("2", 1))
+    first = InputError("unreadable", where="film.mp4")
+    assert feed(machine, Failed("1", "a", 1, first)) == []
+    assert end(feed(machine, Failed("2", "b", 1, InputError("other")))).error is first
+    assert machine.dropped == {"a", "b", "c"}
+
+
+def test_damage_drops_what_is_after_it_and_finishes_what_is_before_it() -> None:
+    machine = dispatcher([1, 2, 3, 4, 5], "12")
+    assert assigned(feed(machine, SlotReady("1", 1), SlotReady("2", 1))) == [("1", "e", 1), ("2", "d", 1)]
+    feed(machine, Done("1", "e", 1))
+    assert machine.running["1"] == ("c",)
+    feed(machine, Done("1", "c", 1, damaged=True))
+    assert machine.running["1"] == ("b",)
+    assert machine.queued == ("a",)
+    feed(machine, Done("2", "d", 1, damaged=True))
+    assert machine.running["2"] == ("a",)
+    feed(machine, Done("2", "a", 1))
+    assert end(feed(machine, Done("1", "b", 1))).error is None
+    assert machine.done == set("abcde")
+
+
+def test_after_damage_a_lost_task_behind_it_is_dropped_and_one_before_it_is_queued() -> None:
+    machine = dispatcher([1, 9, 2, 9], "12")
+    feed(machine, SlotReady("1", 1), SlotReady("2", 1))  # b on 1, d on 2
+    feed(machine, Done("1", "b", 1, damaged=True))
+    assert machine.running["1"] == ("a",)
+    feed(machine, SlotDied("2", "x"))
+    assert machine.dropped == {"c", "d"}
+    feed(machine, SlotDied("1", "x"), SlotReady("1", 1))
+    assert machine.running["1"] == ("a",)
+    assert end(feed(machine, Done("1", "a", 2))).error is None
+
+
+def test_a_task_without_movement_is_killed_once() -> None:
+    machine = dispatcher([2, 1], hang_s=10)
+    feed(machine, SlotReady("1", 1), at_s=0)
+    feed(machine, Beat("1", "a", 1, 100), at_s=8)
+    assert feed(machine, Tick(), at_s=17) == []
+    feed(machine, Beat("1", "a", 1, 100), at_s=17)  # alive, but no further
+    decisions = feed(machine, Tick(), Tick(), at_s=18)
+    assert [type(d) for d in decisions] == [Kill]
+    assert feed(machine, SlotDied("1", "killed"), at_s=19) == [Restart("1", "killed")]
+    assert assigned(feed(machine, SlotReady("1", 1), at_s=20)) == [("1", "a", 2)]
+    assert feed(machine, Tick(), at_s=29) == []
+
+
+def test_a_cluster_on_which_nothing_comes_up_ends_the_job() -> None:
+    machine = dispatcher([1], start_s=60)
+    assert feed(machine, Tick(), at_s=59) == []
+    assert isinstance(end(feed(machine, Tick(), at_s=60)).error, WorkerLost)
+
+
+# ---------------------------------------------------------------- any sequence of events
+
+
+class Farm(RuleBasedStateMachine):
+    """A pool that obeys the dispatcher and fails at random; it keeps its own books."""
+
+    @initialize(
+        costs=st.lists(st.integers(1, 9), min_size=1, max_size=12),
+        slots=st.integers(1, 4),
+        capacity=st.integers(1, 2),
+    )
+    def begin(self, costs: list[int], slots: int, capacity: int) -> None:
+        self.capacity = capacity
+        self.costs = {str(i): float(cost) for i, cost in enumerate(costs)}
+        self.machine = Dispatcher(
+            [Task(name, int(name), cost) for name, cost in self.costs.items()],
+            [f"s{i}" for i in range(slots)],
+            at_s=0,
+            hang_s=1e9,
+            start_s=1e9,
+        )
+        self.up: dict[str, bool] = {f"s{i}": False for i in range(slots)}
+        self.work: dict[str, dict[str, int]] = {slot: {} for slot in self.up}
+        self.losses = dict.fromkeys(self.costs, 0)
+        self.published: dict[str, int] = {}
+        self.late: list[tuple[str, str, int]] = []
+        self.damaged: list[int] = []
+        self.attempts: set[tuple[str, int]] = set()
+        self.finishes: list[Finish] = []
+
+    def obey(self, event: Event) -> None:
+        for decision in self.machine.handle(event, 0.0):
+            match decision:
+                case Assign(slot, task, attempt):
+                    assert self.up[slot], "work for a slot that is not up"
+                    assert not self.finishes, "work after the end"
+                    assert task not in self.published, "work that is done already"
+                    assert all(task not in work for work in self.work.values()), "two current attempts of one task"
+                    assert (task, attempt) not in self.attempts, "an attempt number twice"
+                    assert len(self.work[slot]) < self.capacity
+                    self.attempts.add((task, attempt))
+                    self.work[slot][task] = attempt
+                    if any(self.losses[other] for other in self.work[slot]):
+                        assert len(self.work[slot]) == 1, "a suspect does not run alone"
+                    if self.damaged:
+                        assert int(task) < max(self.damaged), "work behind damage"
+                case Quarantine(slot, _):
+                    del self.up[slot], self.work[slot]
+                case Finish():
+                    self.finishes.append(decision)
+                case _:
+                    assert isinstance(decision, Restart)
+
+    def busy(self) -> list[tuple[str, str, int]]:
+        return [(slot, task, attempt) for slot, work in self.work.items() for task, attempt in work.items()]
+
+    @rule(data=st.data())
+    def slot_comes_up(self, data: st.DataObject) -> None:
+        down = [slot for slot, up in self.up.items() if not up]
+        if down:
+            slot = data.draw(st.sampled_from(down))
+            self.up[slot] = True
+            self.obey(SlotReady(slot, self.capacity))
+
+    @rule(data=st.data(), damaged=st.booleans(), odds=st.integers(0, 5))
+    def task_ends_well(self, data: st.DataObject, damaged: bool, odds: int) -> None:
+        if self.busy():
+            slot, task, attempt = data.draw(st.sampled_from(self.busy()))
+            del self.work[slot][task]
+            self.published[task] = self.published.get(task, 0) + 1
+            damaged = damaged and odds == 0
+            if damaged:
+                self.damaged.append(int(task))
+            self.obey(Done(slot, task, attempt, damaged))
+
+    @rule(data=st.data(), odds=st.integers(0, 7))
+    def task_fails(self, data: st.DataObject, odds: int) -> None:
+        if self.busy() and odds == 0:
+            slot, task, attempt = data.draw(st.sampled_from(self.busy()))
+            del self.work[slot][task]
+            self.obey(Failed(slot, task, attempt, InputError("bad")))
+
+    @rule(data=st.data())
+    def slot_dies(self, data: st.DataObject) -> None:
+        if self.up:
+            slot = data.draw(st.sampled_from(sorted(self.up)))
+            self.up[slot] = False
+            for task, attempt in self.work[slot].items():
+                self.losses[task] += 1
+                self.late.append((slot, task, attempt))
+            self.work[slot] = {}
+            self.obey(SlotDied(slot, "killed"))
+
+    @precondition(lambda self: self.late)
+    @rule(data=st.data())
+    def a_lost_attempt_answers_after_all(self, data: st.DataObject) -> None:
+        slot, task, attempt = self.late.pop(data.draw(st.integers(0, len(self.late) - 1)))
+        self.published.setdefault(task, 1)
+        self.obey(Done(slot, task, attempt))
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        known = set(self.machine.queued) | self.machine.done | self.machine.dropped
+        known |= {task for running in self.machine.running.values() for task in running}
+        assert known == set(self.costs)
+        queued = list(self.machine.queued)
+        assert len(queued) == len(set(queued))
+        assert not set(queued) & self.machine.done
+
+    @invariant()
+    def books_agree(self) -> None:
+        if not self.finishes:
+            assert {s: set(t) for s, t in self.machine.running.items()} == {s: set(w) for s, w in self.work.items()}
+
+    @invariant()
+    def the_end_is_said_once_and_only_when_nothing_runs(self) -> None:
+        assert len(self.finishes) <= 1
+        if self.finishes:
+            assert not self.busy()
+            if self.finishes[0].error is None and not self.damaged:
+                assert self.machine.done == set(self.costs)
+            if self.damaged and self.finishes[0].error is None:
+                first = min(self.damaged)
+                assert {str(i) for i in range(first + 1)} <= self.machine.done
+
+    @invariant()
+    def no_task_is_tried_more_often_than_allowed(self) -> None:
+        assert all(count <= MAX_TRIES for count in self.losses.values())
+
+    @invariant()
+    def work_never_stalls(self) -> None:
+        if self.machine.queued and not self.finishes:
+            assert self.busy() or not any(self.up.values()), "slots are up, the queue is not empty, and nothing runs"
+
+    def teardown(self) -> None:
+        """Whatever happened, a pool that lives from here on brings the job to an end."""
+        if not hasattr(self, "machine"):
+            return
+        for _ in range(200):
+            if self.finishes:
+                break
+            for slot in [slot for slot, up in self.up.items() if not up]:
+                self.up[slot] = True
+                self.obey(SlotReady(slot, self.capacity))
+            for slot, task, attempt in self.busy():
+                if self.work.get(slot, {}).pop(task, None) is not None:
+                    self.published[task] = 1
+                    self.obey(Done(slot, task, attempt))
+        assert len(self.finishes) == 1
+
+
+TestFarm = Farm.TestCase
+TestFarm.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
