@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ import ray
 
 SLOTS_AN_ACTOR = 2
 BEAT_S = 1.0
+START_S = 20.0
 OBJECT_STORE_BYTES = 100 * 2**20  # Ray's least is 75 MiB; nothing but descriptors goes through it
 
 
@@ -93,18 +94,30 @@ class RayPool:
         self._actors: dict[str, Any] = {}
         self._session: Path | None = None
         self._ours = False
+        self._gpus_an_actor = 0.0
         self.workers = cluster.workers or cluster.cpu_workers
 
     def start(self) -> None:
-        """Connect to Ray, or start it. `WorkerLost` when that fails."""
+        """Connect to Ray, or start it, and bring the renderers up. `WorkerLost` when Ray does not start."""
+        if self._actors:
+            return
+        self._connect()
+        cluster = self._cluster
+        gpus = int(cast(Any, ray).cluster_resources().get("GPU", 0))
+        if cluster.workers is None and gpus:
+            self.workers, self._gpus_an_actor = gpus, 1.0
+        self._actors = {f"renderer-{number}": self._new_actor() for number in range(self.workers)}
+        # Usually they are up within seconds; where a cluster must first grow, `run` begins with those that are.
+        ray.wait([actor.setup.remote() for actor in self._actors.values()], num_returns=self.workers, timeout=START_S)
+
+    def _connect(self) -> None:
         if ray.is_initialized():
             return
         own = self._cluster.address is None
-        wanted = self._cluster.workers or self._cluster.cpu_workers
         options: dict[str, Any] = {}
         if own:
             options = {
-                "num_cpus": max(self._cluster.cores, wanted),
+                "num_cpus": max(self._cluster.cores, self.workers),
                 "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,
             }
@@ -126,14 +139,20 @@ class RayPool:
         if own:
             self._session = Path(context.address_info["session_dir"])
 
+    def _new_actor(self) -> Any:
+        renderer = cast(Any, ray).remote(
+            num_cpus=1,
+            num_gpus=self._gpus_an_actor,
+            max_restarts=0,
+            max_task_retries=0,
+            concurrency_groups={"work": SLOTS_AN_ACTOR, "control": 1},
+        )(Renderer)
+        return renderer.remote(self._settings)
+
     def run(self, orders: Sequence[Order], watch: Watch, *, stop_on_damage: bool) -> Batch:
-        """Work off `orders`; with `stop_on_damage` by the damage rule of actors.dispatch."""
-        gpus = int(cast(Any, ray).cluster_resources().get("GPU", 0))
-        per_gpu = self._cluster.workers is None and gpus > 0
-        self.workers = gpus if per_gpu else (self._cluster.workers or self._cluster.cpu_workers)
-        slots = [f"renderer-{number}" for number in range(min(self.workers, len(orders)))]
-        transport = _RayTransport(self._settings, self._actors, 1.0 if per_gpu else 0.0, stop_on_damage)
-        return drive(transport, slots, orders, self._cluster.patience, watch)
+        """Work off `orders`; with `stop_on_damage` by the damage rule of actors.dispatch. Needs `start`."""
+        transport = _RayTransport(self._actors, self._new_actor, stop_on_damage)
+        return drive(transport, sorted(self._actors), orders, self._cluster.patience, watch)
 
     def close(self) -> None:
         """End the actors, and Ray itself when this pool started or joined it."""
@@ -161,18 +180,10 @@ class _Call:
 class _RayTransport:
     """Ray calls for the decisions, events for the answers."""
 
-    def __init__(
-        self, settings: WorkerSettings, actors: dict[str, Any], gpus_an_actor: float, stop_on_damage: bool
-    ) -> None:
-        self._settings = settings
+    def __init__(self, actors: dict[str, Any], new_actor: Callable[[], Any], stop_on_damage: bool) -> None:
+        """`actors` by slot is the pool's own, so that renderers outlive a batch; `new_actor` makes another."""
         self._actors = actors
-        self._actor_class: Any = cast(Any, ray).remote(
-            num_cpus=1,
-            num_gpus=gpus_an_actor,
-            max_restarts=0,
-            max_task_retries=0,
-            concurrency_groups={"work": SLOTS_AN_ACTOR, "control": 1},
-        )(Renderer)
+        self._new_actor = new_actor
         self._stop_on_damage = stop_on_damage
         self._calls: dict[Any, _Call] = {}
         self._epoch: dict[str, int] = {}
@@ -183,7 +194,7 @@ class _RayTransport:
     def start(self, slot: str) -> None:
         self._epoch[slot] = self._epoch.get(slot, 0) + 1
         if slot not in self._actors:
-            self._actors[slot] = self._actor_class.remote(self._settings)
+            self._actors[slot] = self._new_actor()
         self._calls[self._actors[slot].setup.remote()] = _Call(slot, self._epoch[slot], "setup")
 
     def submit(self, assign: Assign, order: Order) -> None:
@@ -267,3 +278,29 @@ class _RayTransport:
         if call.assign is None:
             raise told from error
         return [(Failed(call.slot, call.assign.task, call.assign.attempt, told), None)]
+
+
+class _Probe:
+    """The least actor there can be."""
+
+    def answer(self) -> int:
+        return 42
+
+
+def try_ray() -> str | None:
+    """Start a Ray of one core on this machine and ask an actor; None when it answers, else the reason."""
+    try:
+        ray.init(
+            address="local",
+            num_cpus=1,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        actor = cast(Any, ray).remote(_Probe).remote()
+        return None if ray.get(actor.answer.remote(), timeout=60) == 42 else "the actor gave a wrong answer"
+    except Exception as error:  # whatever it is, the doctor's answer is its first line
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    finally:
+        ray.shutdown()
