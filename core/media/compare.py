@@ -30,13 +30,14 @@ _PAYLOAD_SIDE = ("skip_samples", "matroska_block_additional", "webvtt_identifier
 @dataclass
 class PacketTable:
     """One copied stream's packets in file order, [P] each: pts and duration in `time_base` (ticks; _NONE absent),
-    and the first 8 bytes of the SHA-256 of payload and of the side data that changes what is heard or shown."""
+    and the first 8 bytes of the SHA-256 of the payload and of the side data that changes what is heard or shown."""
 
     info: StreamInfo
     time_base: Fraction
     pts: array[int] = field(default_factory=lambda: array("q"))
     duration: array[int] = field(default_factory=lambda: array("q"))
     digest: array[int] = field(default_factory=lambda: array("Q"))
+    side: array[int] = field(default_factory=lambda: array("Q"))
     payload: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
@@ -70,13 +71,15 @@ def whole_packets(packets: Iterator[Packet[Stream]]) -> Iterator[Packet[Stream]]
 def _add(table: PacketTable, packet: Packet[Stream]) -> None:
     content = _essence(table.info, bytes(packet))
     table.payload.update(content)
-    digest = hashlib.sha256(content)
-    for side in packet.iter_sidedata():
-        if side.data_type in _PAYLOAD_SIDE:
-            digest.update(side.data_type.encode() + bytes(side))
-    table.digest.append(int.from_bytes(digest.digest()[:8], "little"))
+    side = b"".join(d.data_type.encode() + bytes(d) for d in packet.iter_sidedata() if d.data_type in _PAYLOAD_SIDE)
+    table.digest.append(_short(content))
+    table.side.append(_short(side))
     table.pts.append(packet.pts if packet.pts is not None else _NONE)
     table.duration.append(packet.duration or 0)
+
+
+def _short(data: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
 
 
 def _essence(info: StreamInfo, data: bytes) -> bytes:

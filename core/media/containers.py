@@ -118,7 +118,7 @@ def check_output(index: MediaIndex, settings: EncoderSettings, container: str) -
             )
         if is_timecode_track(stream) and container not in MOV_FAMILY:
             notes.append(f"the timecode of stream {stream.index} is kept as the tag `timecode`")
-    if reason := _time_fault(index, container):
+    if reason := _time_fault(index, container) or _picture_fault(index, container):
         raise InputError(reason, where="output", hint=_able(index, settings, others, container))
     if index.chapters and container not in (*MOV_FAMILY, "matroska", "webm"):
         raise InputError(
@@ -132,7 +132,11 @@ def _able(index: MediaIndex, settings: EncoderSettings, others: list[StreamInfo]
         if other == container or (index.chapters and other in ("avi", "mpegts")):
             continue
         streams_fit = all(_carries_stream(other, stream, index) for stream in others)
-        if streams_fit and not _time_fault(index, other) and carries(other, "video", settings.codec):
+        if (
+            streams_fit
+            and not (_time_fault(index, other) or _picture_fault(index, other))
+            and carries(other, "video", settings.codec)
+        ):
             return f"name the output {SUFFIX[other]}"
     return "no container here carries all of it: remove a stream from the film first"
 
@@ -147,9 +151,34 @@ def _time_fault(index: MediaIndex, container: str) -> str | None:
             return f"{container} counts 1/{clock} s and cannot hold this film's timestamps ({base} s a tick)"
         return f"{container} cannot hold timestamps below zero" if int(index.pts[0]) < 0 else None
     if container == "avi":
-        steps = np.diff(index.pts)
-        if int(index.pts[0]) != 0 or (len(steps) and not bool(np.all(steps == steps[0]))):
+        ticks = tick_of_rate(index)
+        if int(index.pts[0]) != 0 or int(index.pts[-1]) // ticks >= 2 * index.frames:
             return "avi has one frame rate and starts at zero; this film does not"
     elif base.denominator > 2**31 - 1:
         return f"{container} cannot count in {base} s"
     return None
+
+
+def _picture_fault(index: MediaIndex, container: str) -> str | None:
+    """What the container cannot say of the picture or of the sound's place beside it."""
+    matrix = index.video.display_matrix
+    if matrix is not None and container in ("mpegts", "avi"):
+        return f"{container} cannot carry the film's rotation ({index.video.rotation} degrees)"
+    if matrix is not None and container in ("matroska", "webm") and not _is_rotation(matrix):
+        return f"{container} cannot carry the film's display matrix, which is more than a rotation"
+    sound = any(s.kind == "audio" for s in index.streams)
+    if container == "avi" and sound and "avi" not in index.format.split(","):
+        return "avi keeps no start time of sound"
+    return None
+
+
+def _is_rotation(matrix: tuple[int, ...]) -> bool:
+    """A pure rotation: columns of equal length at a right angle, not mirrored, nothing moved."""
+    a, b, u, c, d, v, x, y, w = matrix
+    return a == d and b == -c and (u, v, x, y, w) == (0, 0, 0, 0, 1 << 30)
+
+
+def tick_of_rate(index: MediaIndex) -> int:
+    """The greatest step, in ticks of the film's time base, of which every frame time is a multiple: AVI's frame
+    period. Places without a frame are stored as empty packets."""
+    return int(np.gcd.reduce(index.pts)) or max(int(index.duration[0]), 1)

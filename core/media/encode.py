@@ -17,6 +17,7 @@ from typing import cast
 
 import av
 import av.error
+import av.filter
 from av.codec.context import Flags
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
@@ -29,8 +30,10 @@ from core.records import EncoderSettings, MediaIndex, Segment
 __all__ = ["EncodedSegment", "SegmentEncoder", "intermediate_format", "relabel", "resolve_encoder", "try_encoder"]
 
 INTERLACED_CODING = ("libx264", "prores_ks")  # encoders that code fields when told; the others code whole frames
-TOP_FIRST = (2, 5)  # AVFieldOrder tt and bt: the top field is shown first
-BOTTOM_FIRST = (3, 4)
+# AVFieldOrder tt and tb, bb and bt. FFmpeg's comment on tb and bt speaks of the display order; its own encoders,
+# muxers and QuickTime's `fiel` writers use them for interleaved fields by the first one.
+TOP_FIRST = (2, 4)
+BOTTOM_FIRST = (3, 5)
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class EncodedSegment:
 
 
 def intermediate_format(encoder: str) -> str:
-    """Muxer of a segment file: "mov" where mp4 has no code for the codec."""
-    return "mov" if encoder in ("prores_ks", "ffv1") else "mp4"
+    """Muxer of a segment file: mp4, or where that has no code for the codec mov (prores) and NUT (ffv1)."""
+    return {"prores_ks": "mov", "ffv1": "nut"}.get(encoder, "mp4")
 
 
 def configure(stream: VideoStream, settings: EncoderSettings, index: MediaIndex, threads: int) -> None:
@@ -69,9 +72,37 @@ def configure(stream: VideoStream, settings: EncoderSettings, index: MediaIndex,
     if settings.encoder == "libx265" and threads:
         options["x265-params"] = f"{options['x265-params']}:pools={threads}"
     context.options = options
-    if video.field_order in TOP_FIRST + BOTTOM_FIRST and settings.encoder in INTERLACED_CODING:
+    if field_filter(settings, index):
         context.flags |= Flags.interlaced_dct | Flags.interlaced_me
         context.field_order = video.field_order
+
+
+def field_filter(settings: EncoderSettings, index: MediaIndex) -> str | None:
+    """ "tff" or "bff" where this encoder codes this film's fields, else None."""
+    if settings.encoder not in INTERLACED_CODING:
+        return None
+    return {**dict.fromkeys(TOP_FIRST, "tff"), **dict.fromkeys(BOTTOM_FIRST, "bff")}.get(index.video.field_order)
+
+
+class FieldMarks:
+    """Gives every frame the film's field order, without copying it.
+
+    x264 is reconfigured by the wrapper whenever a frame's flag differs from the last one's, and then codes frames
+    that its decoders restore wrongly (seen with lossless settings); films with telecine mix such flags.
+    """
+
+    def __init__(self, order: str, settings: EncoderSettings, index: MediaIndex) -> None:
+        self._graph = av.filter.Graph()
+        source = self._graph.add_buffer(
+            width=index.video.width, height=index.video.height, format=settings.pix_fmt, time_base=index.time_base
+        )
+        marks = self._graph.add("setfield", order)
+        sink = self._graph.add("buffersink")
+        self._graph.link_nodes(source, marks, sink).configure()
+
+    def mark(self, frame: av.VideoFrame) -> av.VideoFrame:
+        self._graph.push(frame)
+        return cast(av.VideoFrame, self._graph.pull())
 
 
 class SegmentEncoder:
@@ -108,6 +139,8 @@ class SegmentEncoder:
             self._stream = cast(VideoStream, self._container.add_stream(settings.encoder, rate=settings.frame_rate))
             self._stream.time_base = index.time_base
             configure(self._stream, settings, index, threads)
+            order = field_filter(settings, index)
+            self._marks = FieldMarks(order, settings, index) if order else None
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise media_fault(error, f"cannot start {settings.encoder}", self._path) from error
 
@@ -129,6 +162,8 @@ class SegmentEncoder:
         frame.time_base = self._time_base
         frame.pts = pts - int(self._pts[0])
         try:
+            if self._marks is not None:
+                frame = self._marks.mark(frame)
             self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise media_fault(error, f"{self._settings.encoder} failed", self._path) from error

@@ -57,6 +57,13 @@ _TWINS = {
     "gbrap": ("bgra",),
 }
 
+# ProRes has no depth of its own: the decoder opens 4444 at 12 bits, the only encoder takes 10.
+_NARROWED = {
+    ("prores_ks", "yuv444p12le"): "yuv444p10le",
+    ("prores_ks", "yuva444p12le"): "yuva444p10le",
+    ("prores_ks", "yuv422p12le"): "yuv422p10le",
+}
+
 
 def encoder_formats(name: str) -> tuple[str, ...]:
     """Pixel formats the encoder of that name takes; empty where this build has no such encoder."""
@@ -69,13 +76,14 @@ def encoder_formats(name: str) -> tuple[str, ...]:
 def fitting_format(name: str, pix_fmt: str) -> str | None:
     """The format in which encoder `name` takes `pix_fmt` without losing anything; None where it cannot."""
     formats = encoder_formats(name)
+    pix_fmt = _NARROWED.get((name, pix_fmt), pix_fmt)
     return next((fmt for fmt in (pix_fmt, *_TWINS.get(pix_fmt, ())) if fmt in formats), None)
 
 
 def try_encoder(name: str, pix_fmt: str = "yuv420p") -> str | None:
     """Encode one frame for real; None where it works, else the reason it does not."""
     try:
-        with av.open(io.BytesIO(), "w", format="mov" if name in ("prores_ks", "ffv1") else "mp4") as out:
+        with av.open(io.BytesIO(), "w", format="nut") as out:
             stream = cast(VideoStream, out.add_stream(name, rate=25))
             stream.codec_context.width, stream.codec_context.height = 320, 192
             stream.codec_context.pix_fmt = pix_fmt
@@ -145,6 +153,11 @@ def resolve_encoder(index: MediaIndex, spec: EncodeSpec, container: str) -> Enco
         hint = f"codecs that can: {', '.join(able)}" if able else "convert the film to a common pixel format first"
         raise InputError(f"{family} cannot carry {work} in {container}", where="--codec", hint=hint)
     encoder, pix_fmt = found
+    if (encoder, work) in _NARROWED:
+        notes = (
+            *notes,
+            f"the {family} encoder takes {pix_fmt}: two of the decoder's 12 bits a sample are rounded away",
+        )
     if hardware and (reason := try_encoder(hardware, pix_fmt)):
         raise InputError(
             f"this machine cannot encode with {hardware} ({reason})", where="--codec", hint=f"use {family}"
@@ -190,7 +203,10 @@ def _options(encoder: str, row: Family, spec: EncodeSpec, index: MediaIndex, pix
     match encoder:
         case "libx264" | "libx264rgb":
             options |= {"preset": str(preset), "qp" if crf == 0 else "crf": str(crf)}
-            options["x264-params"] = ":".join(["open-gop=0", *_x264_mastering(mastering)])
+            params = ["open-gop=0", *_x264_mastering(mastering)]
+            if index.video.field_order in FIELD_PARAMS:
+                params.append(FIELD_PARAMS[index.video.field_order])
+            options["x264-params"] = ":".join(params)
         case "libx265":
             options |= {"preset": str(preset)}
             # info=0: the settings text would differ by thread count inside the parameter sets.
@@ -217,6 +233,7 @@ def _options(encoder: str, row: Family, spec: EncodeSpec, index: MediaIndex, pix
     return options
 
 
+FIELD_PARAMS = {2: "tff=1", 4: "tff=1", 3: "bff=1", 5: "bff=1"}  # by AVFieldOrder
 _LOCATIONS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomleft", 6: "bottom"}
 
 

@@ -25,7 +25,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from core.errors import PlanError
-from core.media.containers import MOV_FAMILY, is_rewritten
+from core.media.containers import MOV_FAMILY, is_rewritten, tick_of_rate
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
 from core.media.faults import media_fault
 from core.media.guard import open_film
@@ -66,7 +66,7 @@ def join_film(  # noqa: PLR0917
             av.open(str(output), "w", format=container, container_options=mux_options(index, container)) as out,
         ):
             out.metadata.update(wanted)
-            plan = _streams(film_in, first, out, index=index, settings=settings, container=container)
+            plan = _streams(source, film_in, first, out, index=index, settings=settings, container=container)
             if index.chapters:
                 out.set_chapters(film_in.chapters())
             out.start_encoding()
@@ -181,6 +181,7 @@ def film_packets(
 
 
 def _streams(
+    source: Path,
     film_in: InputContainer,
     first: InputContainer,
     out: OutputContainer,
@@ -202,7 +203,7 @@ def _streams(
         elif info.kind == "attachment":
             _describe(out.add_stream_from_template(stream), info, container)
         elif info.attached_pic and container == "matroska":
-            _attach_cover(out, film_in, info)
+            _attach_cover(out, source, info)
         else:
             new = out.add_stream_from_template(stream, opaque=True)
             new.time_base = info.time_base
@@ -222,7 +223,8 @@ def _film_stream(
         template = mastered_template(first.name, video.mastering).streams.video[0]
     stream = out.add_stream_from_template(template, opaque=True)
     assert isinstance(stream, VideoStream)
-    stream.time_base = index.time_base
+    # AVI counts frames: its time base is the frame period.
+    stream.time_base = index.time_base * (tick_of_rate(index) if container == "avi" else 1)
     context = stream.codec_context
     context.framerate = settings.frame_rate
     if video.sample_aspect_ratio:
@@ -235,6 +237,8 @@ def _film_stream(
         context.field_order = video.field_order
     if settings.codec == "hevc" and container in MOV_FAMILY:
         context.codec_tag = "hvc1"
+    elif settings.codec == "prores":
+        context.codec_tag = first.streams.video[0].codec_context.codec_tag  # names the profile: apcn, apch, ap4h
     if video.display_matrix is not None:
         stream.set_display_matrix(video.display_matrix)
     return stream
@@ -246,10 +250,10 @@ def _describe(stream: Stream, info: StreamInfo, container: str) -> None:
     stream.metadata.update(stream_tags(info.tags, container))
 
 
-def _attach_cover(out: OutputContainer, film_in: InputContainer, info: StreamInfo) -> None:
+def _attach_cover(out: OutputContainer, source: Path, info: StreamInfo) -> None:
     """Matroska keeps pictures as attachments; the demuxer reads them back as attached pictures."""
     mime, name = COVER_TYPES[info.codec]
-    with open_film(film_in.name) as again:
+    with open_film(source) as again:
         data = next(bytes(p) for p in again.demux(again.streams[info.index]) if p.size)
     new = out.add_attachment(info.tags.get("filename", name), info.tags.get("mimetype", mime), data)
     new.metadata.update({k: v for k, v in info.tags.items() if k not in ("filename", "mimetype")})

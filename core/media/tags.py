@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from core.media.containers import MOV_FAMILY
 
 # Written by muxers about the file or stream they write; a copy of the source's would be false in another file.
-_FILE_MADE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
+_FILE_MADE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration"})
 _STREAM_MADE = frozenset({"encoder", "vendor_id", "duration"})
 _STATISTICS = ("bps", "number_of_frames", "number_of_bytes", "_statistics_")
 _DEFAULT_HANDLERS = frozenset(
