@@ -304,8 +304,9 @@ class FaceTable:
 class SourceIdentity:
     """A face to put in: a square RGB crop with its mesh, and its embedding.
 
-    image is uint8 RGB [S,S,3] (full range, sRGB); mesh is [468,2] in that crop's pixels; embedding is a unit
-    float32 vector [D]; sha256 is of the image file; face is which face of that file, from 1 at the left.
+    image is uint8 RGB [S,S,3] (full range, sRGB); mesh is [468,2] in that crop's pixels; embedding is the
+    embedder's float32 vector [D] as it comes; sha256 is of the image file; face is which face of that file, from 1 at
+    the left.
     """
 
     id: str

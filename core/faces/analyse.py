@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.faces.detect import LONGEST_PX, Detections, Detector, fitted_size
+from core.faces.detect import LONGEST_PX, Detector, fitted_size
 from core.faces.embed import Embedder
 from core.faces.landmarks import PRESENCE_MIN, Mesher
-from core.geometry import Float64Array, apply, box_area, compose, display_from_coded, invert, map_boxes, scaling
+from core.geometry import Float64Array, apply, box_area, compose, display_from_coded, invert, iou, map_boxes, scaling
 from core.inference.manifest import by_role, load_manifests, manifest_folder
 from core.inference.sessions import CPU, open_session
 from core.media.decode import DecodedFrame, decode_segment
@@ -24,6 +25,8 @@ from core.records import Damage, FaceTable, Float32Array, MediaIndex, OnDamage, 
 # of float arithmetic do not differ between runs.
 STEP_PX = 1 / 64
 ACCELERATOR_BATCH = 4
+SURE_SCORE = 0.5
+SAME_FACE_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,12 @@ class _View:
         small = compose(scaling(small_wide / wide, small_high / high), shown)
         return _View(shown, small, *unturned, turns)
 
+    def small(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The coded picture uint8 RGB as the detector wants it: small and upright."""
+        size = (self.small_width, self.small_height)
+        shrunk = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return np.ascontiguousarray(np.rot90(shrunk, self.turns))
+
 
 def _batches(frames: Iterator[DecodedFrame], size: int) -> Iterator[list[DecodedFrame]]:
     while batch := list(islice(frames, size)):
@@ -113,36 +122,46 @@ def _batches(frames: Iterator[DecodedFrame], size: int) -> Iterator[list[Decoded
 
 def _look(batch: list[DecodedFrame], view: _View, models: FaceModels) -> FaceTable:
     """The faces of a few frames."""
-    small = [
-        np.ascontiguousarray(np.rot90(rgb_picture(item.frame, view.small_width, view.small_height), view.turns))
-        for item in batch
-    ]
-    coded_from_small = invert(view.small_from_coded)
-    pictures: list[NDArray[np.uint8]] = []
-    parts: list[tuple[int, Detections]] = []
-    for item, found in zip(batch, models.detector.detect(small), strict=True):
-        if not len(found):
-            continue
-        box = map_boxes(coded_from_small, found.box)
-        order = np.argsort(-box_area(box), kind="stable")
-        points = apply(coded_from_small, found.points)
-        parts.append((item.ordinal, Detections(_rounded(box[order]), found.score[order], _rounded(points[order]))))
-        pictures += [rgb_picture(item.frame)] * len(found)
-    if not parts:
+    pictures = [rgb_picture(item.frame) for item in batch]
+    found = models.detector.detect([view.small(picture) for picture in pictures])
+    rows = [row for row, one in enumerate(found) for _ in range(len(one))]
+    if not rows:
         return FaceTable.empty()
-    box: Float32Array = np.concatenate([found.box for _, found in parts])
-    points: Float32Array = np.concatenate([found.points for _, found in parts])
-    mesh, presence = models.mesher.mesh(pictures, box, points, view.display_from_coded)
-    return FaceTable(
-        frame=np.repeat([ordinal for ordinal, _ in parts], [len(found) for _, found in parts]),
-        box=box,
-        score=np.concatenate([found.score for _, found in parts]),
-        points=points,
+    coded_from_small = invert(view.small_from_coded)
+    box = map_boxes(coded_from_small, np.concatenate([one.box for one in found]))
+    points = apply(coded_from_small, np.concatenate([one.points for one in found]))
+    mesh, presence = models.mesher.mesh([pictures[row] for row in rows], box, points, view.display_from_coded)
+    frame = np.array([batch[row].ordinal for row in rows], np.int64)
+    score = np.concatenate([one.score for one in found])
+    table = FaceTable(
+        frame=frame,
+        box=_rounded(box),
+        score=score,
+        points=_rounded(points),
         mesh=np.where((presence > PRESENCE_MIN)[:, None, None], _rounded(mesh), np.float32(np.nan)),
         presence=presence,
-        track=np.full(len(box), -1, np.int32),
-        source=np.full(len(box), -1, np.int32),
+        track=np.full(len(rows), -1, np.int32),
+        source=np.full(len(rows), -1, np.int32),
     )
+    table = table.take(_distinct(table))
+    return table.take(np.lexsort((-box_area(table.box), table.frame)))
+
+
+def _distinct(table: FaceTable) -> NDArray[np.intp]:
+    """Rows that are faces of their own, in order.
+
+    A weak find that the mesh network takes for no face is dropped, and so is a find whose mesh covers that of a
+    better one in the same frame: the mesh settles on the same face from boxes that overlap little.
+    """
+    meant = np.flatnonzero((table.presence > PRESENCE_MIN) | (table.score >= SURE_SCORE))
+    keep: list[int] = []
+    for row in meant[np.argsort(-table.score[meant], kind="stable")]:
+        extent = np.concatenate([table.mesh[row].min(axis=0), table.mesh[row].max(axis=0)])[None]
+        others = [other for other in keep if table.frame[other] == table.frame[row]]
+        rivals = np.concatenate([table.mesh[others].min(axis=1), table.mesh[others].max(axis=1)], axis=1)
+        if not (iou(extent, rivals) > SAME_FACE_OVERLAP).any():
+            keep.append(int(row))
+    return np.array(sorted(keep), np.intp)
 
 
 def _rounded(coordinates: NDArray[np.floating]) -> Float32Array:

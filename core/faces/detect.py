@@ -21,7 +21,8 @@ from core.records import Float32Array
 STRIDE_PX = 4
 MULTIPLE_PX = 32  # the network halves five times
 LONGEST_PX = 640
-SCORE_MIN = 0.4
+PADDING_WORTH = 0.95
+SCORE_MIN = 0.25  # low, because the mesh network tells faces from other things far better
 OVERLAP_MAX = 0.35
 CANDIDATES_MAX = 400  # cells kept before overlap is judged; a large face lights up several dozen
 FAR_LOG = 8.0  # a box side of 4 * e^8 px; guards the exponential
@@ -47,13 +48,19 @@ class Detector:
         self._longest_px = longest_px
         self._score_min = score_min
 
+    def at(self, longest_px: int) -> Detector:
+        """The same detector looking at pictures of another size."""
+        return Detector(self._session, longest_px=longest_px, score_min=self._score_min)
+
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Faces of each picture (uint8 RGB [h,w,3]); pictures that end up equally large are run as one batch."""
         fitted = [fit(picture, self._longest_px) for picture in pictures]
         found: list[Detections | None] = [None] * len(fitted)
         for shape in dict.fromkeys(image.shape for image, _ in fitted):
             rows = [row for row, (image, _) in enumerate(fitted) if image.shape == shape]
-            batch = np.stack([fitted[row][0] for row in rows]).transpose(0, 3, 1, 2).astype(np.float32)
+            batch = np.empty((len(rows), 3, *shape[:2]), np.float32)
+            for item, row in enumerate(rows):
+                batch[item] = cv2.split(fitted[row][0])
             maps = self._session.run({"input.1": batch})
             for item, row in enumerate(rows):
                 one = decode(*(output[item] for output in maps), score_min=self._score_min)
@@ -63,8 +70,15 @@ class Detector:
 
 
 def fitted_size(width: int, height: int, longest_px: int) -> tuple[int, int]:
-    """Width and height of a picture shrunk, never enlarged, to at most `longest_px` on its longer side."""
+    """Width and height of a picture shrunk, never enlarged, to at most `longest_px` on its longer side.
+
+    Up to 5 % more is taken off where that saves a row of 32 px of padding: 1280x720 becomes 626x352, not 640x360.
+    """
     factor = min(1.0, longest_px / max(width, height))
+    short = min(width, height) * factor
+    whole = short // MULTIPLE_PX * MULTIPLE_PX
+    if whole >= PADDING_WORTH * short:
+        factor *= whole / short
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 

@@ -1,8 +1,8 @@
 """Identity vectors of faces, by dlib's face recognition ResNet.
 
-Distances are Euclidean between unit vectors, as dlib's own nearly are: below SAME_PERSON two faces are taken for
-one person. The network was trained on dlib's alignment; the manifest's template reproduces it for the detector's
-five points, and other alignments spoil the distances.
+Distances are Euclidean: below SAME_PERSON two faces are taken for one person. The vectors are used as they come,
+about 1.4 long; on unit vectors the threshold would not hold. The network was trained on dlib's alignment; the
+manifest's template reproduces it for the detector's five points, and other alignments spoil the distances.
 """
 
 from __future__ import annotations
@@ -35,13 +35,12 @@ class Embedder:
         return template_chip(rgb, points, self.template)
 
     def embed(self, chips: Sequence[NDArray[np.uint8]]) -> Float32Array:
-        """Unit vectors float32 [n,128] of aligned chips uint8 RGB [150,150,3]."""
+        """Vectors float32 [n,128] of aligned chips uint8 RGB [150,150,3]."""
         parts = [np.zeros((0, 128), np.float32)]
         for start in range(0, len(chips), self._batch):
             batch = np.stack(chips[start : start + self._batch]).transpose(0, 3, 1, 2).astype(np.float32)
             parts.append(self._session.run({"image": batch})[0])
-        vectors = np.concatenate(parts)
-        return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
+        return np.asarray(np.concatenate(parts), np.float32)
 
 
 def distance(first: Float32Array, second: Float32Array) -> float:

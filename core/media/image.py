@@ -1,0 +1,48 @@
+"""Still images: the pictures a source face comes from."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from core.errors import InputError
+
+MAX_PIXELS = 64 * 1024 * 1024
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+TAKEN = "a JPEG, PNG, WebP, BMP or TIFF image"
+
+
+def read_image(path: Path | str) -> NDArray[np.uint8]:
+    """The image as uint8 RGB [h,w,3], turned as its EXIF orientation says, transparency over black.
+
+    Only the formats above, by content and not by name. `InputError` for anything that cannot be read whole.
+    """
+    where = str(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise InputError(
+                        f"claims {image.width}x{image.height} pixels", where=where, hint="scale the image down first"
+                    )
+                upright = ImageOps.exif_transpose(image)
+                if upright.mode in {"RGBA", "LA", "PA"} or "transparency" in upright.info:
+                    rgba = upright.convert("RGBA")
+                    upright = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+                return np.array(upright.convert("RGB"), np.uint8)
+    except FileNotFoundError:
+        raise InputError("no such file", where=where, hint="check the path") from None
+    except IsADirectoryError:
+        raise InputError("is a directory", where=where, hint=f"give {TAKEN}") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise InputError("claims too many pixels", where=where, hint="scale the image down first") from error
+    except UnidentifiedImageError as error:
+        raise InputError("is not an image we read", where=where, hint=f"give {TAKEN}") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot be read as an image: {reason}", where=where, hint="export it again") from error
