@@ -30,6 +30,7 @@ BY_SUFFIX = {
 }
 SUFFIX = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi", "mpegts": ".ts"}
 MOV_FAMILY = ("mp4", "mov")
+COVER_CODECS = ("mjpeg", "png", "bmp")
 
 # What mpegts has a stream type or descriptor for; the muxer itself takes anything, as private data nobody can read.
 _TS_VIDEO = ("h264", "hevc", "mpeg2video", "mpeg1video", "mpeg4", "vc1", "cavs", "dirac")
@@ -74,6 +75,13 @@ def is_timecode_track(stream: StreamInfo) -> bool:
     return stream.kind == "data" and stream.codec in ("", "none") and "timecode" in stream.tags
 
 
+def is_cover(stream: StreamInfo, index: MediaIndex) -> bool:
+    """A still picture beside the film: marked as attached, or a second video stream of one picture (what some tools
+    make of cover art in Matroska)."""
+    single = stream.kind == "video" and stream.packets == 1 and stream.codec in COVER_CODECS
+    return stream.attached_pic or (single and stream.index != index.video.stream_index)
+
+
 def is_rewritten(stream: StreamInfo, index: MediaIndex) -> bool:
     return is_chapter_track(stream, index) or is_timecode_track(stream)
 
@@ -100,8 +108,8 @@ def _muxer_takes(container: str, codec: str) -> bool:
 def _carries_stream(container: str, stream: StreamInfo, index: MediaIndex) -> bool:
     if is_rewritten(stream, index):
         return True
-    if stream.attached_pic:
-        return container in (*MOV_FAMILY, "matroska") and stream.codec in ("mjpeg", "png", "bmp")
+    if is_cover(stream, index):
+        return container in (*MOV_FAMILY, "matroska") and stream.codec in COVER_CODECS
     return carries(container, stream.kind, stream.codec)
 
 
@@ -116,6 +124,8 @@ def check_output(index: MediaIndex, settings: EncoderSettings, container: str) -
                 where="output",
                 hint=_able(index, settings, others, container),
             )
+        if is_cover(stream, index) and not stream.attached_pic:
+            notes.append(f"stream {stream.index}, one {stream.codec} picture, becomes an attached picture")
         if is_timecode_track(stream) and container not in MOV_FAMILY:
             notes.append(f"the timecode of stream {stream.index} is kept as the tag `timecode`")
     if reason := _time_fault(index, container) or _picture_fault(index, container):
@@ -149,7 +159,8 @@ def _time_fault(index: MediaIndex, container: str) -> str | None:
         step = base * clock
         if not bool(np.all(index.pts * step.numerator % step.denominator == 0)):
             return f"{container} counts 1/{clock} s and cannot hold this film's timestamps ({base} s a tick)"
-        return f"{container} cannot hold timestamps below zero" if int(index.pts[0]) < 0 else None
+        wraps = container == "mpegts" and "mpegts" in index.format  # below zero is then before the 33-bit clock's wrap
+        return f"{container} cannot hold timestamps below zero" if int(index.pts[0]) < 0 and not wraps else None
     if container == "avi":
         ticks = tick_of_rate(index)
         if int(index.pts[0]) != 0 or int(index.pts[-1]) // ticks >= 2 * index.frames:

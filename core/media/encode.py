@@ -94,7 +94,10 @@ class FieldMarks:
     def __init__(self, order: str, settings: EncoderSettings, index: MediaIndex) -> None:
         self._graph = av.filter.Graph()
         source = self._graph.add_buffer(
-            width=index.video.width, height=index.video.height, format=settings.pix_fmt, time_base=index.time_base
+            width=index.video.width,
+            height=index.video.height,
+            format=av.VideoFormat(settings.pix_fmt),
+            time_base=index.time_base,
         )
         marks = self._graph.add("setfield", order)
         sink = self._graph.add("buffersink")

@@ -141,7 +141,7 @@ def resolve_encoder(index: MediaIndex, spec: EncodeSpec, container: str) -> Enco
     names = (hardware,) if hardware else FAMILIES[family].encoders
     found = _first_fit(names, work)
     if found is None and spec.codec is None:
-        for other in ("h264", "hevc", "vp9", "ffv1"):
+        for other in ("h264", "hevc", "vp9", "av1", "ffv1"):
             if other != family and _container_takes(container, other):
                 found = _first_fit(FAMILIES[other].encoders, work)
                 if found:

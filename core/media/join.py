@@ -25,7 +25,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from core.errors import PlanError
-from core.media.containers import MOV_FAMILY, is_rewritten, tick_of_rate
+from core.media.containers import MOV_FAMILY, is_cover, is_rewritten, tick_of_rate
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
 from core.media.faults import media_fault
 from core.media.guard import open_film
@@ -202,12 +202,14 @@ def _streams(
             continue
         elif info.kind == "attachment":
             _describe(out.add_stream_from_template(stream), info, container)
-        elif info.attached_pic and container == "matroska":
+        elif is_cover(info, index) and container == "matroska":
             _attach_cover(out, source, info)
         else:
             new = out.add_stream_from_template(stream, opaque=True)
             new.time_base = info.time_base
             _describe(new, info, container)
+            if is_cover(info, index):
+                new.disposition = Disposition(info.disposition | Disposition.attached_pic)
             copied[info.index] = new
     if film is None:
         raise PlanError("the index has no film stream")

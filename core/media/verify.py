@@ -17,7 +17,7 @@ import numpy as np
 
 from core.media import compare
 from core.media.compare import PacketTable
-from core.media.containers import MOV_FAMILY, is_rewritten, source_container
+from core.media.containers import MOV_FAMILY, is_cover, is_rewritten, source_container
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
 from core.media.index import index_film
 from core.media.planes import working_format
@@ -197,12 +197,12 @@ def copied(index: MediaIndex) -> list[StreamInfo]:
 
 def _ordered(index: MediaIndex) -> list[StreamInfo]:
     """Copied streams, the attached pictures last: containers differ in where they list them."""
-    return sorted(copied(index), key=lambda s: s.attached_pic)
+    return sorted(copied(index), key=lambda s: is_cover(s, index))
 
 
 def _inventory_checks(before: MediaIndex, after: MediaIndex, container: str, extra: Mapping[str, str]) -> list[Check]:
     a, b = _ordered(before), _ordered(after)
-    checks = [_same("streams", _names(a), _names(b))]
+    checks = [_same("streams", _names(a, before), _names(b, after))]
     film = (before.streams[before.video.stream_index], after.streams[after.video.stream_index])
     pairs = zip(_enabled([film[0], *a], container), [film[1], *b], strict=False)
     for one, other in pairs:
@@ -210,8 +210,8 @@ def _inventory_checks(before: MediaIndex, after: MediaIndex, container: str, ext
         name = "picture" if made_anew else f"stream {one.index}"
         want = comparable_stream_tags(one.tags, container, re_encoded=made_anew)
         have = comparable_stream_tags(other.tags, container, re_encoded=made_anew)
-        if other.attached_pic:
-            want, have = {}, {}
+        if is_cover(other, after):
+            continue
         checks.append(_mapping(f"{name}: tags", want, have))
         checks.append(_disposition(f"{name}: disposition", one, other, container))
     want = comparable_film_tags(before.tags, container)
@@ -222,8 +222,8 @@ def _inventory_checks(before: MediaIndex, after: MediaIndex, container: str, ext
     return checks
 
 
-def _names(streams: Sequence[StreamInfo]) -> str:
-    return ", ".join(f"{s.kind} {s.codec}" + (" (cover)" if s.attached_pic else "") for s in streams) or "none"
+def _names(streams: Sequence[StreamInfo], index: MediaIndex) -> str:
+    return ", ".join(f"{s.kind} {s.codec}" + (" (cover)" if is_cover(s, index) else "") for s in streams) or "none"
 
 
 def _mapping(name: str, want: Mapping[str, str], have: Mapping[str, str]) -> Check:
@@ -282,7 +282,7 @@ def _copy_checks(source: Path, output: Path, before: MediaIndex, after: MediaInd
     for one, other in zip(a, b, strict=False):
         x, y = left[one.index], right[other.index]
         checks.append(_packets(f"stream {one.index}: packets", x, y))
-        if not one.attached_pic:
+        if not is_cover(one, before):
             checks.append(_packet_times(f"stream {one.index}: times", x, y))
         if alike:
             trimmed = sum(1 for p, q in zip(x.side, y.side, strict=False) if p != q)
