@@ -1,0 +1,124 @@
+"""The geometric swapper: the source photograph's skin, laid over the target's 468 mesh points.
+
+Not a neural swap: the target keeps its shape and movement, its eyes, the inside of its mouth, its hair and its
+light; the source gives skin, brows, nose and lips. Per face and frame, without memory of other frames; steadiness
+comes from mesh points that were smoothed over the whole film, and from colour fields far smoother than a feature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from core.geometry import Float64Array, square_crop
+from core.records import Float32Array, SourceIdentity
+from core.swap import mask as masks
+from core.swap.texture import FaceTexture, texture_of
+
+SIDE_PX = 256
+CROP_MARGIN = 1.12  # of the oval's longer extent
+EYE_CORNERS = (33, 263)
+# In parts of the crop's side:
+FEATHER = 0.07  # width of the outer edge
+EYE_EDGE = 0.007  # blur of the edges of eyes and mouth
+LIGHT_SIGMA = 0.055  # blur of the illumination fields
+LIGHT_SIDE_PX = 64  # the fields' own resolution
+LIGHT_RANGE = 3.0  # the source is never made brighter or darker than by this factor
+LIGHT_FLOOR = 0.02  # added to both lights, so that black does not divide by black
+
+
+class MeshSwapper:
+    """Swapper "mesh". Holds one prepared texture an identity and nothing else."""
+
+    id = "mesh"
+    needs_mesh = True
+    provider = "OpenCV"
+    device = "cpu"
+
+    def __init__(self, side_px: int = SIDE_PX) -> None:
+        self.side = side_px
+        self._textures: dict[str, FaceTexture] = {}
+
+    def crop_from_display(self, points: NDArray[Any], mesh: NDArray[Any]) -> Float64Array:
+        """A square around the face's oval, level with its eyes; `points` are not used."""
+        del points
+        left, right = mesh[EYE_CORNERS[0]], mesh[EYE_CORNERS[1]]
+        angle = float(np.arctan2(right[1] - left[1], right[0] - left[0]))
+        along = np.array([np.cos(angle), np.sin(angle)])
+        across = np.array([-along[1], along[0]])
+        oval = np.asarray(mesh, np.float64)[list(masks.OVAL)] @ np.stack([along, across], axis=1)
+        low, high = oval.min(axis=0), oval.max(axis=0)
+        extent = float((high - low).max())
+        if not extent > 0:
+            raise ValueError("the mesh has no extent")
+        centre = (low + high) / 2
+        return square_crop(centre[0] * along + centre[1] * across, extent * CROP_MARGIN, angle, self.side)
+
+    def swap(
+        self, crops: Float32Array, landmarks: Float32Array, identity: SourceIdentity
+    ) -> tuple[Float32Array, Float32Array]:
+        texture = self._textures.get(identity.id)
+        if texture is None:
+            texture = self._textures.setdefault(identity.id, texture_of(identity))
+        pairs = [self._one(crop, mesh, texture) for crop, mesh in zip(crops, landmarks, strict=True)]
+        fresh, mask = zip(*pairs, strict=True)
+        return np.stack(fresh), np.stack(mask)[:, None]
+
+    def _one(self, crop: Float32Array, mesh: Float32Array, texture: FaceTexture) -> tuple[Float32Array, Float32Array]:
+        """New crop [3,S,S] and mask [S,S] of one crop [3,S,S] with mesh [468,2]."""
+        side = self.side
+        target = np.ascontiguousarray(crop.transpose(1, 2, 0))  # [S,S,3]
+        skin, allowed = texture.laid_over(mesh, side)  # [S,S,3], [S,S]
+        region = _Region.of(mesh, side)
+        hull = region.hull * allowed
+        lit = _relit(skin, target, hull * region.plain)
+        edge = masks.feathered(region.hull, FEATHER * side)
+        mask = masks.softened(edge * allowed, 0.01 * side) * edge * (1 - region.kept)
+        return np.ascontiguousarray(lit.transpose(2, 0, 1)), np.asarray(mask, np.float32)
+
+
+@dataclass(frozen=True)
+class _Region:
+    """Parts of the target's face as float32 [S,S]: inside the outline; without features; kept from the target."""
+
+    hull: Float32Array
+    plain: Float32Array
+    kept: Float32Array
+
+    @staticmethod
+    def of(mesh: Float32Array, side: int) -> _Region:
+        hull = masks.filled(mesh, masks.OUTLINE, side)
+        openings = [masks.filled(mesh, part, side) for part in (masks.LEFT_EYE, masks.RIGHT_EYE, masks.INNER_LIPS)]
+        kept = np.maximum.reduce(openings)
+        features = [masks.filled(mesh, part, side) for part in (masks.OUTER_LIPS, masks.LEFT_BROW, masks.RIGHT_BROW)]
+        plain = 1 - np.maximum.reduce([kept, *features])
+        return _Region(hull, np.asarray(plain, np.float32), masks.softened(kept, EYE_EDGE * side))
+
+
+def _relit(skin: Float32Array, target: Float32Array, weight: Float32Array) -> Float32Array:
+    """`skin` [S,S,3] under the light of `target` [S,S,3]: multiplied by the ratio of their blurred colours.
+
+    Colours are blurred inside `weight` [S,S] only (a normalised convolution), so that neither hair nor background
+    colours the face; where the weight is thin, the whole face's mean takes over.
+    """
+    side = skin.shape[0]
+    size = (LIGHT_SIDE_PX, LIGHT_SIDE_PX)
+    small = [cv2.resize(part * weight[..., None], size, interpolation=cv2.INTER_AREA) for part in (skin, target)]
+    share = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+    total = float(share.sum())
+    if total < 1:
+        return skin
+    sigma = LIGHT_SIGMA * LIGHT_SIDE_PX
+    spread = cv2.GaussianBlur(share, (0, 0), sigma)[..., None]
+    lights = []
+    for part in small:
+        mean = part.sum(axis=(0, 1)) / total
+        thin = np.float32(0.02)
+        lights.append((cv2.GaussianBlur(part, (0, 0), sigma) + thin * mean) / (spread + thin) + LIGHT_FLOOR)
+    ratio = np.clip(lights[1] / lights[0], 1 / LIGHT_RANGE, LIGHT_RANGE).astype(np.float32)
+    field = cv2.resize(ratio, (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(skin * field, 0, 1), np.float32)

@@ -1,0 +1,91 @@
+"""Replace the chosen faces of one frame: crops out, new faces and the label in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from core.geometry import apply, box_area, compose, display_from_coded, scale_of
+from core.media.colour import conversion
+from core.media.planes import Plane
+from core.records import FaceTable, MediaIndex
+from core.swap.batch import FaceWork
+from core.swap.crop import crop_rgb
+from core.swap.paste import paste
+from core.swap.swapper import Swapper
+from core.trust.label import label_for
+
+LEAST_FACE_PX = 12  # a crop that covers fewer displayed pixels a side holds no face to replace
+
+
+class Replacer:
+    """Knows the film's geometry, colours and label; counts what was replaced and what was not, and why."""
+
+    def __init__(self, index: MediaIndex, pix_fmt: str, faces: FaceTable, swapper: Swapper) -> None:
+        video = index.video
+        self._faces = faces
+        self._swapper = swapper
+        self._colours = conversion(pix_fmt, video.colour, video.height)
+        self._display_from_coded = display_from_coded(
+            video.width, video.height, video.sample_aspect_ratio, video.rotation
+        )[0]
+        self._picture = np.array([[0.0, 0.0, video.width - 1.0, video.height - 1.0]])
+        self._label = label_for(index, pix_fmt)
+        self.faces_replaced = 0
+        self.frames_replaced = 0
+        self.skipped: Counter[str] = Counter()
+
+    def wanted(self, frame: int) -> list[int]:
+        """Rows of the table that are to be replaced in the frame with this ordinal, largest face first."""
+        first, end = np.searchsorted(self._faces.frame, [frame, frame + 1])
+        rows = []
+        for row in range(int(first), int(end)):
+            reason = self._reason_against(row)
+            if reason is None:
+                rows.append(row)
+            else:
+                self.skipped[reason] += 1
+        return rows
+
+    def _reason_against(self, row: int) -> str | None:
+        if self._faces.source[row] < 0:
+            return "not selected"
+        if self._swapper.needs_mesh and not np.isfinite(self._faces.mesh[row]).all():
+            return "no mesh"
+        box = self._faces.box[row].astype(np.float64)[None]
+        seen = np.concatenate(
+            [np.maximum(box[:, :2], self._picture[:, :2]), np.minimum(box[:, 2:], self._picture[:, 2:])], axis=1
+        )
+        return None if box_area(seen)[0] > 0 else "outside the picture"
+
+    def cut(self, planes: Sequence[Plane], rows: Sequence[int]) -> list[FaceWork]:
+        """The crops of these rows, out of the frame's planes."""
+        works = []
+        for row in rows:
+            points = apply(self._display_from_coded, self._faces.points[row])
+            mesh = apply(self._display_from_coded, self._faces.mesh[row])
+            try:
+                crop_from_display = self._swapper.crop_from_display(points, mesh)
+            except ValueError:
+                self.skipped["no area"] += 1
+                continue
+            if scale_of(crop_from_display) > self._swapper.side / LEAST_FACE_PX:
+                self.skipped["too small"] += 1
+                continue
+            crop_from_frame = compose(crop_from_display, self._display_from_coded)
+            crop = crop_rgb(planes, crop_from_frame, self._swapper.side, self._colours)
+            landmarks = np.asarray(apply(crop_from_frame, self._faces.mesh[row]), np.float32)
+            works.append(FaceWork(crop_from_frame, crop, landmarks))
+        return works
+
+    def finish(self, planes: Sequence[Plane], works: Sequence[FaceWork]) -> None:
+        """Paste the new faces and draw the label on writable planes. Larger faces lie over smaller ones."""
+        for work in reversed(works):
+            if work.fresh is None or work.mask is None:
+                raise ValueError("a face was pasted before it was swapped")
+            paste(planes, work.fresh, work.mask, work.crop_from_frame, self._colours)
+        self._label.draw(planes)
+        self.faces_replaced += len(works)
+        self.frames_replaced += 1

@@ -1,0 +1,147 @@
+"""A source face made ready once: triangles, a pyramid of its picture, and where its hair is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from core.records import Float32Array, Int64Array, SourceIdentity
+from core.swap import mask as masks
+
+LEVELS = 6
+TRIANGLE_MIN_PX2 = 0.05  # twice the area of the smallest target triangle that is drawn
+SUBPIXEL_BITS = 4
+SMOOTHING_PX = 5  # box over the map, so that triangles do not show as facets
+# Points on plain skin in every face: cheeks, nose, chin.
+SKIN_POINTS = (36, 50, 101, 205, 118, 117, 266, 280, 330, 425, 347, 346, 4, 5, 195, 197, 199, 200, 208, 428)
+SKIN_NEAR, SKIN_FAR = 2.2, 3.6  # standard deviations from the skin's colour: surely skin, surely not
+
+
+@dataclass(frozen=True)
+class FaceTexture:
+    """`levels[k]` is float32 [h,w,4]: RGB 0..1 with hair painted over, and 1 where there is skin; halved k times.
+
+    mesh is [468,2] in level 0 pixels; triangles int64 [m,3] are mesh points, all turning the same way.
+    """
+
+    levels: tuple[Float32Array, ...]
+    mesh: Float32Array
+    triangles: Int64Array
+
+    def laid_over(self, mesh: Float32Array, side: int) -> tuple[Float32Array, Float32Array]:
+        """RGB float32 [side,side,3] and skin [side,side] of this face, warped onto the mesh [468,2] of a crop."""
+        where, scale = self._map(mesh, side)
+        level = int(np.clip(np.round(np.log2(max(scale, 1e-6))), 0, len(self.levels) - 1))
+        if level:
+            where = (where + 0.5) / (1 << level) - 0.5
+        drawn = cv2.remap(
+            self.levels[level], where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        return np.asarray(drawn[..., :3], np.float32), np.asarray(drawn[..., 3], np.float32)
+
+    def _map(self, mesh: Float32Array, side: int) -> tuple[Float32Array, float]:
+        """For each crop pixel its place in level 0, float32 [side,side,2]; and source pixels a crop pixel."""
+        to, there = mesh[self.triangles].astype(np.float64), self.mesh[self.triangles].astype(np.float64)
+        base, edges = to[:, 0], np.stack([to[:, 1] - to[:, 0], to[:, 2] - to[:, 0]], axis=2)  # [m,2], [m,2,2]
+        there_edges = np.stack([there[:, 1] - there[:, 0], there[:, 2] - there[:, 0]], axis=2)
+        area = np.linalg.det(edges)
+        shown = np.flatnonzero(area > TRIANGLE_MIN_PX2)
+        linear = there_edges[shown] @ np.linalg.inv(edges[shown])  # [m,2,2]
+        shift = there[shown, 0] - (linear @ base[shown, :, None])[..., 0]
+        # What no triangle covers takes the whole face's affine map, so that the field has no holes.
+        whole = np.linalg.lstsq(np.column_stack([mesh, np.ones(len(mesh))]), self.mesh, rcond=None)[0].T  # [2,3]
+        table = np.concatenate([whole[None], np.concatenate([linear, shift[..., None]], axis=2)]).astype(np.float32)
+        label = np.zeros((side, side), np.int32)
+        corners = np.rint(to[shown] * (1 << SUBPIXEL_BITS)).astype(np.int32)
+        for number, triangle in enumerate(corners, start=1):
+            cv2.fillConvexPoly(label, triangle, number, cv2.LINE_8, SUBPIXEL_BITS)
+        picked = table[label]  # [side,side,2,3]
+        y, x = np.mgrid[0:side, 0:side].astype(np.float32)
+        where = picked[..., 0] * x[..., None] + picked[..., 1] * y[..., None] + picked[..., 2]
+        where = cv2.blur(where, (SMOOTHING_PX, SMOOTHING_PX), borderType=cv2.BORDER_REPLICATE)
+        scale = float(np.sqrt(abs(np.linalg.det(whole[:, :2]))))
+        return np.asarray(where, np.float32), scale
+
+
+def texture_of(identity: SourceIdentity) -> FaceTexture:
+    """Prepare a source face."""
+    picture = identity.image.astype(np.float32) / np.float32(255)
+    skin = skin_of(identity.image, identity.mesh)
+    clean = _without_hair(picture, skin)
+    level = np.dstack([clean, skin]).astype(np.float32)
+    levels = [level]
+    while len(levels) < LEVELS and min(level.shape[:2]) >= 32:
+        level = np.asarray(cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
+        levels.append(level)
+    return FaceTexture(tuple(levels), identity.mesh, triangles_of(identity.mesh))
+
+
+def triangles_of(mesh: NDArray[Any]) -> Int64Array:
+    """Delaunay triangles int64 [m,3] of points [n,2], with positive area in x right, y down order."""
+    points = np.asarray(mesh, np.float32)
+    low, high = np.floor(points.min(axis=0)) - 2, np.ceil(points.max(axis=0)) + 2
+    plane = cv2.Subdiv2D((int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])))
+    number: dict[tuple[float, float], int] = {}
+    for row, (x, y) in enumerate(points.tolist()):
+        if (x, y) not in number:
+            plane.insert((x, y))
+            number[x, y] = row
+    sixes = [[(six[0], six[1]), (six[2], six[3]), (six[4], six[5])] for six in plane.getTriangleList().tolist()]
+    # The subdivision's own far corners are no points of ours.
+    found = [[number[corner] for corner in corners] for corners in sixes if all(c in number for c in corners)]
+    triangles = np.array(found, np.int64).reshape(-1, 3)
+    a, b, c = (points[triangles[:, corner]].astype(np.float64) for corner in range(3))
+    turned = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0] < 0
+    triangles[turned] = triangles[turned][:, ::-1]
+    return triangles[np.lexsort(triangles.T[::-1])]
+
+
+def skin_of(image: NDArray[np.uint8], mesh: Float32Array) -> Float32Array:
+    """Where the photograph [h,w,3] shows skin that may be used, float32 [h,w] in 0..1.
+
+    Colours are compared with those round SKIN_POINTS; brows, eyes, nose and mouth are always kept.
+    """
+    high, wide = image.shape[:2]
+    size = float(np.ptp(mesh[:, 1]))
+    blurred = cv2.GaussianBlur(image.astype(np.float32) / 255, (0, 0), max(size / 120, 0.5))
+    lab = cv2.cvtColor(blurred, cv2.COLOR_RGB2Lab)
+    at = np.rint(mesh[list(SKIN_POINTS)]).astype(int)
+    samples = lab[np.clip(at[:, 1], 0, high - 1), np.clip(at[:, 0], 0, wide - 1)]
+    centre = np.median(samples, axis=0)
+    # Shading makes skin vary in lightness more than in hue; the floors keep an even face from being too strict.
+    spread = np.maximum(1.4826 * np.median(np.abs(samples - centre), axis=0), np.array([7.0, 4.0, 4.0]))
+    far = np.sqrt((((lab - centre) / spread) ** 2).sum(axis=2))
+    skin = np.clip((SKIN_FAR - far) / (SKIN_FAR - SKIN_NEAR), 0, 1).astype(np.float32)
+    side = max(high, wide)
+    inner = np.zeros((side, side), np.float32)
+    for part in (masks.LEFT_BROW, masks.RIGHT_BROW, masks.LEFT_EYE, masks.RIGHT_EYE, masks.OUTER_LIPS, CORE):
+        hull = cv2.convexHull(mesh[list(part)]).reshape(-1, 2)
+        inner = np.maximum(inner, masks.filled(hull, tuple(range(len(hull))), side))
+    inner = masks.softened(inner, max(size / 60, 0.5))[:high, :wide]
+    reach = 2 * int(np.ceil(size / 60)) + 1
+    eroded = cv2.erode(np.maximum(skin, inner), np.ones((reach, reach), np.uint8))
+    return np.asarray(np.maximum(cv2.GaussianBlur(eroded, (0, 0), max(size / 60, 0.5)), inner), np.float32)
+
+
+# Between brows, cheeks and mouth: nothing in here is hair that falls over a face.
+CORE = (107, 336, 285, 282, 276, 353, 346, 280, 425, 432, 422, 418, 200, 194, 202, 212, 205, 50, 117, 124, 46, 52, 55)
+
+
+def _without_hair(picture: Float32Array, skin: Float32Array) -> Float32Array:
+    """The picture with what is not skin replaced by the colours of skin nearby, from fine to coarse."""
+    weight = np.clip(skin, 0, 1)[..., None]
+    filled = picture * weight
+    known = weight.copy()
+    sigma = 1.5
+    while sigma < max(picture.shape[:2]):
+        near = cv2.GaussianBlur(picture * weight, (0, 0), sigma)
+        share = cv2.GaussianBlur(weight[..., 0], (0, 0), sigma)[..., None]
+        fresh = np.clip(share * 4, 0, 1) * (1 - known)
+        filled = filled + fresh * near / np.maximum(share, 1e-6)
+        known = known + fresh
+        sigma *= 2
+    return np.asarray(np.clip(filled / np.maximum(known, 1e-6), 0, 1), np.float32)
