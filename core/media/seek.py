@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import av.error
 import numpy as np
@@ -100,8 +100,7 @@ def _quiet(container: InputContainer, stream: VideoStream) -> Generator[FilmPack
         if packet is None:
             return
         yield packet
-    drain: FilmPacket = Packet()
-    yield drain
+    yield cast("FilmPacket", Packet())
 
 
 def _counted(container: InputContainer, stream: VideoStream, first: int) -> Iterator[FilmPacket]:
