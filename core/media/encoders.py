@@ -1,7 +1,7 @@
 """Which encoder makes the film, and with what options: resolved once, equal for every segment.
 
 Defaults: h264 and hevc crf 18 preset medium, av1 crf 24 preset 8, vp9 crf 24 speed 2, prores the profile that fits the
-chroma, ffv1 version 3. `crf 0` means lossless wherever the encoder can be: x264 (qp 0, at any depth), x265, vp9.
+chroma, ffv1 version 3. `crf 0` means lossless wherever the encoder can be: x264 (qp 0, at any depth), x265, vp9, av1 at 8 bits.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import av.error
 from av.video.stream import VideoStream
 
 from core.errors import InputError
+from core.media.containers import carries
 from core.media.planes import working_format
 from core.records import Colour, EncoderSettings, EncodeSpec, Mastering, MediaIndex
 
@@ -36,7 +37,7 @@ class Family:
 FAMILIES: dict[str, Family] = {
     "h264": Family(("libx264", "libx264rgb"), (0, 51, 18), _X26X, "medium"),
     "hevc": Family(("libx265",), (0, 51, 18), _X26X, "medium"),
-    "av1": Family(("libsvtav1",), (1, 63, 24), tuple(str(n) for n in range(14)), "8"),
+    "av1": Family(("libsvtav1",), (0, 63, 24), tuple(str(n) for n in range(14)), "8"),
     "vp9": Family(("libvpx-vp9",), (0, 63, 24), tuple(str(n) for n in range(9)), "2"),
     "prores": Family(("prores_ks",), None, _PRORES, None),
     "ffv1": Family(("ffv1",), None, (), None),
@@ -118,15 +119,11 @@ def _wish(index: MediaIndex, spec: EncodeSpec, container: str) -> tuple[str, str
 
 
 def _container_takes(container: str, family: str) -> bool:
-    if container == "webm":
-        return family in ("vp9", "av1")
+    if container == "avi":
+        return family in ("h264", "ffv1")  # the others need decode times that AVI does not keep
     if container == "mpegts":
         return family in ("h264", "hevc")
-    if container == "mp4":
-        return family not in ("prores", "ffv1")
-    if container == "avi":
-        return family in ("h264", "ffv1")
-    return True
+    return carries(container, "video", family)
 
 
 def resolve_encoder(index: MediaIndex, spec: EncodeSpec, container: str) -> EncoderSettings:
@@ -149,7 +146,7 @@ def resolve_encoder(index: MediaIndex, spec: EncodeSpec, container: str) -> Enco
                     family = other
                     break
     if found is None:
-        able = [name for name, row in FAMILIES.items() if _first_fit(row.encoders, work)]
+        able = [n for n, row in FAMILIES.items() if _container_takes(container, n) and _first_fit(row.encoders, work)]
         hint = f"codecs that can: {', '.join(able)}" if able else "convert the film to a common pixel format first"
         raise InputError(f"{family} cannot carry {work} in {container}", where="--codec", hint=hint)
     encoder, pix_fmt = found
@@ -215,8 +212,10 @@ def _options(encoder: str, row: Family, spec: EncodeSpec, index: MediaIndex, pix
             params += _x265_mastering(mastering)
             options["x265-params"] = ":".join(params)
         case "libsvtav1":
+            if crf == 0 and pix_fmt != "yuv420p":
+                raise InputError(f"{encoder} is lossless at 8 bits only", where="--crf", hint="take 1 or more")
             options |= {"preset": str(preset), "crf": str(crf)}
-            if params := _svt_mastering(mastering):
+            if params := ["lossless=1"] * (crf == 0) + _svt_mastering(mastering):
                 options["svtav1-params"] = ":".join(params)
         case "libvpx-vp9":
             options |= {"b": "0", "crf": str(crf), "deadline": "good", "cpu-used": str(preset), "row-mt": "1"}
