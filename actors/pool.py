@@ -13,10 +13,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -101,6 +103,10 @@ class RayPool:
         """Connect to Ray, or start it, and bring the renderers up. `WorkerLost` when Ray does not start."""
         if self._actors:
             return
+        with signals_unwrapped():
+            self._bring_up()
+
+    def _bring_up(self) -> None:
         self._connect()
         cluster = self._cluster
         gpus = int(cast(Any, ray).cluster_resources().get("GPU", 0))
@@ -113,22 +119,16 @@ class RayPool:
     def _connect(self) -> None:
         if ray.is_initialized():
             return
-        own = self._cluster.address is None
-        options: dict[str, Any] = {}
-        if own:
-            options = {
-                "num_cpus": max(self._cluster.cores, self.workers),
-                "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE_BYTES,
-            }
         try:
-            context: Any = ray.init(
-                address="local" if own else self._cluster.address,
-                namespace=f"farm-{uuid.uuid4().hex}",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **options,
-            )
+            if self._cluster.address is not None:
+                ray.init(
+                    address=self._cluster.address,
+                    namespace=f"farm-{uuid.uuid4().hex}",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+            else:
+                self._session = start_own_ray(max(self._cluster.cores, self.workers))
         except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
             raise WorkerLost(
                 f"Ray did not start: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
@@ -136,8 +136,6 @@ class RayPool:
                 hint="see `farm doctor`, or try --local",
             ) from error
         self._ours = True
-        if own:
-            self._session = Path(context.address_info["session_dir"])
 
     def _new_actor(self) -> Any:
         renderer = cast(Any, ray).remote(
@@ -152,7 +150,8 @@ class RayPool:
     def run(self, orders: Sequence[Order], watch: Watch, *, stop_on_damage: bool) -> Batch:
         """Work off `orders`; with `stop_on_damage` by the damage rule of actors.dispatch. Needs `start`."""
         transport = _RayTransport(self._actors, self._new_actor, stop_on_damage)
-        return drive(transport, sorted(self._actors), orders, self._cluster.patience, watch)
+        with signals_unwrapped():
+            return drive(transport, sorted(self._actors), orders, self._cluster.patience, watch)
 
     def close(self) -> None:
         """End the actors, and Ray itself when this pool started or joined it."""
@@ -165,6 +164,42 @@ class RayPool:
             self._ours = False
         if self._session is not None:
             shutil.rmtree(self._session, ignore_errors=True)
+
+
+def start_own_ray(cores: int) -> Path:
+    """Start a Ray on this machine that ends with this process; the folder of its logs and sockets.
+
+    When this process is killed, renderers and raylet end with it; two idle agents of Ray follow after a minute, in
+    which they try to tell the head of the raylet's death (a fixed time-out of Ray 2.60).
+    """
+    # Ray puts its own handler for SIGTERM, which prints a stack and exits past every `finally`; ours comes back.
+    on_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if on_main else {}
+    try:
+        context: Any = ray.init(
+            address="local",
+            namespace=f"farm-{uuid.uuid4().hex}",
+            num_cpus=cores,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return Path(context.address_info["session_dir"])
+
+
+@contextmanager
+def signals_unwrapped() -> Iterator[None]:
+    """Ray wraps what a signal handler raises inside its calls into a SystemError; give the original on."""
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, FarmError | KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
 
 
 @dataclass(frozen=True)
@@ -290,14 +325,7 @@ class _Probe:
 def try_ray() -> str | None:
     """Start a Ray of one core on this machine and ask an actor; None when it answers, else the reason."""
     try:
-        ray.init(
-            address="local",
-            num_cpus=1,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        start_own_ray(1)
         actor = cast(Any, ray).remote(_Probe).remote()
         return None if ray.get(actor.answer.remote(), timeout=60) == 42 else "the actor gave a wrong answer"
     except Exception as error:  # whatever it is, the doctor's answer is its first line

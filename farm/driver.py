@@ -10,6 +10,7 @@ from pathlib import Path
 
 from actors.drive import Order, Patience
 from actors.worker import WorkerSettings
+from core import codec
 from core.errors import InputError
 from core.records import Damage, JobReport, JobSpec, SegmentReceipt, SourceIdentity
 from farm import stages
@@ -137,7 +138,7 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
     maps.append(rendered)
     pool.close()
     receipts = [receipt for receipt in rendered.receipts if isinstance(receipt, SegmentReceipt)]
-    tags = provenance(receipts, film)
+    tags = provenance(receipts)
     damage = merge_damage([film.index.damage, *(r.damage for mapped in maps for r in mapped.receipts)])
     with clock.stage("join"):
         joined = stages.join_stage(store, film, plan, rendered.receipts, tags)
@@ -174,13 +175,13 @@ def source_face(spec: JobSpec, settings: Settings) -> SourceIdentity:
     return load_identity(spec.source, models.detector, models.mesher, models.embedder)
 
 
-def provenance(receipts: Sequence[SegmentReceipt], film: stages.Film) -> dict[str, str]:
-    """The metadata that says what the film is; none where nothing was replaced."""
+def provenance(receipts: Sequence[SegmentReceipt]) -> dict[str, str]:
+    """The metadata that says what the film is, none where nothing was replaced; its id names the work done."""
     if not any(receipt.faces_replaced for receipt in receipts):
         return {}
     from core.trust.label import aigc_tags  # noqa: PLC0415 - loads OpenCV
 
-    return dict(aigc_tags(film.index.sha256))
+    return aigc_tags(codec.digest([receipt.order_id for receipt in receipts])[:32])
 
 
 def merge_damage(lists: Sequence[Sequence[Damage]]) -> tuple[Damage, ...]:

@@ -1,4 +1,4 @@
-"""The `farm` command: its commands, and what every one of them does with an error."""
+"""The `farm` command: its commands, and what every one of them does with an error or a signal."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING, cast
 
-import typer
+from core.errors import FarmError, Interrupted
 
-from core.errors import FarmError, Interrupted, StorageError
-from farm.artifacts import storage_error
-from farm.cli import bench, doctor, models, probe, render, verify
+if TYPE_CHECKING:
+    import typer
 
-# The class of all usage errors, under whichever name the installed typer has it.
-USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
-CLICK_ERROR: type[Exception] = USAGE_ERROR.__mro__[1]
+RESUME = "run the same command again to resume"
 
 
 def make_app() -> typer.Typer:
     """Every command of `farm`. A new command is registered here and nowhere else."""
+    # Imported here so that a signal that comes while the modules load is met by the handlers of `main`.
+    import typer  # noqa: PLC0415
+
+    from farm.cli import bench, doctor, models, probe, render, verify  # noqa: PLC0415
+
     app = typer.Typer(
         name="farm",
         help="Replace faces in long films on a farm of machines, and change nothing else.",
@@ -28,7 +31,13 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    app.callback()(common)
+
+    @app.callback()
+    def farm(
+        debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error below its line."),
+    ) -> None:
+        """Replace faces in long films on a farm of machines, and change nothing else."""
+
     app.command()(render.render)
     app.command()(probe.probe)
     app.command()(verify.verify)
@@ -38,51 +47,59 @@ def make_app() -> typer.Typer:
     return app
 
 
-def common(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error below its line."),
-) -> None:
-    """Replace faces in long films on a farm of machines, and change nothing else."""
-
-
 def stop(number: int, frame: FrameType | None) -> None:
-    """A signal to end: unwinds the job like Ctrl-C, so that everything is closed and nothing half-written stays."""
+    """A signal to end: unwinds the job, so that everything is closed and nothing half-written stays."""
     del frame
-    raise Interrupted(f"stopped by {signal.Signals(number).name}", hint="run the same command again to resume")
+    # A second signal must not break the unwinding; SIGKILL remains for who cannot wait.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise Interrupted(f"stopped by {signal.Signals(number).name}", hint=RESUME)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit code. Every failure is one line on stderr."""
-    wants_trace = "--debug" in arguments
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
     try:
-        code = typer.main.get_command(make_app()).main(list(arguments), prog_name="farm", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        return command(arguments)
     except FarmError as error:
-        return failed(error, wants_trace)
-    except CLICK_ERROR as error:
-        text = getattr(error, "format_message", error.__str__)()
-        if text:  # `farm` alone prints its help, and that is all there is to say
-            sys.stderr.write(f"farm: {' '.join(str(text).split())}\n")
-        return 2
-    except (KeyboardInterrupt, typer.Abort) as error:
-        told = Interrupted("stopped", hint="run the same command again to resume")
+        told = error
+    except KeyboardInterrupt as error:
+        told = Interrupted("stopped", hint=RESUME)
         told.__cause__ = error
-        return failed(told, wants_trace)
     except OSError as error:
-        told_storage: StorageError = storage_error(error, str(error.filename or ""))
-        told_storage.__cause__ = error
-        return failed(told_storage, wants_trace)
+        from farm.artifacts import storage_error  # noqa: PLC0415
 
-
-def failed(error: FarmError, wants_trace: bool) -> int:
-    """Tell a failure in one line; its exit code."""
-    sys.stderr.write(f"farm: {error}\n")
-    if wants_trace:
+        told = storage_error(error, str(error.filename or ""))
+        told.__cause__ = error
+    sys.stderr.write(f"farm: {told}\n")
+    if "--debug" in arguments:
         import traceback  # noqa: PLC0415
 
-        traceback.print_exception(error)
-    return error.exit_code
+        traceback.print_exception(told)
+    return told.exit_code
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Hand the arguments to typer; usage errors become one line and exit code 2."""
+    import typer  # noqa: PLC0415
+
+    # The class of all usage errors; which module it is in depends on typer's version.
+    usage_error = cast("type[Exception]", typer.BadParameter.__mro__[1])
+    group = typer.main.get_command(make_app())
+    try:
+        code = group.main(list(arguments), prog_name="farm", standalone_mode=False)
+    except usage_error as error:
+        text = str(getattr(error, "format_message", error.__str__)()).strip()
+        if "\n" in text:  # a command that needs another word prints its help, and that is all there is to say
+            sys.stderr.write(f"{text}\n")
+        else:
+            named = arguments[0] + " " if arguments[0] in getattr(group, "commands", {}) else ""
+            sys.stderr.write(f"farm: {text.rstrip('.')}; see `farm {named}--help`\n")
+        return 2
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    return code if isinstance(code, int) else 0
 
 
 def run() -> None:

@@ -53,8 +53,8 @@ def show(cache: Path, as_json: bool) -> bool:
         for manifest, fault in found:
             use = "commercial use allowed" if manifest.commercial_use else "no commercial use"
             sys.stdout.write(
-                f"{manifest.id:<12} {manifest.role:<9} {manifest.licence} ({use})  {fault or 'ready'}  "
-                f"{manifest.title}\n"
+                f"{manifest.id:<14} {manifest.role:<9} {'not ready' if fault else 'ready':<10} "
+                f"{manifest.licence} ({use})  {manifest.title}\n"
             )
         sys.stdout.write(f"cache: {cache}\n")
     return all(fault is None for _, fault in found)
@@ -88,5 +88,6 @@ def check(cache: Cache = None, json: AsJson = False) -> None:
     """Check the weights' hashes. Exit code 2 when one is missing or altered."""
     folder = cache or load_settings().model_cache
     if not show(folder, json):
-        bad = [f"{manifest.id}: {fault}" for manifest, fault in states(folder) if fault]
-        raise ModelError("; ".join(bad), where=str(folder), hint="run: farm models pull")
+        faults = [(manifest.id, fault) for manifest, fault in states(folder) if fault]
+        names = ", ".join(name for name, _ in faults)
+        raise ModelError(f"not ready: {names}", where=str(folder), hint=f"the first: {faults[0][1]}")
