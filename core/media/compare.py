@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,9 +21,10 @@ from core.media.decode import decode_segment
 from core.media.guard import open_film
 from core.media.plan import plan_segments
 from core.media.planes import plane_views, to_working, working_format
-from core.records import MediaIndex, StreamInfo
+from core.records import MediaIndex, Segment, StreamInfo
 
 _NONE = -(1 << 62)
+MOST_KEYS, MOST_RUNS = 300, 24
 _PAYLOAD_SIDE = ("skip_samples", "matroska_block_additional", "webvtt_identifier", "webvtt_settings", "palette")
 
 
@@ -125,18 +126,20 @@ def frame_hashes(path: Path, index: MediaIndex) -> list[str]:
     return [found.get(int(pts), "missing") for pts in index.pts]
 
 
-def undecodable_places(path: Path, index: MediaIndex, *, most: int = 300) -> list[str]:
-    """Keyframes of the film from which decoding does not give the frames that the table names, whole: for each the
-    first three frames (or all up to the next keyframe), and everything after the last one. At most `most` keyframes
-    are tried, evenly spread, the first and last among them."""
+def undecodable_places(path: Path, index: MediaIndex, joints: Sequence[int] = ()) -> list[str]:
+    """Where decoding does not give the frames that the table names, whole: one line a place, empty when all is well.
+
+    Tried are the first three frames from each keyframe and everything after the last one, and at the joints (ordinals
+    of the segments' first frames, which must be keyframes) the run of frames before each as well. Of long films at
+    most MOST_KEYS keyframes and MOST_RUNS runs are tried, evenly spread, the first and last among them.
+    """
     plan = plan_segments(index, Fraction(0))
-    picked = range(len(plan)) if len(plan) <= most else np.linspace(0, len(plan) - 1, most).round().astype(int).tolist()
-    faults: list[str] = []
-    for number in picked:
-        place = plan[number]
-        if number < len(plan) - 1 and place.frames > 3:
-            end = place.first + 3
-            place = replace(place, end=end, pts_end=int(index.pts[end]))
+    by_first = {segment.first: number for number, segment in enumerate(plan)}
+    faults = [f"frame {at}: a segment begins without a keyframe" for at in joints if at not in by_first]
+    inner = [by_first[at] for at in joints if by_first.get(at, 0) > 0]
+    places = [_shorten(index, plan[n]) for n in _spread(range(len(plan) - 1), MOST_KEYS)]
+    places += [plan[n - 1] for n in _spread(inner, MOST_RUNS)]
+    for place in (*places, plan[-1]):
         try:
             broken = next(
                 (f"frame {f.ordinal}: {f.damage}" for f in decode_segment(path, index, place) if f.damage), None
@@ -146,3 +149,16 @@ def undecodable_places(path: Path, index: MediaIndex, *, most: int = 300) -> lis
         if broken:
             faults.append(broken)
     return faults
+
+
+def _spread(items: Sequence[int], most: int) -> list[int]:
+    """At most `most` of `items`, evenly spread."""
+    if len(items) <= most:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int).tolist()]
+
+
+def _shorten(index: MediaIndex, segment: Segment) -> Segment:
+    """The first three frames of `segment`."""
+    end = min(segment.first + 3, segment.end)
+    return replace(segment, end=end, pts_end=int(index.pts[end]))

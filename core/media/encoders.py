@@ -1,7 +1,8 @@
 """Which encoder makes the film, and with what options: resolved once, equal for every segment.
 
 Defaults: h264 and hevc crf 18 preset medium, av1 crf 24 preset 8, vp9 crf 24 speed 2, prores the profile that fits the
-chroma, ffv1 version 3. `crf 0` means lossless wherever the encoder can be: x264 (qp 0, at any depth), x265, vp9, av1 at 8 bits.
+chroma, ffv1 version 3. `crf 0` means lossless wherever the encoder can be:
+x264 (qp 0, at any depth), x265, vp9, av1 at 8 bits.
 """
 
 from __future__ import annotations

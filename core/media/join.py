@@ -68,7 +68,12 @@ def join_film(  # noqa: PLR0917
             out.metadata.update(wanted)
             plan = _streams(source, film_in, first, out, index=index, settings=settings, container=container)
             if index.chapters:
-                out.set_chapters(film_in.chapters())
+                out.set_chapters(
+                    [
+                        {"id": c.id, "start": c.start, "end": c.end, "time_base": c.time_base, "metadata": dict(c.tags)}
+                        for c in index.chapters
+                    ]
+                )
             out.start_encoding()
             film = film_packets(index, ordered, depth, plan.film, floor=container == "mpegts")
             for packet in heapq.merge(film, _copied_packets(film_in, plan), key=_time):

@@ -45,11 +45,13 @@ def verify_film(
     settings: EncoderSettings | None = None,
     damage: Sequence[Damage] = (),
     extra_tags: Mapping[str, str] | None = None,
+    joints: Sequence[int] = (),
 ) -> VerifyReport:
     """Every check of law 7 on `output` against `source`.
 
     `settings` says which codec was promised (else any that keeps depth and chroma will do); `extra_tags` are the
-    container tags that must have been added; `damage` names frames that are known to be replaced, for the record.
+    container tags that must have been added; `damage` names frames that are known to be replaced, for the record;
+    `joints` are the ordinals of the segments' first frames, around which decoding is tried.
     """
     before = source_index if source_index is not None else index_film(Path(source))
     after = index_film(Path(output))
@@ -60,7 +62,7 @@ def verify_film(
         *_inventory_checks(before, after, container, extra_tags or {}),
         *_copy_checks(Path(source), Path(output), before, after),
     ]
-    faults = compare.undecodable_places(Path(output), after)
+    faults = compare.undecodable_places(Path(output), after, joints)
     checks.append(Check("keyframes decode", "all", "; ".join(faults[:3]) or "all", not faults))
     if damage:
         checks.append(_same("damaged frames kept", len(damage), sum(1 for d in damage if d.frame < after.frames)))
