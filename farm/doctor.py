@@ -71,7 +71,7 @@ def look_at_encoders() -> Iterator[Finding]:
 
 
 def look_at_decoders() -> Iterator[Finding]:
-    from core.media.probe import try_decoder, try_hardware_decoder  # noqa: PLC0415
+    from core.media.trial import try_decoder, try_hardware_decoder  # noqa: PLC0415
 
     for name in DECODERS:
         reason = try_decoder(name)

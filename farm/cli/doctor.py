@@ -29,6 +29,7 @@ def doctor(
         table = Table("tried", "what", "result", "detail", box=None)
         for finding in report.findings:
             table.add_row(finding.group, finding.name, MARKS[finding.state], finding.detail)
-        Console().print(table)
+        console = Console()
+        Console(width=None if console.is_terminal else 160).print(table)
     if not report.ok:
         raise typer.Exit(4)
