@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from core.records import Float32Array
 
 # fmt: off
-# The face's outline, cut below the hairline: hair begins above the second row of forehead points.
+# The face's outline, cut below the hairline and before the ears: hair begins above the second row of forehead points.
 OUTLINE = (
-    151, 337, 299, 333, 298, 301, 368, 264, 447, 366, 401, 435, 367, 364, 394, 395, 369, 396, 175,
-    171, 140, 170, 169, 135, 138, 215, 177, 137, 227, 34, 139, 71, 68, 104, 69, 108,
+    151, 337, 299, 333, 298, 301, 383, 372, 345, 352, 376, 433, 416, 367, 364, 394, 395, 369, 396, 175,
+    171, 140, 170, 169, 135, 138, 192, 213, 147, 123, 116, 143, 156, 71, 68, 104, 69, 108,
 )
 # The whole oval, chin and temples included.
 OVAL = (
@@ -26,6 +26,8 @@ LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 1
 RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+LEFT_FOLD = (129, 203, 206, 216, 212)  # from the nose's wing round the corner of the mouth
+RIGHT_FOLD = (358, 423, 426, 436, 432)
 LEFT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
 RIGHT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
 # fmt: on
@@ -38,6 +40,22 @@ def filled(mesh: NDArray[np.floating], outline: tuple[int, ...], side_px: int) -
     picture = np.zeros((side_px, side_px), np.uint8)
     corners = np.rint(mesh[list(outline)] * (1 << SUBPIXEL_BITS)).astype(np.int32)
     cv2.fillPoly(picture, [corners], 255, cv2.LINE_AA, SUBPIXEL_BITS)
+    return np.asarray(picture, np.float32) / np.float32(255)
+
+
+def filled_hull(mesh: NDArray[np.floating], part: tuple[int, ...], side_px: int) -> Float32Array:
+    """Coverage of the convex hull of these mesh points: whole however a turned head folds its outline."""
+    hull = np.asarray(cv2.convexHull(np.asarray(mesh[list(part)], np.float32)), np.float32).reshape(-1, 2)
+    return filled(hull, tuple(range(len(hull))), side_px)
+
+
+def lined(
+    mesh: NDArray[np.floating], part: tuple[int, ...], side_px: int, width_px: int, *, closed: bool = True
+) -> Float32Array:
+    """Coverage of a line of this width through these mesh points."""
+    picture = np.zeros((side_px, side_px), np.uint8)
+    corners = np.rint(mesh[list(part)] * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    cv2.polylines(picture, [corners], closed, 255, width_px, cv2.LINE_AA, SUBPIXEL_BITS)
     return np.asarray(picture, np.float32) / np.float32(255)
 
 

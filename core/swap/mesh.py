@@ -23,9 +23,10 @@ SIDE_PX = 256
 CROP_MARGIN = 1.12  # of the oval's longer extent
 EYE_CORNERS = (33, 263)
 # In parts of the crop's side:
-FEATHER = 0.07  # width of the outer edge
+FEATHER = 0.05  # width of the outer edge
 EYE_EDGE = 0.007  # blur of the edges of eyes and mouth
-LIGHT_SIGMA = 0.055  # blur of the illumination fields
+LIP_LINE = 0.004  # width of the line where lips meet
+LIGHT_SIGMA = 0.065  # blur of the illumination fields
 LIGHT_SIDE_PX = 64  # the fields' own resolution
 LIGHT_RANGE = 3.0  # the source is never made brighter or darker than by this factor
 LIGHT_FLOOR = 0.02  # added to both lights, so that black does not divide by black
@@ -91,9 +92,11 @@ class _Region:
 
     @staticmethod
     def of(mesh: Float32Array, side: int) -> _Region:
-        hull = masks.filled(mesh, masks.OUTLINE, side)
+        hull = masks.filled_hull(mesh, masks.OUTLINE, side)
         openings = [masks.filled(mesh, part, side) for part in (masks.LEFT_EYE, masks.RIGHT_EYE, masks.INNER_LIPS)]
-        kept = np.maximum.reduce(openings)
+        # The line where closed lips meet belongs to the target's mouth too.
+        line = masks.lined(mesh, masks.INNER_LIPS, side, max(1, round(LIP_LINE * side)))
+        kept = np.maximum.reduce([*openings, line])
         features = [masks.filled(mesh, part, side) for part in (masks.OUTER_LIPS, masks.LEFT_BROW, masks.RIGHT_BROW)]
         plain = 1 - np.maximum.reduce([kept, *features])
         return _Region(hull, np.asarray(plain, np.float32), masks.softened(kept, EYE_EDGE * side))

@@ -15,9 +15,12 @@ from core.swap import mask as masks
 LEVELS = 6
 TRIANGLE_MIN_PX2 = 0.05  # twice the area of the smallest target triangle that is drawn
 SUBPIXEL_BITS = 4
-SMOOTHING_PX = 5  # box over the map, so that triangles do not show as facets
+SMOOTHING_PX = 7  # two boxes over the map, so that triangles do not show as facets
 # Points on plain skin in every face: cheeks, nose, chin.
 SKIN_POINTS = (36, 50, 101, 205, 118, 117, 266, 280, 330, 425, 347, 346, 4, 5, 195, 197, 199, 200, 208, 428)
+LIP_MIDDLES, LIP_CORNERS = (13, 14), (78, 308)
+OPEN_MOUTH = 0.15  # lips this far apart, in widths of the mouth, belong to a full smile
+FOLD_CALM = 0.7
 SKIN_NEAR, SKIN_FAR = 2.2, 3.6  # standard deviations from the skin's colour: surely skin, surely not
 
 
@@ -37,7 +40,7 @@ class FaceTexture:
         where, scale = self._map(mesh, side)
         level = int(np.clip(np.round(np.log2(max(scale, 1e-6))), 0, len(self.levels) - 1))
         if level:
-            where = (where + 0.5) / (1 << level) - 0.5
+            where = (where + np.float32(0.5)) / np.float32(1 << level) - np.float32(0.5)
         drawn = cv2.remap(
             self.levels[level], where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
@@ -62,7 +65,8 @@ class FaceTexture:
         picked = table[label]  # [side,side,2,3]
         y, x = np.mgrid[0:side, 0:side].astype(np.float32)
         where = picked[..., 0] * x[..., None] + picked[..., 1] * y[..., None] + picked[..., 2]
-        where = cv2.blur(where, (SMOOTHING_PX, SMOOTHING_PX), borderType=cv2.BORDER_REPLICATE)
+        for _ in range(2):
+            where = cv2.blur(where, (SMOOTHING_PX, SMOOTHING_PX), borderType=cv2.BORDER_REPLICATE)
         scale = float(np.sqrt(abs(np.linalg.det(whole[:, :2]))))
         return np.asarray(where, np.float32), scale
 
@@ -71,8 +75,9 @@ def texture_of(identity: SourceIdentity) -> FaceTexture:
     """Prepare a source face."""
     picture = identity.image.astype(np.float32) / np.float32(255)
     skin = skin_of(identity.image, identity.mesh)
-    clean = _without_hair(picture, skin)
-    level = np.dstack([clean, skin]).astype(np.float32)
+    clean = _filled_in(picture, skin)
+    lips = _filled_in(clean, 1 - _mouth(identity.mesh, picture.shape[:2]))
+    level = np.dstack([_calmed(lips, identity.mesh), skin]).astype(np.float32)
     levels = [level]
     while len(levels) < LEVELS and min(level.shape[:2]) >= 32:
         level = np.asarray(cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
@@ -84,7 +89,7 @@ def triangles_of(mesh: NDArray[Any]) -> Int64Array:
     """Delaunay triangles int64 [m,3] of points [n,2], with positive area in x right, y down order."""
     points = np.asarray(mesh, np.float32)
     low, high = np.floor(points.min(axis=0)) - 2, np.ceil(points.max(axis=0)) + 2
-    plane = cv2.Subdiv2D((int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])))
+    plane: Any = cv2.Subdiv2D((int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])))
     number: dict[tuple[float, float], int] = {}
     for row, (x, y) in enumerate(points.tolist()):
         if (x, y) not in number:
@@ -119,8 +124,7 @@ def skin_of(image: NDArray[np.uint8], mesh: Float32Array) -> Float32Array:
     side = max(high, wide)
     inner = np.zeros((side, side), np.float32)
     for part in (masks.LEFT_BROW, masks.RIGHT_BROW, masks.LEFT_EYE, masks.RIGHT_EYE, masks.OUTER_LIPS, CORE):
-        hull = cv2.convexHull(mesh[list(part)]).reshape(-1, 2)
-        inner = np.maximum(inner, masks.filled(hull, tuple(range(len(hull))), side))
+        inner = np.maximum(inner, masks.filled_hull(mesh, part, side))
     inner = masks.softened(inner, max(size / 60, 0.5))[:high, :wide]
     reach = 2 * int(np.ceil(size / 60)) + 1
     eroded = cv2.erode(np.maximum(skin, inner), np.ones((reach, reach), np.uint8))
@@ -131,9 +135,32 @@ def skin_of(image: NDArray[np.uint8], mesh: Float32Array) -> Float32Array:
 CORE = (107, 336, 285, 282, 276, 353, 346, 280, 425, 432, 422, 418, 200, 194, 202, 212, 205, 50, 117, 124, 46, 52, 55)
 
 
-def _without_hair(picture: Float32Array, skin: Float32Array) -> Float32Array:
-    """The picture with what is not skin replaced by the colours of skin nearby, from fine to coarse."""
-    weight = np.clip(skin, 0, 1)[..., None]
+def _mouth(mesh: Float32Array, shape: tuple[int, ...]) -> Float32Array:
+    """What shows between the lips: a smile's teeth would be pressed into a white line where the target's mouth shuts."""
+    return masks.filled(mesh, masks.INNER_LIPS, max(shape))[: shape[0], : shape[1]]
+
+
+def _calmed(picture: Float32Array, mesh: Float32Array) -> Float32Array:
+    """The picture with the folds that an open smile digs beside the mouth made shallow.
+
+    The target may not be smiling, and the folds would stay. How open the mouth is tells how much of them is the smile.
+    """
+    high, wide = picture.shape[:2]
+    size = float(np.ptp(mesh[:, 1]))
+    opening = float(np.linalg.norm(mesh[LIP_MIDDLES[0]] - mesh[LIP_MIDDLES[1]]))
+    across = float(np.linalg.norm(mesh[LIP_CORNERS[0]] - mesh[LIP_CORNERS[1]]))
+    strength = FOLD_CALM * float(np.clip(opening / max(across, 1e-6) / OPEN_MOUTH, 0, 1))
+    folds = np.zeros((max(high, wide),) * 2, np.float32)
+    for part in (masks.LEFT_FOLD, masks.RIGHT_FOLD):
+        folds = np.maximum(folds, masks.lined(mesh, part, max(high, wide), max(1, round(size * 0.07)), closed=False))
+    folds = masks.softened(folds, max(size * 0.012, 0.5))[:high, :wide]
+    mixed = strength * folds[..., None]
+    return np.asarray(picture * (1 - mixed) + _filled_in(picture, 1 - folds) * mixed, np.float32)
+
+
+def _filled_in(picture: Float32Array, keep: Float32Array) -> Float32Array:
+    """The picture [h,w,3] where `keep` [h,w] is 1, elsewhere the colours of what is kept nearby, fine to coarse."""
+    weight = np.clip(keep, 0, 1)[..., None]
     filled = picture * weight
     known = weight.copy()
     sigma = 1.5
