@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.faces.align import shrink
 from core.faces.detect import LONGEST_PX, Detector, fitted_size
 from core.faces.embed import Embedder
 from core.faces.landmarks import PRESENCE_MIN, Mesher
@@ -110,9 +110,7 @@ class _View:
 
     def small(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The coded picture uint8 RGB as the detector wants it: small and upright."""
-        size = (self.small_width, self.small_height)
-        shrunk = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-        return np.ascontiguousarray(np.rot90(shrunk, self.turns))
+        return np.ascontiguousarray(np.rot90(shrink(picture, self.small_width, self.small_height), self.turns))
 
 
 def _batches(frames: Iterator[DecodedFrame], size: int) -> Iterator[list[DecodedFrame]]:

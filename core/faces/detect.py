@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.faces.align import shrink
 from core.geometry import apply, invert, iou, map_boxes, scaling
 from core.inference.sessions import Session
 from core.records import Float32Array
@@ -86,11 +87,8 @@ def fit(picture: NDArray[np.uint8], longest_px: int) -> tuple[NDArray[np.uint8],
     """The picture shrunk to `longest_px`, black right and below up to multiples of 32; and fitted_from_picture."""
     high, wide = picture.shape[:2]
     new_wide, new_high = fitted_size(wide, high, longest_px)
-    small = picture
-    if (new_wide, new_high) != (wide, high):
-        small = np.asarray(cv2.resize(picture, (new_wide, new_high), interpolation=cv2.INTER_AREA), np.uint8)
     padded = np.zeros((_multiple(new_high), _multiple(new_wide), 3), np.uint8)
-    padded[:new_high, :new_wide] = small
+    padded[:new_high, :new_wide] = shrink(picture, new_wide, new_high)
     return padded, scaling(new_wide / wide, new_high / high)
 
 

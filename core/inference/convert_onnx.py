@@ -6,6 +6,7 @@ folding. Only declarations change; nodes and weights stay as they are.
 
 from __future__ import annotations
 
+from core.errors import ModelError
 from core.inference.onnxfile import parse_onnx
 
 STRIDE = 4  # cells of the output maps are 4 px apart
@@ -17,6 +18,8 @@ def convert_centerface(data: bytes) -> bytes:
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     real = [value for value in graph.input if value.name not in weights]
+    if len(real) != 1 or not graph.node:
+        raise ModelError(f"not the CenterFace graph: {len(real)} inputs, {len(graph.node)} nodes")
     del graph.input[:]
     graph.input.extend(real)
     del graph.value_info[:]

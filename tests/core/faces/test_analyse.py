@@ -1,0 +1,119 @@
+"""Analysing a film: the same for every way of cutting it, turned or not."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import StorageError
+from core.faces.analyse import FaceModels, analyse_segment
+from core.faces.cast import cast_faces
+from core.faces.table import read_table, write_table
+from core.media.index import index_film
+from core.media.plan import plan_segments
+from core.records import FaceTable, MediaIndex
+from tests.faces_assets import carphone_clip
+from tests.media_clips import ffmpeg
+
+
+def analyse(path: Path, index: MediaIndex, models: FaceModels, segment_s: Fraction) -> FaceTable:
+    parts = []
+    for segment in plan_segments(index, segment_s):
+        beats: list[int] = []
+        table, damage = analyse_segment(path, index, segment, models, on_damage="fail", heartbeat=beats.append)
+        assert damage == ()
+        assert beats[-1] == segment.frames
+        assert ((table.frame >= segment.first) & (table.frame < segment.end)).all()
+        parts.append(table)
+    return FaceTable.concat(parts)
+
+
+@pytest.fixture(scope="module")
+def carphone_index(carphone_film: Path) -> MediaIndex:
+    return index_film(carphone_film)
+
+
+@pytest.fixture(scope="module")
+def carphone_faces(carphone_film: Path, carphone_index: MediaIndex, models: FaceModels) -> FaceTable:
+    return analyse(carphone_film, carphone_index, models, Fraction(100))
+
+
+def test_every_frame_has_its_one_face(carphone_faces: FaceTable, carphone_index: MediaIndex) -> None:
+    np.testing.assert_array_equal(carphone_faces.frame, np.arange(carphone_index.frames))
+    assert np.isfinite(carphone_faces.mesh).all()
+    assert carphone_faces.presence.min() > 25
+    assert (carphone_faces.track == -1).all()
+
+
+def test_cutting_the_film_otherwise_changes_no_bit(
+    carphone_film: Path, carphone_index: MediaIndex, carphone_faces: FaceTable, models: FaceModels
+) -> None:
+    assert len(plan_segments(carphone_index, Fraction(0))) == 3
+    pieces = analyse(carphone_film, carphone_index, models, Fraction(0))
+    for name in FaceTable.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(pieces, name), getattr(carphone_faces, name))
+
+
+def test_cast_of_real_faces_trembles_less_and_stays_in_place(
+    carphone_faces: FaceTable, carphone_index: MediaIndex
+) -> None:
+    cast = cast_faces(carphone_index, carphone_faces, "largest")
+    assert len(cast) == carphone_index.frames
+    assert set(cast.track.tolist()) == {0}
+    assert (cast.source == 0).all()
+
+    def trembling(table: FaceTable) -> float:
+        shape = table.mesh - table.mesh.mean(axis=1, keepdims=True)
+        return float(np.sqrt((np.diff(shape, n=2, axis=0) ** 2).mean()))
+
+    assert trembling(cast) < 0.75 * trembling(carphone_faces)
+    width = float(np.ptp(carphone_faces.mesh[0, :, 0]))
+    assert float(np.sqrt(((cast.mesh - carphone_faces.mesh) ** 2).mean())) < 0.01 * width
+
+
+@pytest.mark.parametrize(("filters", "degrees"), [("transpose=clock", 90), ("transpose=cclock", -90)])
+def test_a_film_on_its_side_is_looked_at_upright(
+    filters: str, degrees: int, clips: Path, carphone_faces: FaceTable, models: FaceModels
+) -> None:
+    """Coded on its side, shown upright by its display matrix: the same faces, in coded coordinates."""
+    lying = carphone_clip(clips, frames=12, filters=filters)
+    turned = clips / f"turned{degrees}.mp4"
+    if not turned.exists():
+        ffmpeg("-display_rotation", str(degrees), "-i", lying, "-c", "copy", turned)
+    index = index_film(turned)
+    assert index.video.rotation == degrees
+    faces = analyse(turned, index, models, Fraction(100))
+    np.testing.assert_array_equal(faces.frame, np.arange(12))
+    x, y = carphone_faces.mesh[:12, :, 0], carphone_faces.mesh[:12, :, 1]
+    expected = np.stack([367 - y, x] if degrees == 90 else [y, 447 - x], axis=-1)
+    assert np.abs(faces.mesh - expected).mean() < 1.5  # encoded anew
+
+
+def test_tables_survive_the_disk(carphone_faces: FaceTable, tmp_path: Path) -> None:
+    for table in (carphone_faces, FaceTable.empty()):
+        write_table(table, tmp_path / "a.parquet")
+        write_table(table, tmp_path / "b.parquet")
+        assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+        back = read_table(tmp_path / "a.parquet")
+        for name in FaceTable.__dataclass_fields__:
+            np.testing.assert_array_equal(getattr(back, name), getattr(table, name))
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 or not")
+    for path in (tmp_path / "a.parquet", tmp_path / "absent"):
+        with pytest.raises(StorageError, match="not a face table") as caught:
+            read_table(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_720p_frame_is_analysed_in_time(clips: Path, models: FaceModels) -> None:
+    """Processor time of everything but decoding, on one core; the target is 60 ms, the bound leaves room for others."""
+    film = carphone_clip(clips, width=1280, height=720, frames=12)
+    index = index_film(film)
+    segment = plan_segments(index, Fraction(100))[0]
+    analyse_segment(film, index, segment, models, on_damage="fail", heartbeat=lambda _: None)
+    started = time.process_time()
+    analyse_segment(film, index, segment, models, on_damage="fail", heartbeat=lambda _: None)
+    assert (time.process_time() - started) / index.frames < 0.2

@@ -1,0 +1,130 @@
+"""The cast: tracks, gaps, chance finds, and who is chosen; on made-up faces whose truth is known."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from core.errors import PlanError
+from core.faces.cast import cast_faces
+from core.faces.track import GAP_FRAMES, link
+from core.records import Colour, FaceTable, MediaIndex, VideoInfo
+from tests.faces_assets import made_up_faces
+
+FRAMES = 80
+
+
+def film(frames: int = FRAMES, step: int = 1) -> MediaIndex:
+    video = VideoInfo(
+        0, "h264", 640, 480, "yuv420p", Fraction(1), None, 0, 1, Fraction(25), Colour(), None, None, 0
+    )  # fmt: skip
+    pts = np.arange(frames, dtype=np.int64) * step
+    key = np.arange(frames) == 0
+    return MediaIndex("0" * 64, 1, "mov", video, Fraction(1, 25), pts, np.ones_like(pts), key, pts, (), (), {})
+
+
+def straight(
+    first: int, end: int, x: float, y: float, *, speed: float = 1.0, radius: float = 50.0, seed: int = 0
+) -> FaceTable:
+    count = np.arange(first, end)
+    return made_up_faces(
+        count, np.stack([x + speed * (count - first), np.full(len(count), y)], axis=1), radius, shape_seed=seed
+    )
+
+
+def test_two_people_are_two_tracks_and_all_are_chosen() -> None:
+    table = FaceTable.concat([straight(0, FRAMES, 100, 200), straight(0, FRAMES, 400, 200, radius=30)])
+    cast = cast_faces(film(), table, "all")
+    assert len(cast) == 2 * FRAMES
+    assert set(cast.track.tolist()) == {0, 1}
+    assert (cast.source == 0).all()
+    assert (np.diff(cast.frame) >= 0).all()
+    for number, x in ((0, 100), (1, 400)):
+        rows = cast.take(cast.track == number)
+        np.testing.assert_array_equal(rows.frame, np.arange(FRAMES))
+        np.testing.assert_allclose(rows.box[:, [0, 2]].mean(axis=1), x + np.arange(FRAMES), atol=0.05)
+
+
+def test_largest_is_the_larger_track_wherever_it_is_seen() -> None:
+    """The large one is small for a moment; the choice stays. Where it is absent the other one is replaced."""
+    large = straight(10, 50, 100, 200, speed=0)
+    small = straight(0, FRAMES, 400, 200, speed=0, radius=30)
+    cast = cast_faces(film(), FaceTable.concat([large, small]), "largest")
+    chosen = cast.take(cast.source == 0)
+    np.testing.assert_array_equal(chosen.frame, np.arange(FRAMES))
+    large_track = int(cast.track[np.argmax(cast.box[:, 2] - cast.box[:, 0])])
+    assert set(chosen.frame[chosen.track == large_track].tolist()) == set(range(10, 50))
+
+
+def test_short_gaps_are_filled_and_long_ones_split() -> None:
+    table = straight(0, FRAMES, 100, 200)
+    lost = np.isin(table.frame, np.r_[20 : 20 + GAP_FRAMES, 50 : 50 + GAP_FRAMES + 1])
+    cast = cast_faces(film(), table.take(~lost), "all")
+    assert set(np.arange(FRAMES)) - set(cast.frame.tolist()) == set(range(50, 50 + GAP_FRAMES + 1))
+    filled = cast.take(np.isin(cast.frame, np.arange(20, 20 + GAP_FRAMES)))
+    assert (filled.score == 0).all()
+    assert (filled.source == 0).all()
+    np.testing.assert_allclose(filled.box[:, 0], 50 + filled.frame, atol=0.1)
+    assert set(cast.track.tolist()) == {0, 1}
+
+
+def test_gaps_are_filled_by_time_not_by_count() -> None:
+    """In variable frame rate a frame shown late is filled further along."""
+    pts = np.array([0, 10, 20, 90, 100, 110], np.int64)
+    index = film(6)
+    index = MediaIndex(**{**{name: getattr(index, name) for name in index.__dataclass_fields__}, "pts": pts})
+    centres = np.stack([pts / 2.0, np.full(6, 100.0)], axis=1)
+    table = made_up_faces(range(6), centres)
+    cast = cast_faces(index, table.take(table.frame != 3), "all")
+    np.testing.assert_allclose(cast.box[:, 0], centres[:, 0] - 50, atol=0.1)
+
+
+def test_a_cut_ends_the_track() -> None:
+    """Another place, another size, or another face at the same place and size."""
+    for after in (
+        straight(40, FRAMES, 400, 200),
+        straight(40, FRAMES, 140, 200, radius=90),
+        straight(40, FRAMES, 140, 200, seed=7),
+    ):
+        track = link(FaceTable.concat([straight(0, 40, 100, 200), after]))
+        assert set(track[:40].tolist()) == {0}
+        assert set(track[40:].tolist()) == {1}
+
+
+def test_chance_finds_and_faces_without_mesh_are_nobody() -> None:
+    steady = straight(0, FRAMES, 100, 200)
+    chance = made_up_faces(range(30, 32), np.full((2, 2), 400.0), score=0.3)
+    brief = made_up_faces(range(60, 61), np.full((1, 2), 300.0), score=0.8)
+    blind = made_up_faces(range(5, 25), np.full((20, 2), 550.0))
+    blind = FaceTable(
+        **{**{n: getattr(blind, n) for n in blind.__dataclass_fields__}, "mesh": np.full((20, 468, 2), np.nan)}
+    )
+    cast = cast_faces(film(), FaceTable.concat([steady, chance, brief, blind]), "all")
+    nobody = cast.take(cast.source < 0)
+    assert sorted(nobody.frame.tolist()) == [*range(5, 25), 30, 31]
+    assert (nobody.track == -1).all()
+    assert int((cast.source == 0).sum()) == FRAMES + 1
+
+
+def test_fast_movement_is_followed() -> None:
+    """Half a face's width a frame, once the track knows its speed."""
+    count = np.arange(20)
+    x = 100 + np.cumsum(np.minimum(5.0 * count, 50.0))
+    cast = cast_faces(film(), made_up_faces(count, np.stack([x, np.full(20, 200.0)], axis=1)), "all")
+    assert set(cast.track.tolist()) == {0}
+
+
+def test_rows_may_come_in_any_order_and_the_result_is_the_same() -> None:
+    table = FaceTable.concat([straight(0, FRAMES, 100, 200), straight(5, 70, 400, 200, radius=30)])
+    expected = cast_faces(film(), table, "largest")
+    shuffled = cast_faces(film(), table.take(np.random.default_rng(3).permutation(len(table))), "largest")
+    for name in expected.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(shuffled, name), getattr(expected, name))
+
+
+def test_nothing_found_and_faces_outside_the_film() -> None:
+    assert len(cast_faces(film(), FaceTable.empty(), "largest")) == 0
+    with pytest.raises(PlanError, match="film of 80"):
+        cast_faces(film(), straight(70, 90, 100, 100), "all")
