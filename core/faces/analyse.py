@@ -26,6 +26,7 @@ from core.records import Damage, FaceTable, Float32Array, MediaIndex, OnDamage, 
 STEP_PX = 1 / 64
 ACCELERATOR_BATCH = 4
 SURE_SCORE = 0.5
+WEAK_PRESENCE_MIN = 10.0  # what a find below SURE_SCORE must show
 SAME_FACE_OVERLAP = 0.5
 
 
@@ -151,7 +152,7 @@ def _distinct(table: FaceTable) -> NDArray[np.intp]:
     A weak find that the mesh network takes for no face is dropped, and so is a find whose mesh covers that of a
     better one in the same frame: the mesh settles on the same face from boxes that overlap little.
     """
-    meant = np.flatnonzero((table.presence > PRESENCE_MIN) | (table.score >= SURE_SCORE))
+    meant = np.flatnonzero((table.presence > WEAK_PRESENCE_MIN) | (table.score >= SURE_SCORE))
     keep: list[int] = []
     for row in meant[np.argsort(-table.score[meant], kind="stable")]:
         extent = np.concatenate([table.mesh[row].min(axis=0), table.mesh[row].max(axis=0)])[None]
