@@ -91,10 +91,7 @@ class Conversion:
 
     def to_codes(self, rgb: NDArray[Any]) -> Float32Array:
         """Code values float32 [planes,...], neither rounded nor clipped, of RGB [3,...]."""
-        linear = (self.scale[:, None] * self.matrix).astype(np.float32)
-        flat = np.asarray(rgb, np.float32).reshape(3, -1)
-        codes = linear @ flat + self.offset.astype(np.float32)[:, None]
-        return np.asarray(codes.reshape(len(linear), *rgb.shape[1:]), np.float32)
+        return _transformed(self.scale[:, None] * self.matrix, self.offset, rgb)
 
     def to_rgb(self, codes: NDArray[Any]) -> Float32Array:
         """RGB float32 [3,...], not clipped, of code values [planes,...]; gray gives three equal planes."""
@@ -103,9 +100,7 @@ class Conversion:
         else:
             linear = np.linalg.inv(self.matrix) / self.scale[None, :]
             offset = -linear @ self.offset
-        flat = np.asarray(codes, np.float32).reshape(len(self.offset), -1)
-        rgb = linear.astype(np.float32) @ flat + offset.astype(np.float32)[:, None]
-        return np.asarray(rgb.reshape(3, *codes.shape[1:]), np.float32)
+        return _transformed(linear, offset, codes)
 
     def frame_from_plane(self, plane: int) -> Float64Array:
         """The map [2,3] from a plane's sample coordinates to luma pixel coordinates."""
@@ -113,6 +108,21 @@ class Conversion:
             return np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
         (across, down), (x, y) = self.layout.step, self.chroma
         return np.array([[across, 0.0, x], [0.0, down, y]])
+
+
+def _transformed(linear: Float64Array, offset: Float64Array, planes: NDArray[Any]) -> Float32Array:
+    """linear [m,n] @ planes [n,...] + offset [m], float32.
+
+    Summed plane by plane: a matrix product may add in another order when it runs with other threads, and the frames
+    handed to the encoder must not depend on that.
+    """
+    rows = []
+    for weights, start in zip(linear.astype(np.float32), offset.astype(np.float32), strict=True):
+        row = planes[0] * weights[0]
+        for weight, plane in zip(weights[1:], planes[1:], strict=True):
+            row = row + plane * weight
+        rows.append(row + start)
+    return np.asarray(np.stack(rows), np.float32)
 
 
 def conversion(pix_fmt: str, colour: Colour, height: int) -> Conversion:

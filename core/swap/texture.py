@@ -20,7 +20,8 @@ SMOOTHING_PX = 7  # two boxes over the map, so that triangles do not show as fac
 SKIN_POINTS = (36, 50, 101, 205, 118, 117, 266, 280, 330, 425, 347, 346, 4, 5, 195, 197, 199, 200, 208, 428)
 LIP_MIDDLES, LIP_CORNERS = (13, 14), (78, 308)
 OPEN_MOUTH = 0.15  # lips this far apart, in widths of the mouth, belong to a full smile
-FOLD_CALM = 0.7
+FOLD_CALM = 0.7  # of a full smile's folds, how much goes
+FILL_TRUST = 4.0  # a level of the filling pyramid speaks for itself from a quarter of known pixels on
 SKIN_NEAR, SKIN_FAR = 2.2, 3.6  # standard deviations from the skin's colour: surely skin, surely not
 
 
@@ -136,7 +137,7 @@ CORE = (107, 336, 285, 282, 276, 353, 346, 280, 425, 432, 422, 418, 200, 194, 20
 
 
 def _mouth(mesh: Float32Array, shape: tuple[int, ...]) -> Float32Array:
-    """What shows between the lips: a smile's teeth would be pressed into a white line where the target's mouth shuts."""
+    """What shows between the lips: teeth would be pressed into a white line where the target's mouth shuts."""
     return masks.filled(mesh, masks.INNER_LIPS, max(shape))[: shape[0], : shape[1]]
 
 
@@ -159,16 +160,20 @@ def _calmed(picture: Float32Array, mesh: Float32Array) -> Float32Array:
 
 
 def _filled_in(picture: Float32Array, keep: Float32Array) -> Float32Array:
-    """The picture [h,w,3] where `keep` [h,w] is 1, elsewhere the colours of what is kept nearby, fine to coarse."""
-    weight = np.clip(keep, 0, 1)[..., None]
-    filled = picture * weight
-    known = weight.copy()
-    sigma = 1.5
-    while sigma < max(picture.shape[:2]):
-        near = cv2.GaussianBlur(picture * weight, (0, 0), sigma)
-        share = cv2.GaussianBlur(weight[..., 0], (0, 0), sigma)[..., None]
-        fresh = np.clip(share * 4, 0, 1) * (1 - known)
-        filled = filled + fresh * near / np.maximum(share, 1e-6)
-        known = known + fresh
-        sigma *= 2
-    return np.asarray(np.clip(filled / np.maximum(known, 1e-6), 0, 1), np.float32)
+    """The picture [h,w,3] where `keep` [h,w] is 1, elsewhere colours of what is kept nearby, by push and pull.
+
+    Averages of what is kept go up a pyramid, and come down where a level has too little of its own.
+    """
+    sums, weights = [picture * keep[..., None]], [keep]
+    while min(weights[-1].shape) > 1:
+        size = tuple(-(-n // 2) for n in weights[-1].shape[::-1])
+        sums.append(np.asarray(cv2.resize(sums[-1], size, interpolation=cv2.INTER_AREA), np.float32))
+        weights.append(np.asarray(cv2.resize(weights[-1], size, interpolation=cv2.INTER_AREA), np.float32))
+    total = np.maximum(weights[-1].sum(), np.float32(1e-6))
+    filled = np.broadcast_to(sums[-1].sum(axis=(0, 1)) / total, sums[-1].shape)
+    for level in reversed(range(len(weights))):
+        own, share = sums[level], weights[level][..., None]
+        coarse = cv2.resize(np.ascontiguousarray(filled), own.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        trust = share if level == 0 else np.clip(share * FILL_TRUST, 0, 1)
+        filled = own / np.maximum(share, np.float32(1e-6)) * trust + coarse * (1 - trust)
+    return np.asarray(filled, np.float32)
