@@ -7,7 +7,10 @@ demuxers below, within `Limits`. Every failure is one `InputError`.
 
 from __future__ import annotations
 
+import json
 import stat
+import subprocess
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,10 +21,13 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from core.errors import InputError
+from core.media import boxes
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
 TAKEN = "mp4, mov, m4v, mkv, webm, avi, ts or mts"
 GEN_PTS = 0x0001  # AVFMT_FLAG_GENPTS
+CHILD_ANSWER = "film-probe:"
+_CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from core.media.child import main; main()"
 ATTACHED_PIC = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC
 TIMED_THUMBNAILS = 1 << 11  # AV_DISPOSITION_TIMED_THUMBNAILS
 
@@ -71,6 +77,8 @@ def open_film(path: Path | str, limits: Limits = LIMITS) -> InputContainer:
     Timestamps that libavformat would invent (genpts) are switched off: what a packet says is what the file says.
     """
     film = check_file(path)
+    for width, height in boxes.claimed_sizes(film):
+        _check_size(film, width, height, limits)
     options = {
         "format_whitelist": FORMATS,
         "protocol_whitelist": "file",
@@ -109,6 +117,43 @@ def film_stream(container: InputContainer) -> VideoStream:
     return stream
 
 
+def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> None:
+    """Open a film for the first time: read its headers and decode its first frames in a child process with limits on memory and time.
+
+    The child inherits nothing but the interpreter's import path. Returns when all went well; `InputError` says what
+    the film did otherwise.
+    """
+    arguments = [json.dumps([entry or str(Path.cwd()) for entry in sys.path]), str(path), *_as_arguments(limits)]
+    where = str(path)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _CHILD, *arguments, str(int(timeout_s) + 1)],
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"opening it took longer than {timeout_s:g} s", where=where, hint="the file is damaged or hostile"
+        ) from None
+    except ValueError:
+        raise InputError("its path holds a zero byte", where=repr(where), hint="check the path") from None
+    for line in done.stdout.decode("utf-8", "replace").splitlines():
+        if line.startswith(CHILD_ANSWER):
+            answer = json.loads(line[len(CHILD_ANSWER) :])
+            if answer is None:
+                return
+            raise InputError(answer["what"], where=answer["where"], hint=answer["hint"])
+    cause = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+    raise InputError(
+        f"opening it ended the decoder ({cause})", where=where, hint="the file is damaged, hostile or too large"
+    )
+
+
+def _as_arguments(limits: Limits) -> list[str]:
+    return [str(limits.max_width), str(limits.max_height), str(limits.max_pixels), str(limits.max_streams)]
+
+
 def _check_limits(film: Path, container: InputContainer, stream: VideoStream, limits: Limits) -> None:
     width, height = stream.codec_context.width, stream.codec_context.height
     where = str(film)
@@ -116,12 +161,7 @@ def _check_limits(film: Path, container: InputContainer, stream: VideoStream, li
         raise InputError(
             "no picture could be read from its video stream", where=where, hint="the file is damaged or not a film"
         )
-    if width > limits.max_width or height > limits.max_height or width * height > limits.max_pixels:
-        raise InputError(
-            f"claims {width}x{height} pixels, the limit is {limits.max_pixels // 1024 // 1024} Mpx",
-            where=where,
-            hint="scale the film down first",
-        )
+    _check_size(film, width, height, limits)
     if len(container.streams) > limits.max_streams:
         raise InputError(
             f"claims {len(container.streams)} streams, the limit is {limits.max_streams}",
@@ -133,6 +173,15 @@ def _check_limits(film: Path, container: InputContainer, stream: VideoStream, li
             f"claims {container.duration // 3_600_000_000} hours, the limit is {limits.max_duration_s // 3600}",
             where=where,
             hint="its timestamps are broken; remux it first",
+        )
+
+
+def _check_size(film: Path, width: int, height: int, limits: Limits) -> None:
+    if width > limits.max_width or height > limits.max_height or width * height > limits.max_pixels:
+        raise InputError(
+            f"claims {width}x{height} pixels, the limit is {limits.max_pixels // 1024 // 1024} Mpx",
+            where=str(film),
+            hint="scale the film down first",
         )
 
 
@@ -155,26 +204,10 @@ def _refusal(film: Path, error: Exception) -> InputError:
 
 
 def _has_moov(film: Path) -> bool:
-    """Whether the top level of an ISO base media file (ISO/IEC 14496-12, 4.2) holds a whole moov box."""
+    """Whether the top level of an ISO base media file holds a whole moov box."""
     size = film.stat().st_size
     with film.open("rb") as file:
-        position = 0
-        for _ in range(100_000):
-            file.seek(position)
-            header = file.read(16)
-            if len(header) < 8:
-                return False
-            length, kind = int.from_bytes(header[:4], "big"), header[4:8]
-            if length == 1:
-                length = int.from_bytes(header[8:16], "big")
-            elif length == 0:
-                length = size - position
-            if kind == b"moov":
-                return position + length <= size
-            if length < 8:
-                return False
-            position += length
-    return False
+        return any(kind == b"moov" and end <= size for kind, _, end in boxes.iso_boxes(file, 0, size))
 
 
 _MAGIC = (

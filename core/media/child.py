@@ -1,0 +1,43 @@
+"""The child process of `core.media.guard.probe_in_child`: opens a film and decodes its first frames, under limits.
+
+A crash, a hang or a memory bomb stays in it; it answers with one JSON line.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+from core.errors import InputError
+from core.media.guard import CHILD_ANSWER, Limits
+from core.media.probe import probe_first_frames
+
+MEMORY_BYTES = 6 * 1024**3  # address space: decoders of 64 Mpx frames with their threads stay below
+
+
+def main() -> None:
+    """The child: arguments are the path, four limits and the processor seconds it may use."""
+    path, *numbers = sys.argv[2:]
+    width, height, pixels, streams, seconds = (int(number) for number in numbers)
+    _set_limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _set_limit(resource.RLIMIT_CPU, seconds)
+    _set_limit(resource.RLIMIT_CORE, 0)
+    _set_limit(resource.RLIMIT_FSIZE, 0)
+    limits = Limits(max_width=width, max_height=height, max_pixels=pixels, max_streams=streams)
+    answer = None
+    try:
+        probe_first_frames(Path(path), limits)
+    except InputError as error:
+        answer = {"what": error.what, "where": error.where, "hint": error.hint}
+    except MemoryError:
+        answer = {"what": "needs too much memory to open", "where": path, "hint": "the file is damaged or hostile"}
+    sys.stdout.write(f"{CHILD_ANSWER}{json.dumps(answer)}\n")
+    sys.stdout.flush()
+
+
+def _set_limit(kind: int, value: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (soft, hard))
