@@ -43,6 +43,8 @@ class JobStore(Protocol):
 
     def path(self, name: str) -> Path: ...
 
+    def exists(self, name: str) -> bool: ...
+
     def read(self, name: str) -> bytes: ...
 
     def scratch(self, suffix: str) -> Path: ...
@@ -89,11 +91,15 @@ class Worker:
         return WorkerInfo(os.getpid(), platform.node())
 
     def work(self, order: Order, attempt: int, heartbeat: Heartbeat) -> Receipt:
-        """Do one order and publish its result. Raises FarmError; an operating system's refusal is a StorageError."""
+        """Do one order and publish its result, or hand back what an attempt published that died before it could say so.
+
+        Raises FarmError; an operating system's refusal is a StorageError.
+        """
         try:
             if isinstance(order, AnalysisOrder):
-                return self.analyse(order, attempt, heartbeat)
-            return self.render(order, attempt, heartbeat)
+                known = self._published(f"analysis/{order.id}", AnalysisReceipt)
+                return known or self.analyse(order, attempt, heartbeat)
+            return self._published(f"segments/{order.id}", SegmentReceipt) or self.render(order, attempt, heartbeat)
         except OSError as error:
             raise StorageError(
                 error.strerror or str(error),
@@ -173,6 +179,11 @@ class Worker:
             return receipt
         store.path(receipt.file).unlink(missing_ok=True)
         return codec.decode(store.read(f"{folder}/DONE.json"), kind)
+
+    def _published(self, folder: str, kind: type[ReceiptT]) -> ReceiptT | None:
+        name = f"{folder}/DONE.json"
+        store = self._settings.store
+        return codec.decode(store.read(name), kind) if store.exists(name) else None
 
     # ------------------------------------------------------------ what stays loaded
 
