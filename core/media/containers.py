@@ -128,7 +128,7 @@ def check_output(index: MediaIndex, settings: EncoderSettings, container: str) -
             notes.append(f"stream {stream.index}, one {stream.codec} picture, becomes an attached picture")
         if is_timecode_track(stream) and container not in MOV_FAMILY:
             notes.append(f"the timecode of stream {stream.index} is kept as the tag `timecode`")
-    if reason := _time_fault(index, container) or _picture_fault(index, container):
+    if reason := _time_fault(index, container) or _picture_fault(index, settings, container):
         raise InputError(reason, where="output", hint=_able(index, settings, others, container))
     if index.chapters and container not in (*MOV_FAMILY, "matroska", "webm"):
         raise InputError(
@@ -144,7 +144,7 @@ def _able(index: MediaIndex, settings: EncoderSettings, others: list[StreamInfo]
         streams_fit = all(_carries_stream(other, stream, index) for stream in others)
         if (
             streams_fit
-            and not (_time_fault(index, other) or _picture_fault(index, other))
+            and not (_time_fault(index, other) or _picture_fault(index, settings, other))
             and carries(other, "video", settings.codec)
         ):
             return f"name the output {SUFFIX[other]}"
@@ -170,13 +170,18 @@ def _time_fault(index: MediaIndex, container: str) -> str | None:
     return None
 
 
-def _picture_fault(index: MediaIndex, container: str) -> str | None:
+def _picture_fault(index: MediaIndex, settings: EncoderSettings, container: str) -> str | None:
     """What the container cannot say of the picture or of the sound's place beside it."""
     matrix = index.video.display_matrix
     if matrix is not None and container in ("mpegts", "avi"):
         return f"{container} cannot carry the film's rotation ({index.video.rotation} degrees)"
     if matrix is not None and container in ("matroska", "webm") and not _is_rotation(matrix):
         return f"{container} cannot carry the film's display matrix, which is more than a rotation"
+    if container == "avi" and settings.codec == "ffv1" and index.video.sample_aspect_ratio not in (0, 1):
+        return "avi cannot carry the film's sample aspect ratio"
+    fields = index.video.field_order > 1 and settings.codec != "h264"
+    if fields and (container in ("webm", "avi") or (container, settings.codec) == ("mpegts", "hevc")):
+        return f"{settings.codec} in {container} cannot carry the film's field order"
     sound = any(s.kind == "audio" for s in index.streams)
     if container == "avi" and sound and "avi" not in index.format.split(","):
         return "avi keeps no start time of sound"

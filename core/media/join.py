@@ -26,6 +26,7 @@ from av.video.stream import VideoStream
 
 from core.errors import PlanError
 from core.media.containers import MOV_FAMILY, is_cover, is_rewritten, tick_of_rate
+from core.media.ebml import PADDING_OPTIONS, display_size, write_display_size
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
 from core.media.faults import media_fault
 from core.media.guard import open_film
@@ -58,12 +59,13 @@ def join_film(  # noqa: PLR0917
     """
     ordered = sorted(segments, key=lambda pair: pair[0].first)
     depth = check_segments(index, ordered)
+    options = mux_options(index, container) | (PADDING_OPTIONS if _shape_apart(index, settings, container) else {})
     wanted = {**film_tags(index.tags), **(tags or {})}
     try:
         with (
             open_film(source) as film_in,
             av.open(str(ordered[0][1])) as first,
-            av.open(str(output), "w", format=container, container_options=mux_options(index, container)) as out,
+            av.open(str(output), "w", format=container, container_options=options) as out,
         ):
             out.metadata.update(wanted)
             plan = _streams(source, film_in, first, out, index=index, settings=settings, container=container)
@@ -80,6 +82,9 @@ def join_film(  # noqa: PLR0917
                 out.mux_one(packet)
         if container in MOV_FAMILY:
             write_tags(output, wanted)
+        elif shape := _shape_apart(index, settings, container):
+            before = [s for s in index.streams[: index.video.stream_index] if s.kind == "video"]
+            write_display_size(output, sum(1 for s in before if not is_cover(s, index)), shape)
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise media_fault(error, "cannot join the film", output) from error
 
@@ -107,6 +112,18 @@ def mux_options(index: MediaIndex, container: str) -> dict[str, str]:
     elif container == "mpegts":
         options |= {"mpegts_copyts": "1", "max_delay": "0"}
     return options
+
+
+def _shape_apart(index: MediaIndex, settings: EncoderSettings, container: str) -> tuple[int, int] | None:
+    """The display size, where Matroska must state it because the codec does not."""
+    video = index.video
+    if (
+        container not in ("matroska", "webm")
+        or settings.codec in ("h264", "hevc")
+        or video.sample_aspect_ratio in (0, 1)
+    ):
+        return None
+    return display_size(video.width, video.height, video.sample_aspect_ratio)
 
 
 def check_segments(index: MediaIndex, segments: Sequence[tuple[Segment, Path]]) -> int:

@@ -83,7 +83,7 @@ def mastered_template(segment: str, mastering: Mastering) -> InputContainer:
     buffer = io.BytesIO()
     with av.open(segment) as file:
         stream = file.streams.video[0]
-        kind = "mov" if stream.codec_context.name in ("prores", "ffv1") else "mp4"
+        kind = "mov" if stream.codec_context.name == "prores" else "mp4"
         packet = next(p for p in file.demux(stream) if p.size)
         with av.open(buffer, "w", format=kind, container_options={"strict": "experimental"}) as out:
             copy = out.add_stream_from_template(stream, opaque=True)
