@@ -135,8 +135,9 @@ class DiskStore:
         return None
 
     def holds_work(self) -> bool:
-        """True when a finished segment would be lost by removing the store."""
-        return any(Path(self.root).glob("segments/*/DONE.json"))
+        """True when finished work would be lost by removing the store."""
+        folder = Path(self.root)
+        return any(folder.glob("segments/*/DONE.json")) or any(folder.glob("analysis/*/DONE.json"))
 
     def sweep(self) -> None:
         """Remove what attempts that nobody finished left behind. Only the holder of the lock may call it."""
@@ -151,6 +152,9 @@ def open_store(root: Path) -> Iterator[DiskStore]:
     """The store at `root`, made if need be and locked for this driver. `InputError` when another driver has it."""
     try:
         root.mkdir(parents=True, exist_ok=True)
+        # Stores are removed on success, so a folder that somebody keeps other things in must never become one.
+        if not (root / "lock").exists() and any(root.iterdir()):
+            raise InputError("not a store and not empty", where=str(root), hint="give a new folder with --store")
         handle = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         if error.errno in FULL:

@@ -44,6 +44,14 @@ class RunOptions:
     keep: bool = False
 
 
+def quiet_libraries() -> None:
+    """Keep libraries from writing beside our one line: SVT-AV1 tells its settings unless its log level is "error".
+
+    Called once by the command, before anything is loaded; renderers inherit it.
+    """
+    os.environ.setdefault("SVT_LOG", "1")
+
+
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from `environment` (the process's own by default).
 

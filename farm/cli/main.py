@@ -84,6 +84,9 @@ def command(arguments: Sequence[str]) -> int:
     """Hand the arguments to typer; usage errors become one line and exit code 2."""
     import typer  # noqa: PLC0415
 
+    from farm.settings import quiet_libraries  # noqa: PLC0415
+
+    quiet_libraries()
     # The class of all usage errors; which module it is in depends on typer's version.
     usage_error = cast("type[Exception]", typer.BadParameter.__mro__[1])
     group = typer.main.get_command(make_app())
