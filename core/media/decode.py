@@ -11,19 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import av.error
-import numpy as np
 
-from core.errors import InputError
-from core.media.guard import LIMITS, film_stream, open_film
-from core.media.planes import copy_frame, to_working, working_format
-from core.media.seek import packets_from
+from core.media.feed import Film, feed
+from core.media.repair import Repair
 from core.records import MediaIndex, OnDamage, Segment
 
 # Frames that may come out of order before an absent one is given up; undamaged films need none.
 PATIENCE = 8
-NOT_DECODED = "no frame came out of the decoder"
-MARKED = "the decoder marks it as damaged"
 
 
 @dataclass
@@ -42,172 +36,61 @@ def decode_segment(
     """Yield the `segment.frames` frames `[first, end)` of the film, each once, in order.
 
     A frame that is missing is replaced by a copy of the one shown before it (at the film's start: by the first that
-    decodes) and says so in `damage`, as does a frame that the decoder marks as damaged. `on_damage` does not change
-    what is yielded; the caller decides. `threads` is the decoder's, 0 for as many as there are cores.
+    decodes) and says so in `damage`, as does a frame that the decoder marks as damaged, and one that was decoded
+    after such a frame and before the next keyframe. `on_damage` does not change what is yielded; the caller decides.
+    `threads` is the decoder's, 0 for as many as there are cores; it does not change what is yielded either.
     `InputError` when the film cannot be read or nothing in it decodes; `PlanError` when index and film disagree.
     """
     del on_damage
-    keys = np.flatnonzero(index.key)
-    start, back = segment.seek, 1
-    while True:
-        decoder = _Decoder(path, index, start, threads)
-        frames = decoder.frames()
-        try:
-            whole = yield from _assemble(decoder, frames, index, segment, from_start=start == 0)
-        finally:
-            frames.close()
-        if whole:
+    film = Film(Path(path), index)
+    repair = Repair(film)
+    position, start = segment.first, segment.seek
+    while position < segment.end:
+        position = yield from _undamaged(film, start, position, segment.end, threads)
+        if position >= segment.end:
             return
-        rank = int(np.searchsorted(keys, start)) - back
-        start = int(keys[max(rank, 0)])
-        back *= 2
+        key, end = film.gop(position)
+        for ordinal, frame, damage in repair.frames(key, end):
+            if position <= ordinal < segment.end:
+                yield DecodedFrame(ordinal, int(index.pts[ordinal]), frame, damage)
+        position = end
+        start = film.seek(end) if end < index.frames else 0
 
 
-def _assemble(
-    decoder: _Decoder,
-    frames: Iterator[DecodedFrame],
-    index: MediaIndex,
-    segment: Segment,
-    *,
-    from_start: bool,
-) -> Generator[DecodedFrame, None, bool]:
-    """Order what the decoder gives and fill what it does not.
+def _undamaged(film: Film, start: int, position: int, end: int, threads: int) -> Generator[DecodedFrame, None, int]:
+    """Yield frames from `position` on while nothing is wrong; returns the first ordinal that was not yielded.
 
-    Returns False, having yielded nothing, when the first frame is missing and no frame before it was decoded
-    although the film holds some: the caller then starts earlier. One frame is kept back, so that a copy of it can
-    be made before anybody paints on it.
+    A damaged reference frame is shown after frames that are built on it, so frames are kept back until those that
+    may be shown up to the reorder depth later have come.
     """
-    expected, end = segment.first, segment.end
-    held: dict[int, DecodedFrame] = {}
-    before: DecodedFrame | None = None  # shown before the segment
-    after: DecodedFrame | None = None  # shown after it
-    pending: DecodedFrame | None = None  # decided, not yet yielded
-    past = 0
-    ended = False
-    while expected < end:
-        raw = next(frames, None)
-        if raw is None:
-            ended = True
-        elif raw.ordinal >= end:
-            past += 1
-            after = after or raw
-        elif raw.ordinal >= expected:
-            held.setdefault(raw.ordinal, raw)
-        elif raw.ordinal < segment.first and (before is None or raw.ordinal > before.ordinal):
-            before = raw
-        while expected < end:
-            found = held.pop(expected, None)
-            if found is None:
-                if not (ended or past > PATIENCE or len(held) > PATIENCE):
-                    break
-                model = pending or before
-                if model is None and not from_start:
-                    return False
-                if model is None:
-                    model = held[min(held)] if held else after
-                if model is None and not ended:
-                    break
-                if model is None:
-                    raise InputError(
-                        "no frame of it can be decoded", where=str(decoder.path), hint="the film is damaged"
-                    )
-                found = DecodedFrame(expected, 0, copy_frame(model.frame), decoder.error or NOT_DECODED)
-            if pending is not None:
-                yield pending
-            found.pts = int(index.pts[expected])
-            found.frame.pts = found.pts
-            found.frame.time_base = index.time_base
-            pending = found
-            expected += 1
-    if pending is not None:
-        yield pending
-    return True
-
-
-class _Decoder:
-    """Frames of the film from the keyframe with ordinal `start` on, in the decoder's order."""
-
-    def __init__(self, path: Path, index: MediaIndex, start: int, threads: int) -> None:
-        self.path = path
-        self.index = index
-        self.start = start
-        self.threads = threads
-        self.error = ""
-
-    def frames(self) -> Generator[DecodedFrame, None, None]:
-        """Decode to the end of the film; whoever has enough stops asking.
-
-        A decoder with several threads loses what is still in it when an error comes up while it is drained, so a
-        caller who asks on after the end gets everything again from a decoder with one thread.
-        """
-        yield from self._decode(self.threads)
-        if self.threads != 1:
-            yield from self._decode(1)
-
-    def _decode(self, threads: int) -> Generator[DecodedFrame, None, None]:
-        index = self.index
-        video = index.video
-        pix_fmt = working_format(video.pix_fmt)
-        shape = (video.width, video.height, video.pix_fmt)
-        number = _Numbering(index)
-        with open_film(self.path) as container:
-            stream = film_stream(container)
-            for other in container.streams:
-                if other.index != stream.index:
-                    other.discard = av.stream.Discard.all
-            context = stream.codec_context
-            context.thread_type = "AUTO"
-            context.thread_count = threads
-            context.options = {"max_pixels": str(LIMITS.max_pixels)}
-            if video.codec == "h264":
-                # Without it a film whose headers state no reorder depth loses frames where the decoder guesses low.
-                context.reorder_depth = max(context.reorder_depth, video.reorder_depth)
-            try:
-                for packet in packets_from(self.path, container, stream, index, self.start):
-                    try:
-                        frames = context.decode(packet)
-                    except av.error.EOFError:
-                        return
-                    except av.error.FFmpegError as error:
-                        self.error = f"the decoder failed: {error.strerror}"
-                        continue
-                    for frame in frames:
-                        ordinal = number(frame.pts)
-                        if ordinal < 0:
-                            continue
-                        if (frame.width, frame.height, frame.format.name) != shape:
-                            self.error = (
-                                f"the picture changes to {frame.width}x{frame.height} {frame.format.name}"
-                                f" from {video.width}x{video.height} {video.pix_fmt}"
-                            )
-                            continue
-                        damage = MARKED if frame.is_corrupt else None
-                        yield DecodedFrame(ordinal, 0, to_working(frame, pix_fmt), damage)
-            finally:
-                context.flush_buffers()
-
-
-class _Numbering:
-    """Ordinal of a decoded frame from its pts (or its packet's rank), -1 where the index has none."""
-
-    def __init__(self, index: MediaIndex) -> None:
-        if index.indexed_by == "demux":
-            self.values = index.pts
-            self.ordinals = None
-        else:
-            order = np.argsort(index.packet, kind="stable")
-            self.values = index.packet[order]
-            self.ordinals = order
-        self.next = 0
-
-    def __call__(self, value: int | None) -> int:
-        if value is None:
-            return -1
-        values = self.values
-        place = self.next
-        if place >= len(values) or values[place] != value:
-            place = int(np.searchsorted(values, value))
-            if place >= len(values) or values[place] != value:
-                return -1
-        self.next = place + 1
-        return place if self.ordinals is None else int(self.ordinals[place])
+    index = film.index
+    held: dict[int, av.VideoFrame] = {}
+    newest = -1
+    # The keyframe at `end` is a reference of the leading frames before it.
+    target = end if end < index.frames and film.leading[end] else end - 1
+    events = feed(film, start, threads=threads)
+    spoilt: int | None = None  # rank of the first packet that is bad, as far as known
+    for event in events:
+        ordinal = event.ordinal
+        if event.fault and (ordinal >= position or ordinal < 0):
+            spoilt = int(index.packet[ordinal]) if ordinal >= 0 else -1
+            break
+        if event.frame is None or ordinal < position:
+            continue
+        newest = max(newest, ordinal)
+        if ordinal < end:
+            held[ordinal] = event.frame
+        while position in held and (newest - position >= index.video.reorder_depth or newest >= target):
+            yield DecodedFrame(position, int(index.pts[position]), held.pop(position))
+            position += 1
+        if position >= end:
+            break
+        if position not in held and newest - position > PATIENCE + index.video.reorder_depth:
+            break
+    else:
+        spoilt = int(index.packet.max()) + 1  # the end of the film: what is held is whole
+    events.close()
+    while spoilt is not None and position in held and index.packet[position] < spoilt:
+        yield DecodedFrame(position, int(index.pts[position]), held.pop(position))
+        position += 1
+    return position

@@ -25,14 +25,34 @@ if TYPE_CHECKING:
 
 
 def packets_from(
-    path: Path, container: InputContainer, stream: VideoStream, index: MediaIndex, start: int
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    index: MediaIndex,
+    start: int,
+    *,
+    last: int | None = None,
 ) -> Iterator[FilmPacket]:
     """The film's packets from the one of keyframe `start` (an ordinal) to the end, then one empty packet.
 
-    For `start` 0 they begin at the start of the file. An index made by decoding numbers packets: they then carry
-    their rank as pts. `PlanError` when the film does not hold the packet. A read error ends the packets, as the
-    index ended at it.
+    For `start` 0 they begin at the start of the file; with `last` they end after the packet of that rank. An index
+    made by decoding numbers packets: they then carry their rank as pts. `PlanError` when the film does not hold the
+    packet. A read error ends the packets, as the index ended at it.
     """
+    rank = (int(index.packet[start]) if start else 0) - 1
+    packets = _all_from(path, container, stream, index, start)
+    for packet in packets:
+        yield packet
+        rank += packet.size > 0
+        if last is not None and rank >= last:
+            packets.close()
+            yield cast("FilmPacket", Packet())
+            return
+
+
+def _all_from(
+    path: Path, container: InputContainer, stream: VideoStream, index: MediaIndex, start: int
+) -> Generator[FilmPacket, None, None]:
     if index.indexed_by == "decode":
         yield from _counted(container, stream, int(index.packet[start]) if start else 0)
         return
