@@ -42,8 +42,9 @@ class PacketTable:
     payload: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
-def packet_tables(path: Path, streams: list[StreamInfo]) -> dict[int, PacketTable]:
-    """Tables of the named streams, by stream index; one demux pass. A demuxer that fails midway ends the pass: the
+def packet_tables(path: Path, streams: list[StreamInfo], *, bare: bool = False) -> dict[int, PacketTable]:
+    """Tables of the named streams, by stream index; one demux pass. `bare` leaves the container's framing of H.264,
+    H.265 and AAC out of account, for two films in different containers. A demuxer that fails midway ends the pass: the
     other file must then end at the same place."""
     with open_film(path) as container:
         tables = {
@@ -54,7 +55,7 @@ def packet_tables(path: Path, streams: list[StreamInfo]) -> dict[int, PacketTabl
                 stream.discard = Discard.all
         if tables:
             for packet in whole_packets(container.demux([container.streams[i] for i in tables])):
-                _add(tables[packet.stream_index], packet)
+                _add(tables[packet.stream_index], packet, bare)
     return tables
 
 
@@ -69,8 +70,8 @@ def whole_packets(packets: Iterator[Packet[Stream]]) -> Iterator[Packet[Stream]]
             yield packet
 
 
-def _add(table: PacketTable, packet: Packet[Stream]) -> None:
-    content = _essence(table.info, bytes(packet))
+def _add(table: PacketTable, packet: Packet[Stream], bare: bool) -> None:
+    content = _essence(table.info.codec, bytes(packet)) if bare else bytes(packet)
     table.payload.update(content)
     side = b"".join(d.data_type.encode() + bytes(d) for d in packet.iter_sidedata() if d.data_type in _PAYLOAD_SIDE)
     table.digest.append(_short(content))
@@ -83,11 +84,30 @@ def _short(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
 
 
-def _essence(info: StreamInfo, data: bytes) -> bytes:
-    """The payload apart from the transport's own framing: AAC without its ADTS header (ISO/IEC 13818-7 6.2.1)."""
-    if info.codec == "aac" and len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+def _essence(codec: str, data: bytes) -> bytes:
+    """The payload apart from its framing: AAC without the ADTS header (ISO/IEC 13818-7 6.2.1), H.264 and H.265 as NAL
+    units without start codes, lengths, delimiters and the parameter sets that mp4 keeps elsewhere."""
+    if codec == "aac" and len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
         return data[7 if data[1] & 1 else 9 :]
+    if codec in _NAL_APART:
+        kind = (lambda unit: unit[0] & 31) if codec == "h264" else (lambda unit: unit[0] >> 1 & 63)
+        return b"|".join(unit for unit in _nal_units(data) if unit and kind(unit) not in _NAL_APART[codec])
     return data
+
+
+_NAL_APART = {"h264": (7, 8, 9), "hevc": (32, 33, 34, 35)}  # parameter sets and access unit delimiters
+
+
+def _nal_units(data: bytes) -> list[bytes]:
+    """The NAL units of an Annex B or a length-prefixed access unit."""
+    if data.startswith((b"\0\0\1", b"\0\0\0\1")):
+        return [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1")]
+    units, at = [], 0
+    while at + 4 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        units.append(data[at + 4 : at + 4 + size].rstrip(b"\0"))
+        at += 4 + size
+    return units
 
 
 def attachments(path: Path) -> list[tuple[str, str, str]]:

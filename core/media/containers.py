@@ -67,12 +67,18 @@ def _known() -> str:
 
 def is_chapter_track(stream: StreamInfo, index: MediaIndex) -> bool:
     """A QuickTime text track that only names the chapters; the muxer writes it anew from the chapters."""
-    return stream.kind == "data" and stream.codec in TIMED_TEXT_TRACK and bool(index.chapters)
+    named = stream.kind == "data" and stream.codec in TIMED_TEXT_TRACK
+    return named and bool(index.chapters) and stream.packets in (0, len(index.chapters))
 
 
 def is_timecode_track(stream: StreamInfo) -> bool:
     """A QuickTime tmcd track; the muxer writes it anew from the `timecode` tag."""
     return stream.kind == "data" and stream.codec in ("", "none") and "timecode" in stream.tags
+
+
+def is_unknown_data(stream: StreamInfo) -> bool:
+    """Timed data of a kind FFmpeg has no name for (the `mebx` tracks of phones): no muxer here can write it."""
+    return stream.kind in ("data", "unknown") and stream.codec in ("", "none") and not is_timecode_track(stream)
 
 
 def is_cover(stream: StreamInfo, index: MediaIndex) -> bool:
@@ -106,7 +112,7 @@ def _muxer_takes(container: str, codec: str) -> bool:
 
 
 def _carries_stream(container: str, stream: StreamInfo, index: MediaIndex) -> bool:
-    if is_rewritten(stream, index):
+    if is_rewritten(stream, index) or is_unknown_data(stream):
         return True
     if is_cover(stream, index):
         return container in (*MOV_FAMILY, "matroska") and stream.codec in COVER_CODECS
@@ -124,6 +130,8 @@ def check_output(index: MediaIndex, settings: EncoderSettings, container: str) -
                 where="output",
                 hint=_able(index, settings, others, container),
             )
+        if is_unknown_data(stream):
+            notes.append(f"stream {stream.index} (unknown data, {stream.packets} packets) is left out")
         if is_cover(stream, index) and not stream.attached_pic:
             notes.append(f"stream {stream.index}, one {stream.codec} picture, becomes an attached picture")
         if is_timecode_track(stream) and container not in MOV_FAMILY:

@@ -25,7 +25,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from core.errors import PlanError
-from core.media.containers import MOV_FAMILY, is_cover, is_rewritten, tick_of_rate
+from core.media.containers import MOV_FAMILY, is_cover, is_rewritten, is_unknown_data, tick_of_rate
 from core.media.ebml import PADDING_OPTIONS, display_size, write_display_size
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
 from core.media.faults import media_fault
@@ -40,6 +40,7 @@ COVER_TYPES = {
     "bmp": ("image/bmp", "cover.bmp"),
 }
 MAX_MOVIE_TIMESCALE = 2**31 - 1
+MOST_REORDERED = 32  # packets whose dts may be missing at the start of a stream; H.264 and H.265 reorder 16 at most
 
 
 def join_film(  # noqa: PLR0917
@@ -220,7 +221,7 @@ def _streams(
         if info.index == index.video.stream_index:
             film = _film_stream(out, first, index, settings, container)
             _describe(film, info, container)
-        elif is_rewritten(info, index):
+        elif is_rewritten(info, index) or is_unknown_data(info):
             continue
         elif info.kind == "attachment":
             _describe(out.add_stream_from_template(stream), info, container)
@@ -284,17 +285,42 @@ def _attach_cover(out: OutputContainer, source: Path, info: StreamInfo) -> None:
 
 
 def _copied_packets(film_in: InputContainer, plan: _Plan) -> Iterator[Packet[Stream]]:
-    """Packets of the copied streams as they are, in the source's order made monotonic by a small reordering."""
+    """Packets of the copied streams as they are. Where the source states no dts (the first packets of a reordered
+    stream in Matroska) it is counted back from the first one stated."""
     streams = [film_in.streams[i] for i in plan.copied]
     if not streams:
         return
+    waiting: dict[int, list[Packet[Stream]]] = {i: [] for i in plan.copied}
+    started: set[int] = set()
     for packet in film_in.demux(streams):
         if packet.size == 0 and packet.pts is None and packet.dts is None:
             continue
-        packet.stream = plan.copied[packet.stream_index]
-        if packet.dts is None:
+        number = packet.stream_index
+        held = waiting[number]
+        if packet.dts is None and (packet.stream.type != "video" or number in started):
             packet.dts = packet.pts
-        yield packet
+        packet.stream = plan.copied[number]
+        held.append(packet)
+        if packet.dts is None and len(held) <= MOST_REORDERED:
+            continue
+        started.add(number)
+        yield from _counted_back(held)
+        held.clear()
+    for held in waiting.values():
+        yield from _counted_back(held)
+
+
+def _counted_back(packets: list[Packet[Stream]]) -> list[Packet[Stream]]:
+    """`packets` in decode order, those without dts given one before that of the packet that follows."""
+    stated = packets[-1].dts if packets else None
+    if stated is None:
+        stated = min((p.pts for p in packets if p.pts is not None), default=0)
+    for packet in reversed(packets):
+        if packet.dts is None:
+            stated -= max(packet.duration or 1, 1)
+            packet.dts = stated
+        stated = packet.dts
+    return packets
 
 
 def _time(packet: Packet[Stream]) -> float:

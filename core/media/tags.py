@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from core.media.containers import MOV_FAMILY
 
 # Written by muxers about the file or stream they write; a copy of the source's would be false in another file.
 _FILE_MADE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration"})
-_STREAM_MADE = frozenset({"encoder", "vendor_id", "duration"})
+_STREAM_MADE = frozenset({"encoder", "vendor_id", "duration", "creation_time"})
 _STATISTICS = ("bps", "number_of_frames", "number_of_bytes", "_statistics_")
 _DEFAULT_HANDLERS = frozenset(
     {"videohandler", "soundhandler", "subtitlehandler", "datahandler", "timecodehandler", "mainhandler"}
@@ -35,7 +36,18 @@ def comparable_film_tags(tags: Mapping[str, str], container: str) -> dict[str, s
     """Container tags as they are compared: keys in lower case, dates apart from their notation."""
     if container == "mpegts":
         return {}
-    return {key.lower(): value.strip() for key, value in film_tags(tags).items()}
+    kept = {key.lower(): value.strip() for key, value in film_tags(tags).items()}
+    if "creation_time" in kept:
+        kept["creation_time"] = _instant(kept["creation_time"])
+    return kept
+
+
+def _instant(text: str) -> str:
+    """A date in one notation; the text itself where it is none."""
+    try:
+        return datetime.fromisoformat(text).isoformat()
+    except ValueError:
+        return text
 
 
 def comparable_stream_tags(tags: Mapping[str, str], container: str, *, re_encoded: bool) -> dict[str, str]:
