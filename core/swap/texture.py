@@ -22,7 +22,7 @@ LIP_MIDDLES, LIP_CORNERS = (13, 14), (78, 308)
 OPEN_MOUTH = 0.15  # lips this far apart, in widths of the mouth, belong to a full smile
 FOLD_CALM = 0.7  # of a full smile's folds, how much goes
 FILL_TRUST = 4.0  # a level of the filling pyramid speaks for itself from a quarter of known pixels on
-SKIN_NEAR, SKIN_FAR = 2.2, 3.6  # standard deviations from the skin's colour: surely skin, surely not
+SKIN_NEAR, SKIN_FAR = 2.8, 4.2  # standard deviations from the skin's colour: surely skin, surely not
 
 
 @dataclass(frozen=True)

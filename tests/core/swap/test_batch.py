@@ -1,0 +1,44 @@
+"""Batches: four at a time, in order, the rest at the flush."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.geometry import IDENTITY
+from core.swap.batch import Batcher, FaceWork
+from tests.frames import NOBODY, Negative
+
+
+def faces(count: int) -> list[FaceWork]:
+    return [
+        FaceWork(IDENTITY, np.full((3, 16, 16), number / 100, np.float32), np.zeros((468, 2), np.float32))
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "batches"),
+    [([1, 1, 1, 1], [4]), ([3], [3]), ([9], [4, 4, 1]), ([2, 3, 2], [4, 3]), ([0, 0], []), ([4, 4], [4, 4])],
+)
+def test_sizes(arrivals: list[int], batches: list[int]) -> None:
+    swapper = Negative(16)
+    batcher = Batcher(swapper, NOBODY)
+    for count in arrivals:
+        batcher.add(faces(count))
+    batcher.flush()
+    batcher.flush()
+    assert swapper.batches == batches
+
+
+def test_each_face_gets_its_own_result() -> None:
+    batcher = Batcher(Negative(16), NOBODY)
+    works = faces(10)
+    batcher.add(works)
+    assert [work.done for work in works] == [True] * 8 + [False] * 2
+    batcher.flush()
+    for number, work in enumerate(works):
+        assert work.fresh is not None
+        assert work.mask is not None
+        assert np.allclose(work.fresh, 1 - number / 100)
+        assert work.mask.shape == (16, 16)
