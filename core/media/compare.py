@@ -90,8 +90,9 @@ def _essence(codec: str, data: bytes) -> bytes:
     if codec == "aac" and len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
         return data[7 if data[1] & 1 else 9 :]
     if codec in _NAL_APART:
-        kind = (lambda unit: unit[0] & 31) if codec == "h264" else (lambda unit: unit[0] >> 1 & 63)
-        return b"|".join(unit for unit in _nal_units(data) if unit and kind(unit) not in _NAL_APART[codec])
+        shift, mask = (0, 31) if codec == "h264" else (1, 63)
+        units = (unit for unit in _nal_units(data) if unit)
+        return b"|".join(unit for unit in units if unit[0] >> shift & mask not in _NAL_APART[codec])
     return data
 
 
@@ -99,15 +100,13 @@ _NAL_APART = {"h264": (7, 8, 9), "hevc": (32, 33, 34, 35)}  # parameter sets and
 
 
 def _nal_units(data: bytes) -> list[bytes]:
-    """The NAL units of an Annex B or a length-prefixed access unit."""
-    if data.startswith((b"\0\0\1", b"\0\0\0\1")):
-        return [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1")]
+    """The NAL units of an access unit: length-prefixed where the lengths add up to the whole, else Annex B."""
     units, at = [], 0
     while at + 4 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
         units.append(data[at + 4 : at + 4 + size].rstrip(b"\0"))
         at += 4 + size
-    return units
+    return units if at == len(data) else [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1")]
 
 
 def attachments(path: Path) -> list[tuple[str, str, str]]:

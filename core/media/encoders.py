@@ -7,14 +7,13 @@ x264 (qp 0, at any depth), x265, vp9, av1 at 8 bits.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
 
 import av
 import av.error
-from av.video.stream import VideoStream
+from av.video.codeccontext import VideoCodecContext
 
 from core.errors import InputError
 from core.media.containers import carries
@@ -85,21 +84,19 @@ def fitting_format(name: str, pix_fmt: str) -> str | None:
 def try_encoder(name: str, pix_fmt: str = "yuv420p") -> str | None:
     """Encode one frame for real; None where it works, else the reason it does not."""
     try:
-        with av.open(io.BytesIO(), "w", format="nut") as out:
-            stream = cast(VideoStream, out.add_stream(name, rate=25))
-            stream.codec_context.width, stream.codec_context.height = 320, 192
-            stream.codec_context.pix_fmt = pix_fmt
-            frame = av.VideoFrame(320, 192, pix_fmt)
-            for plane in frame.planes:
-                plane.update(bytes(plane.buffer_size))
-            frame.pts, frame.time_base = 0, Fraction(1, 25)
-            packets = stream.encode(frame) + stream.encode(None)
-            if not packets:
-                return f"{name} gave no packet"
-            out.mux(packets)
+        context = cast(VideoCodecContext, av.CodecContext.create(name, "w"))
+        context.width, context.height, context.pix_fmt = 320, 192, pix_fmt
+        context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+        if name == "libx265":
+            context.options = {"x265-params": "log-level=error"}
+        frame = av.VideoFrame(320, 192, pix_fmt)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
+        packets = context.encode(frame) + context.encode(None)
     except (av.error.FFmpegError, ValueError, OSError, RuntimeError) as error:
         return f"{name}: {str(error).splitlines()[0]}"
-    return None
+    return None if packets else f"{name} gave no packet"
 
 
 def _wish(index: MediaIndex, spec: EncodeSpec, container: str) -> tuple[str, str | None, tuple[str, ...]]:
