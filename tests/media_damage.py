@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.media_clips import AAC, Maker, cover_art, ffmpeg, made, make_clip, tone
+from tests.media_clips import AAC, X264, Maker, cover_art, ffmpeg, made, make_clip, picture, tone
 
 DAMAGED: dict[str, Maker] = {}
 HOSTILE: dict[str, Maker] = {}
@@ -130,7 +130,7 @@ def no_moov(folder: Path) -> Path:
 def huge_header(folder: Path) -> Path:
     """An MPEG-4 film whose sample entry and track header claim 16000x16000."""
     data = bytearray(make_clip("cfr_mp4", folder).read_bytes())
-    entry = data.index(b"avc1") + 4 + 24
+    entry = data.index(b"avc1", data.index(b"stsd")) + 4 + 24
     data[entry : entry + 4] = (16000).to_bytes(2, "big") * 2
     track = data.index(b"tkhd") + 4 + 76
     data[track : track + 8] = (16000 << 16).to_bytes(4, "big") * 2
@@ -142,13 +142,12 @@ def huge_header(folder: Path) -> Path:
 
 
 @hostile
-def huge_vp9(folder: Path) -> Path:
-    """A real 16000x16000 film of one tiny packet is too costly to make; a WebM header that claims it is not."""
-    data = bytearray(make_clip("vp9_webm", folder).read_bytes())
-    for element in (b"\xb0\x82", b"\xba\x82"):  # PixelWidth, PixelHeight with two bytes
-        place = data.find(element + (0).to_bytes(1, "big"))
-        if place >= 0:
-            data[place + 2 : place + 4] = (16000).to_bytes(2, "big")
-    path = folder / "huge_vp9.mp4"
-    path.write_bytes(bytes(data))
+def huge_matroska(folder: Path) -> Path:
+    """A Matroska film whose track header claims 16000x16000."""
+    path = folder / "huge_matroska.mkv"
+    ffmpeg(*picture(0.2, "300x300"), *X264, path)
+    data = path.read_bytes()
+    for element, size in ((b"\xb0\x82", 300), (b"\xba\x82", 300)):  # PixelWidth, PixelHeight
+        data = data.replace(element + size.to_bytes(2, "big"), element + (16000).to_bytes(2, "big"), 1)
+    path.write_bytes(data)
     return path

@@ -50,6 +50,9 @@ class Film:
         self.by_packet: Int64Array = np.argsort(index.packet, kind="stable")
         self.ranks: Int64Array = index.packet[self.by_packet]
         self.strict = _STRICT.get(index.video.codec, {})
+        self.known_bad = {
+            int(index.packet[entry.frame]): entry.reason for entry in index.damage if entry.frame < index.frames
+        }
         self.checksums = index.video.codec == "ffv1" and has_checksums(path)
 
     def gop(self, ordinal: int) -> tuple[int, int]:
@@ -102,7 +105,7 @@ def feed(
             for packet in packets_from(path, container, stream, index, start, last=last):
                 if packet.size:
                     rank += 1
-                    fault = _packet_fault(film, packet)
+                    fault = film.known_bad.get(rank) or _packet_fault(film, packet)
                     if fault:
                         yield Event(film.owner(rank), None, fault)
                 try:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import av.error
+import av.logging
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -28,6 +29,7 @@ TAKEN = "mp4, mov, m4v, mkv, webm, avi, ts or mts"
 GEN_PTS = 0x0001  # AVFMT_FLAG_GENPTS
 CHILD_ANSWER = "film-probe:"
 _CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from core.media.child import main; main()"
+_QUIET = -8  # AV_LOG_QUIET
 ATTACHED_PIC = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC
 TIMED_THUMBNAILS = 1 << 11  # AV_DISPOSITION_TIMED_THUMBNAILS
 
@@ -85,6 +87,7 @@ def open_film(path: Path | str, limits: Limits = LIMITS) -> InputContainer:
         "max_pixels": str(limits.max_pixels),
         "max_streams": str(limits.max_streams),
     }
+    av.logging.set_libav_level(_QUIET)  # what matters is raised or marked; libav's own lines name no frame
     try:
         container = av.open(f"file:{film.absolute()}", mode="r", options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
@@ -118,9 +121,9 @@ def film_stream(container: InputContainer) -> VideoStream:
 
 
 def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> None:
-    """Open a film for the first time: read its headers and decode its first frames in a child process with limits on memory and time.
+    """Open a film for the first time, in a child process with limits on memory and time.
 
-    The child inherits nothing but the interpreter's import path. Returns when all went well; `InputError` says what
+    It reads the headers and decodes the first frames. The child inherits nothing but the interpreter's import path. Returns when all went well; `InputError` says what
     the film did otherwise.
     """
     arguments = [json.dumps([entry or str(Path.cwd()) for entry in sys.path]), str(path), *_as_arguments(limits)]

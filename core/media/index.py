@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from core.errors import InputError
-from core.media import inventory, numbering, shape
+from core.media import gaps, inventory, numbering, shape
 from core.media.guard import LIMITS, Limits, film_stream, open_film
 from core.media.numbering import NO_PTS, FrameTable, PacketTable
 from core.media.probe import Probe, probe_first_frames
@@ -65,6 +65,8 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits 
     hidden_in = numbering.HIDDEN_FRAMES.get(inventory.codec_name(stream))
     most = limits.max_frames * 2  # two fields or hidden frames a picture at most
     error = ""
+    matroska = container.format.name.startswith("matroska")
+    places, sizes, film_places = array("q"), array("q"), array("q")
     packets = container.demux()
     while True:
         try:
@@ -75,6 +77,9 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits 
         if packet is None:
             break
         number = packet.stream_index
+        if matroska and packet.pos is not None:
+            places.append(packet.pos)
+            sizes.append(packet.size)
         if number != film:
             if packet.size:
                 counts[number] += 1
@@ -85,6 +90,8 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits 
         size = packet.size
         if not size:
             continue
+        if matroska:
+            film_places.append(packet.pos or 0)
         shown, stored = packet.pts, packet.dts
         pts.append(NO_PTS if shown is None else shown)
         dts.append(NO_PTS if stored is None else stored)
@@ -106,7 +113,15 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits 
         counts=counts,
         ends={number: end * (container.streams[number].time_base or Fraction(0)) for number, end in ends.items()},
         error=error,
+        lost=_lost(Path(where), places, sizes, film_places) if matroska else (),
     )
+
+
+def _lost(path: Path, places: array[int], sizes: array[int], film_places: array[int]) -> tuple[tuple[int, int], ...]:
+    """(rank of the film's packet after it, bytes) of each stretch of the file that could not be read."""
+    found = gaps.unread_gaps(path, _column(places), _column(sizes))
+    ranks = np.searchsorted(_column(film_places), [after for _, after in found])
+    return tuple((int(rank), after - first) for rank, (first, after) in zip(ranks, found, strict=True))
 
 
 def _column(values: array[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -141,7 +156,7 @@ def _build(
     time_base = stream.time_base
     if not time_base or len(packets.pts) == 0:
         raise InputError("holds no video frames", where=where, hint="the file is empty, damaged or cut short")
-    _refuse_jumps(packets, time_base, where)
+    packets, wild = _mend_times(packets, time_base, where)
     numbered = _number(path, packets, first, limits, container.format.name)
     table = numbered.table
     count = len(table.pts)
@@ -154,6 +169,14 @@ def _build(
     end = int(table.pts[-1]) + last
     missing_s, missing_note = shape.missing(path, container, stream, packets, end * time_base)
     damage = list(table.damage)
+    named = {entry.frame for entry in damage}
+    damage += [
+        Damage(frame=int(frame), pts=int(table.pts[frame]), reason="its packet states a time that cannot be true")
+        for frame in np.flatnonzero(np.isin(table.packet, wild))
+        if int(frame) not in named
+    ]
+    damage += lost_frames(packets, table)
+    damage.sort(key=lambda entry: entry.frame)
     if missing_note:
         damage.append(Damage(frame=count, pts=end, reason=missing_note))
     order = np.argsort(table.packet, kind="stable")
@@ -181,17 +204,42 @@ def _build(
     )
 
 
-def _refuse_jumps(packets: PacketTable, time_base: Fraction, where: str) -> None:
-    """`InputError` where decoding time runs backwards by more than a second: spliced or wrapped recordings.
+def _mend_times(packets: PacketTable, time_base: Fraction, where: str) -> tuple[PacketTable, tuple[int, ...]]:
+    """The packets without timestamps that cannot be true, and the ranks of the packets that had such.
 
-    Sorting such a table would interleave two scenes, and the sound beside it jumps too.
+    Decoding time runs forward. Single packets that break that by more than a second are damaged; many of them are
+    another recording in the same file: `InputError`, because sorting such a table would interleave two scenes, and
+    the sound beside it jumps too.
     """
-    dts = packets.dts[packets.dts != NO_PTS]
-    back = np.flatnonzero(np.diff(dts) * float(time_base) < -1.0) if len(dts) > 1 else np.zeros(0, np.int64)
-    if len(back):
-        at = int(back[0])
+    stated = np.flatnonzero(packets.dts != NO_PTS)
+    dts = packets.dts[stated]
+    second = int(1 / time_base)
+    if len(dts) < 2 or not bool(np.any(np.diff(dts) < -second)):
+        return packets, ()
+    outside = np.ones(len(dts), dtype=bool)
+    outside[numbering.longest_rise(dts, slack=second)] = False
+    wild = stated[outside]
+    if len(wild) > 16 + len(dts) // 50:
+        at = int(np.flatnonzero(np.diff(dts) < -second)[0])
         raise InputError(
             f"its timestamps jump back at {clock(int(dts[at]), time_base)} (packet {at + 1})",
             where=where,
             hint="it is several recordings in one file; split or remux it first",
         )
+    pts, times = packets.pts.copy(), packets.dts.copy()
+    pts[wild] = times[wild] = NO_PTS
+    return replace(packets, pts=pts, dts=times), tuple(int(rank) for rank in wild)
+
+
+def lost_frames(packets: PacketTable, table: FrameTable) -> list[Damage]:
+    """The frames stored right after stretches of the file that could not be read."""
+    named = {entry.frame for entry in table.damage}
+    found = []
+    for rank, size in packets.lost:
+        later = np.flatnonzero(table.packet >= rank)
+        frame = int(later[np.argmin(table.packet[later])]) if len(later) else len(table.pts) - 1
+        if frame not in named:
+            named.add(frame)
+            reason = f"{size} bytes of the file before it cannot be read"
+            found.append(Damage(frame=frame, pts=int(table.pts[frame]), reason=reason))
+    return found

@@ -96,7 +96,7 @@ def video_info(
         pix_fmt=frame.format.name,
         sample_aspect_ratio=stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(0),
         display_matrix=matrix,
-        rotation=frame.rotation if matrix is not None else 0,
+        rotation=_rotation(frame) if matrix is not None else 0,
         field_order=int(context.field_order),
         frame_rate=rate,
         colour=Colour(
@@ -110,6 +110,10 @@ def video_info(
         profile=stream.profile,
         reorder_depth=reorder_depth,
     )
+
+
+def _rotation(frame: av.VideoFrame) -> int:
+    return 180 if frame.rotation == -180 else int(frame.rotation)
 
 
 def _stated(frame_value: int, context_value: int, unknown: int) -> int:

@@ -6,6 +6,7 @@ packet is tagged with its rank, so that each frame names the packet it came from
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -29,7 +30,8 @@ class PacketTable:
     """The film's packets in decode order, [P]: pts, dts (NO_PTS where absent), duration (0 unknown) and flags.
 
     `hidden` packets hold a frame that is never shown. `counts` and `ends` are the packets of every stream and the
-    second at which each stream but the film ends; `error` is what stopped the reading, "" at a clean end.
+    second at which each stream but the film ends; `error` is what stopped the reading, "" at a clean end. `lost` are
+    (rank of the next packet, bytes) of stretches between packets that could not be read.
     """
 
     pts: Int64Array
@@ -42,6 +44,7 @@ class PacketTable:
     counts: dict[int, int]
     ends: dict[int, object]
     error: str
+    lost: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def by_demux(packets: PacketTable, first: Probe) -> FrameTable:
     if head:
         notes.append(f"{head} packets before the first keyframe hold nothing that can be shown; left out")
         shown &= rank >= head
-    came_out = set(first.shown)
+    came_out = set(first.shown) - first.broken
     start = int(packets.pts[head])
     dropped = [
         pts
@@ -223,18 +226,23 @@ def _decode_all(path: Path, limits: Limits) -> tuple[list[int], dict[int, str], 
 def assign_pts(pts: Int64Array, dts: Int64Array, *, trust_pts: bool, nominal: int) -> tuple[Int64Array, str]:
     """Strictly increasing pts [N] for frames in output order, and a note on what was not in the file ("" if nothing).
 
-    Frames whose packets have increasing pts keep them. Without trusted pts, the packets' dts in ascending order are
-    the display times, as in AVI, which counts frames. Single frames without a usable pts are spaced evenly between
-    their neighbours, or by `nominal` at the ends.
+    Frames whose packets have increasing pts keep them. Without trusted pts, the packets' dts in ascending order, late
+    by the reorder depth, are the display times, as in AVI, which counts frames. Single frames without a usable pts
+    are spaced evenly between their neighbours, or by `nominal` at the ends.
     """
     count = len(pts)
     usable = (pts != NO_PTS) & trust_pts
     if usable.all() and bool(np.all(np.diff(pts) > 0)):
         return pts, ""
     if 2 * int(usable.sum()) < count and bool(np.all(dts != NO_PTS)):
-        ordered = np.sort(dts)
-        if bool(np.all(np.diff(ordered) > 0)):
-            return ordered, "" if not trust_pts else "display times are the packets' decoding times in order"
+        times = np.sort(dts)
+        if bool(np.all(np.diff(times) > 0)):
+            # A frame cannot be shown before it is decoded: the k-th is shown when the packet `depth` later is due.
+            order = np.argsort(np.argsort(dts))
+            depth = int(np.max(order - np.arange(count), initial=0))
+            tail = times[-1] + max(nominal, 1) * np.arange(1, depth + 1, dtype=np.int64)
+            shifted = np.concatenate([times[depth:], tail])
+            return shifted, "" if not trust_pts else "display times are the packets' decoding times in order"
     anchors: list[int] = []
     for place in np.flatnonzero(usable):
         room = int(place) - anchors[-1] if anchors else 0
@@ -253,3 +261,29 @@ def assign_pts(pts: Int64Array, dts: Int64Array, *, trust_pts: bool, nominal: in
     result[anchors[-1] :] = pts[anchors[-1]] + step * tail
     guessed = count - len(anchors)
     return result, f"{guessed} frames state no usable display time; they are spaced between their neighbours"
+
+
+def longest_rise(values: Int64Array, *, slack: int) -> list[int]:
+    """Positions of a longest subsequence of `values` in which none falls more than `slack` below its predecessor.
+
+    Patience sorting on `value + slack` per step would let slack add up, so values are first rounded to `slack`.
+    """
+    rounded = values // max(slack, 1)
+    ends: list[int] = []  # the least last value of a rise of each length
+    ends_at: list[int] = []
+    parent = [-1] * len(rounded)
+    for place, value in enumerate(rounded.tolist()):
+        length = bisect_right(ends, value)
+        parent[place] = ends_at[length - 1] if length else -1
+        if length == len(ends):
+            ends.append(value)
+            ends_at.append(place)
+        else:
+            ends[length] = value
+            ends_at[length] = place
+    rise: list[int] = []
+    place = ends_at[-1] if ends_at else -1
+    while place >= 0:
+        rise.append(place)
+        place = parent[place]
+    return rise[::-1]

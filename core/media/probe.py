@@ -23,11 +23,12 @@ class Probe:
     """`frame` is the first one that decodes. `sent` and `shown` are the pts of packets given to the decoder, in
     decode order, and of frames that came out of it; `whole` says that the decoder was drained or is certain to
     have given every frame before `horizon`; `clean` that it raised no error. `frame_ticks` is the nominal frame
-    duration in ticks, 0 where unknown."""
+    duration in ticks, 0 where unknown. `broken` frames are marked as damaged by the decoder."""
 
     frame: av.VideoFrame
     sent: tuple[int | None, ...]
     shown: tuple[int | None, ...]
+    broken: frozenset[int]
     horizon: int | None
     clean: bool
     frame_ticks: int
@@ -38,6 +39,8 @@ def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
     """Decode the first frames of `path` with one thread. `InputError` when none decodes."""
     sent: list[int | None] = []
     shown: list[int | None] = []
+    broken: set[int] = set()
+    key_pts: int | None = None
     first: av.VideoFrame | None = None
     clean = True
     notes: set[str] = set()
@@ -57,6 +60,8 @@ def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
                     break
                 if packet.size and not packet.is_discard:
                     sent.append(packet.pts)
+                    if packet.is_keyframe and key_pts is None:
+                        key_pts = packet.pts
                 frames = packet.decode()
             except av.error.EOFError:
                 break
@@ -65,7 +70,10 @@ def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
                 continue
             for frame in frames:
                 first = first or frame
-                clean = clean and not frame.is_corrupt
+                if frame.is_corrupt and frame.pts is not None:
+                    broken.add(frame.pts)
+                    # Frames before the first keyframe lack their references in many whole films.
+                    clean = clean and key_pts is not None and frame.pts < key_pts
                 shown.append(frame.pts)
                 notes.update(per_frame_notes(frame))
             if len(shown) >= PROBE_FRAMES:
@@ -80,4 +88,6 @@ def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
         )
     known = [pts for pts in shown if pts is not None]
     horizon = None if ended or not known else max(known)
-    return Probe(first, tuple(sent), tuple(shown), horizon, clean, int(Fraction(ticks)), tuple(sorted(notes)))
+    return Probe(
+        first, tuple(sent), tuple(shown), frozenset(broken), horizon, clean, int(Fraction(ticks)), tuple(sorted(notes))
+    )

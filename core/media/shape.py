@@ -29,8 +29,7 @@ def missing(
     element and a duration. A film whose file is cut short after its last frame is still named.
     """
     time_base = stream.time_base or Fraction(0)
-    promised = len(stream.index_entries) if container.format.name.startswith("mov") else 0
-    absent = max(promised - packets.counts[stream.index], 0)
+    promised, absent = _promised(container, stream, packets)
     short = bytes_missing(path)
     if not absent and not short and not packets.error:
         return Fraction(0), ""
@@ -47,6 +46,17 @@ def missing(
     if short:
         return seconds, f"the file is cut short: {short} bytes of it are missing"
     return seconds, f"the file cannot be read beyond this point: {packets.error}"
+
+
+def _promised(container: InputContainer, stream: VideoStream, packets: PacketTable) -> tuple[int, int]:
+    """(entries in the film's sample table, how many of them were not read); zeros for containers without one."""
+    if not container.format.name.startswith(("mov", "avi")):
+        return 0, 0
+    promised = len(stream.index_entries)
+    absent = promised - packets.counts[stream.index]
+    if absent > 0:  # entries without bytes repeat the frame before them
+        absent -= sum(1 for entry in stream.index_entries if not entry.size)
+    return promised, max(absent, 0)
 
 
 def chroma_location(stream: VideoStream) -> int:
