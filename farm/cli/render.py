@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from enum import StrEnum
 from fractions import Fraction
@@ -103,7 +105,9 @@ def render(
     run = RunOptions(local=local, workers=workers, address=address, store=store, keep=keep)
     progress = StderrProgress(sys.stderr)
     try:
-        report = run_job(spec, run, load_settings(), progress)
+        # Ray prints notices of dead workers on stdout, whatever its log settings; stdout is for the report alone.
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            report = run_job(spec, run, load_settings(), progress)
     finally:
         progress.close()
     for note in report.notes:
