@@ -123,8 +123,8 @@ def film_stream(container: InputContainer) -> VideoStream:
 def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> None:
     """Open a film for the first time, in a child process with limits on memory and time.
 
-    It reads the headers and decodes the first frames. The child inherits nothing but the interpreter's import path. Returns when all went well; `InputError` says what
-    the film did otherwise.
+    It reads the headers and decodes the first frames; it inherits nothing but the interpreter's import path. Returns
+    when all went well; `InputError` says what the film did otherwise.
     """
     arguments = [json.dumps([entry or str(Path.cwd()) for entry in sys.path]), str(path), *_as_arguments(limits)]
     where = str(path)

@@ -64,8 +64,6 @@ _REPACKED = {
     "bgr0": "gbrp",
     "rgb8": "gbrp",
     "bgr8": "gbrp",
-    "rgb4_byte": "gbrp",
-    "bgr4_byte": "gbrp",
     "rgb555le": "gbrp",
     "bgr555le": "gbrp",
     "rgb565le": "gbrp",
@@ -163,5 +161,6 @@ def copy_frame(frame: av.VideoFrame) -> av.VideoFrame:
     twin.color_range = frame.color_range
     twin.colorspace = frame.colorspace
     twin.pts = frame.pts
-    twin.time_base = frame.time_base
+    if frame.time_base is not None:
+        twin.time_base = frame.time_base
     return twin

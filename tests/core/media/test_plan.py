@@ -1,0 +1,69 @@
+"""Segments are whole GOPs that cover the film once, and start where decoding is certain."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.media.plan import has_leading, plan_segments
+from core.records import Colour, MediaIndex, StreamInfo, VideoInfo
+
+
+def table(durations: list[int], keys: list[int], packet: list[int] | None = None) -> MediaIndex:
+    """An index with frames of the given durations in ms and keyframes at the given ordinals."""
+    count = len(durations)
+    pts = np.concatenate([[0], np.cumsum(durations)[:-1]]).astype(np.int64) + 1000
+    video = VideoInfo(0, "h264", 128, 96, "yuv420p", Fraction(1), None, 0, 1, Fraction(25), Colour(), None, None, 2)
+    key = np.zeros(count, bool)
+    key[keys] = True
+    key[0] = True
+    return MediaIndex(
+        sha256="", size_bytes=0, format="mov", video=video, time_base=Fraction(1, 1000), pts=pts,
+        duration=np.array(durations), key=key, packet=np.arange(count) if packet is None else np.array(packet),
+        streams=(StreamInfo(0, "video", "h264", "avc1", Fraction(1, 1000), 1, {}),), chapters=(), tags={},
+    )  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.integers(1, 4000), min_size=1, max_size=80),
+    st.sets(st.integers(0, 79)),
+    st.fractions(-1, 20),
+)
+def test_segments_cover_the_film_once(durations: list[int], keys: set[int], seconds: Fraction) -> None:
+    index = table(durations, [key for key in keys if key < len(durations)])
+    segments = plan_segments(index, seconds)
+    assert [segment.index for segment in segments] == list(range(len(segments)))
+    assert segments[0].first == 0
+    assert segments[-1].end == index.frames
+    assert segments[-1].pts_end == index.end_pts
+    for one, two in zip(segments, segments[1:], strict=False):
+        assert (one.end, one.pts_end) == (two.first, two.pts_first)
+    for segment in segments:
+        assert index.key[segment.first]
+        assert segment.seek == segment.first
+        assert segment.pts_first == index.pts[segment.first]
+    if seconds <= 0:
+        assert len(segments) == int(index.key.sum())
+    else:
+        assert all(s.pts_end - s.pts_first >= seconds * 1000 for s in segments[:-1])
+
+
+def test_a_short_remainder_joins_the_last_segment() -> None:
+    index = table([40] * 110, list(range(0, 110, 10)))
+    assert [s.frames for s in plan_segments(index, Fraction(1))] == [30, 30, 30, 20]
+    assert [s.frames for s in plan_segments(index, Fraction(2))] == [50, 60]
+
+
+def test_leading_frames_start_decoding_one_keyframe_earlier() -> None:
+    """Keyframe 6 is stored before frames 4 and 5, which are shown before it."""
+    index = table([40] * 9, [0, 3, 6], packet=[0, 1, 2, 3, 5, 6, 4, 7, 8])
+    assert has_leading(index.key, index.packet).tolist() == [False] * 6 + [True] + [False] * 2
+    assert [(s.first, s.end, s.seek, s.pts_seek) for s in plan_segments(index, Fraction(0))] == [
+        (0, 3, 0, 1000),
+        (3, 6, 3, 1120),
+        (6, 9, 3, 1120),
+    ]
