@@ -282,10 +282,9 @@ def open_work(store: DiskStore, orders: Sequence[Order], *, stop_on_damage: bool
         )
         if receipt is not None:
             found[order.id] = receipt
-    limit = min((r.segment for r in found.values() if r.damage and stop_on_damage), default=len(orders))
-    return Todo(
-        tuple(orders), found, tuple(o for o in orders if o.id not in found and o.segment.index < limit), stop_on_damage
-    )
+    damaged = [receipt.segment for receipt in found.values() if receipt.damage and stop_on_damage]
+    todo = [o for o in orders if o.id not in found and (not damaged or o.segment.index < min(damaged))]
+    return Todo(tuple(orders), found, tuple(todo), stop_on_damage)
 
 
 def run_map(pool: Pool, progress: Progress, film: Film, todo: Todo) -> Mapped:

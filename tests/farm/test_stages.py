@@ -1,0 +1,147 @@
+"""Keys and resume: what is done again when something changes, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from actors.dispatch import Event
+from actors.drive import Order, Watch
+from actors.local import LocalPool
+from actors.worker import WorkerSettings
+from core import codec
+from core.errors import InputError
+from core.records import Damage, EncodeSpec, JobSpec, SegmentReceipt
+from farm import stages
+from farm.artifacts import DiskStore
+from farm.settings import load_settings
+from farm.versions import code_hash
+from tests.actors.films import Job, make_film, make_job
+
+CODE = "code"
+
+
+class Listener:
+    """Progress that remembers which orders were open."""
+
+    def __init__(self) -> None:
+        self.open: list[str] = []
+
+    def stage(self, name: str) -> None:
+        assert name
+        self.open.clear()
+
+    def watch(self, orders: Sequence[Order], open_orders: Sequence[Order]) -> Watch:
+        assert len(open_orders) <= len(orders)
+        self.open += [order.id for order in open_orders]
+
+        def hear(event: Event) -> None:
+            assert event
+
+        return hear
+
+    def note(self, text: str) -> None:
+        assert text
+
+    def close(self) -> None:
+        self.open.clear()
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_film(tmp_path_factory.mktemp("film") / "film.mp4", seconds=4)
+
+
+@pytest.fixture
+def job(tmp_path: Path, target: Path) -> Job:
+    return make_job(DiskStore(str(tmp_path / "store")), target)
+
+
+@pytest.fixture
+def pool(job: Job) -> Iterator[LocalPool]:
+    made = LocalPool(WorkerSettings(job.store, "unused", 2, 1), parallel=2)
+    yield made
+    made.close()
+
+
+def ids(job: Job, spec: JobSpec, **cast: stages.SegmentCast) -> list[str]:
+    entries = [stages.SegmentCast(segment.index) for segment in job.plan.segments]
+    for place, entry in cast.items():
+        entries[int(place[1:])] = entry
+    plan = stages.plan_stage(job.store, job.film, spec)
+    return [o.id for o in stages.work_orders(job.film, plan, spec, entries, ("identity/a.json", "a"), code=CODE)]
+
+
+def test_an_order_changes_with_what_decides_its_pixels_and_with_nothing_else(job: Job) -> None:
+    spec = JobSpec("film.mp4", "out.mp4", swapper="mesh", encode=EncodeSpec("h264", 30), segment_s=Fraction(1))
+    plain = ids(job, spec)
+    assert len(set(plain)) == len(plain) == 4
+    assert ids(job, replace(spec, on_damage="keep", target="elsewhere/film.mp4", output="other.mp4")) == plain
+    assert set(ids(job, replace(spec, encode=EncodeSpec("h264", 31)))).isdisjoint(plain)
+    faces = ids(job, spec, s2=stages.SegmentCast(2, 5, "cast/f.parquet", "f"))
+    assert [a == b for a, b in zip(faces, plain, strict=True)] == [True, True, False, True]
+    other = ids(job, spec, s2=stages.SegmentCast(2, 5, "cast/g.parquet", "g"))
+    assert other[2] not in (faces[2], plain[2])
+    assert ids(job, replace(spec, swapper="none")) == plain, "nobody to replace: the same work, whatever the swapper"
+
+
+def test_the_index_is_taken_from_the_store_until_the_file_changes(job: Job, target: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(target.read_bytes())
+    first = stages.index_stage(job.store, copy)
+    again = stages.index_stage(job.store, copy)
+    assert again.name == first.name
+    assert again.index.sha256 == first.index.sha256
+    copy.write_bytes(make_film(tmp_path / "longer.mp4", seconds=5).read_bytes())
+    changed = stages.index_stage(job.store, copy)
+    assert changed.name != first.name
+    assert changed.index.frames == 125
+
+
+def test_only_what_is_open_is_done(job: Job, pool: LocalPool) -> None:
+    listener = Listener()
+    first = stages.run_map(pool, listener, job.film, stages.open_work(job.store, job.orders[:2], stop_on_damage=True))
+    assert (first.reused, listener.open) == (0, [order.id for order in job.orders[:2]])
+    listener.stage("render")
+    second = stages.run_map(pool, listener, job.film, stages.open_work(job.store, job.orders, stop_on_damage=True))
+    assert (second.reused, listener.open) == (2, [order.id for order in job.orders[2:]])
+    assert second.receipts[:2] == first.receipts
+    listener.stage("render")
+    third = stages.run_map(pool, listener, job.film, stages.open_work(job.store, job.orders, stop_on_damage=True))
+    assert (third.reused, listener.open) == (4, [])
+    assert third.receipts == second.receipts
+
+
+def test_known_damage_leaves_only_what_lies_before_it_open(job: Job, pool: LocalPool) -> None:
+    listener = Listener()
+    done = stages.run_map(pool, listener, job.film, stages.open_work(job.store, job.orders[2:3], stop_on_damage=True))
+    receipt = done.receipts[0]
+    assert isinstance(receipt, SegmentReceipt)
+    damaged = replace(receipt, damage=(Damage(60, int(job.film.index.pts[60]), "torn"),))
+    job.store.path(f"segments/{receipt.order_id}/DONE.json").unlink()
+    job.store.write(f"segments/{receipt.order_id}/DONE.json", codec.encode(damaged))
+    todo = stages.open_work(job.store, job.orders, stop_on_damage=True)
+    assert [order.segment.index for order in todo.open] == [0, 1]
+    with pytest.raises(InputError, match=r"frame 60 at 2\.400 s is damaged: torn; render what decodes"):
+        stages.run_map(pool, listener, job.film, todo)
+    kept = stages.open_work(job.store, job.orders, stop_on_damage=False)
+    assert [order.segment.index for order in kept.open] == [3]
+    assert len(stages.run_map(pool, listener, job.film, kept).receipts) == 4
+
+
+def test_settings_come_from_the_given_environment_only() -> None:
+    settings = load_settings({"FARM_MODEL_CACHE": "/models", "RAY_ADDRESS": "10.0.0.1:6379"})
+    assert (settings.model_cache, settings.ray_address) == (Path("/models"), "10.0.0.1:6379")
+    assert load_settings({"XDG_CACHE_HOME": "/c"}).model_cache == Path("/c/farm/models")
+    assert load_settings({"HOME": "/h"}).ray_address is None
+    assert [replace(settings, cores=n).segment_threads for n in (1, 2, 4, 16, 64)] == [2, 2, 2, 8, 8]
+    assert [replace(settings, cores=n).default_workers for n in (1, 2, 4, 16, 64)] == [1, 2, 2, 2, 4]
+
+
+def test_the_code_hash_is_stable_here() -> None:
+    assert code_hash() == code_hash()
+    assert len(code_hash()) == 64
