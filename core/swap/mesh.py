@@ -22,14 +22,19 @@ from core.swap.texture import FaceTexture, texture_of
 SIDE_PX = 256
 CROP_MARGIN = 1.12  # of the oval's longer extent
 EYE_CORNERS = (33, 263)
-# In parts of the crop's side:
+# Parts of the crop's side:
 FEATHER = 0.05  # width of the outer edge
 EYE_EDGE = 0.007  # blur of the edges of eyes and mouth
 LIP_LINE = 0.004  # width of the line where lips meet
+TEETH_REACH = 0.04  # width of the band along the inner lips in which teeth are looked for
 LIGHT_SIGMA = 0.065  # blur of the illumination fields
 LIGHT_SIDE_PX = 64  # the fields' own resolution
 LIGHT_RANGE = 3.0  # the source is never made brighter or darker than by this factor
 LIGHT_FLOOR = 0.02  # added to both lights, so that black does not divide by black
+# In parts of the lips' mean brightness and redness: where it begins to be mouth, where it is certain.
+GAP_LIGHT = (0.75, 0.5)
+TEETH_LIGHT = (1.0, 1.2)
+TEETH_RED = (0.7, 0.4)
 
 
 class MeshSwapper:
@@ -74,7 +79,7 @@ class MeshSwapper:
         side = self.side
         target = np.ascontiguousarray(crop.transpose(1, 2, 0))  # [S,S,3]
         skin, allowed = texture.laid_over(mesh, side)  # [S,S,3], [S,S]
-        region = _Region.of(mesh, side)
+        region = _Region.of(mesh, target)
         hull = region.hull * allowed
         lit = _relit(skin, target, hull * region.plain)
         edge = masks.feathered(region.hull, FEATHER * side)
@@ -91,15 +96,43 @@ class _Region:
     kept: Float32Array
 
     @staticmethod
-    def of(mesh: Float32Array, side: int) -> _Region:
+    def of(mesh: Float32Array, target: Float32Array) -> _Region:
+        """The regions of a crop [S,S,3] with mesh [468,2]."""
+        side = len(target)
         hull = masks.filled_hull(mesh, masks.OUTLINE, side)
         openings = [masks.filled(mesh, part, side) for part in (masks.LEFT_EYE, masks.RIGHT_EYE, masks.INNER_LIPS)]
         # The line where closed lips meet belongs to the target's mouth too.
         line = masks.lined(mesh, masks.INNER_LIPS, side, max(1, round(LIP_LINE * side)))
-        kept = np.maximum.reduce([*openings, line])
-        features = [masks.filled(mesh, part, side) for part in (masks.OUTER_LIPS, masks.LEFT_BROW, masks.RIGHT_BROW)]
-        plain = 1 - np.maximum.reduce([kept, *features])
+        lips = masks.filled(mesh, masks.OUTER_LIPS, side)
+        kept = np.maximum.reduce([*openings, line, _gap(target, mesh, lips, openings[2])])
+        brows = [masks.filled(mesh, part, side) for part in (masks.LEFT_BROW, masks.RIGHT_BROW)]
+        plain = 1 - np.maximum.reduce([kept, lips, *brows])
         return _Region(hull, np.asarray(plain, np.float32), masks.softened(kept, EYE_EDGE * side))
+
+
+def _gap(target: Float32Array, mesh: Float32Array, lips: Float32Array, opening: Float32Array) -> Float32Array:
+    """What lies between the lips and is no lip, float32 [S,S]: the mouth's dark, and teeth beside the opening.
+
+    The mesh makes small openings smaller than they are; darkness and white show how far they really go. `lips` is
+    the polygon of the outer lips, `opening` of the inner ones, `target` the crop [S,S,3].
+    """
+    light, red = target.mean(axis=2), target[..., 0] - target[..., 1]
+    skin = lips * (1 - opening)
+    total = float(skin.sum())
+    if total < 1:
+        return np.zeros_like(lips)
+    lip_light = max(float((light * skin).sum()) / total, 1e-3)
+    lip_red = max(float((red * skin).sum()) / total, 1e-3)
+    dark = _ramp(light / lip_light, *GAP_LIGHT)
+    side = len(target)
+    near = masks.lined(mesh, masks.INNER_LIPS, side, max(1, round(TEETH_REACH * side)))
+    teeth = _ramp(light / lip_light, *TEETH_LIGHT) * _ramp(red / lip_red, *TEETH_RED) * near
+    return np.asarray(np.maximum(dark, teeth) * lips, np.float32)
+
+
+def _ramp(values: Float32Array, zero: float, one: float) -> Float32Array:
+    """0 at `zero`, 1 at `one` and beyond."""
+    return np.asarray(np.clip((values - zero) / (one - zero), 0, 1), np.float32)
 
 
 def _relit(skin: Float32Array, target: Float32Array, weight: Float32Array) -> Float32Array:

@@ -114,6 +114,22 @@ def test_eyes_and_open_mouth_are_the_targets(film: Film, swapped: list[Swapped])
     assert opened > 0
 
 
+def test_a_mouth_is_as_open_as_it_looks(film: Film, identity: SourceIdentity, swapped: list[Swapped]) -> None:
+    """Where the mesh says closed and the picture shows the mouth's dark, or teeth, these are kept."""
+    work = swapped[0].work
+    mesh = work.landmarks.copy()
+    inner = list(masks.INNER_LIPS)
+    mesh[inner, 1] = mesh[inner, 1].mean()
+    x, y = np.rint(mesh[[13, 14]].mean(axis=0)).astype(int)
+    lips = masks.filled(mesh, masks.OUTER_LIPS, 256) > 0
+    for colour, kept in (((0.6, 0.35, 0.32), False), ((0.08, 0.04, 0.04), True), ((0.75, 0.73, 0.7), True)):
+        crop = work.crop.copy()
+        crop[:, lips] = np.array([[0.6], [0.35], [0.32]], np.float32)
+        crop[:, y + 2 : y + 6, x - 6 : x + 7] = np.array(colour, np.float32)[:, None, None]
+        _, mask = MeshSwapper().swap(crop[None], mesh[None], identity)
+        assert (mask[0, 0, y + 4, x] < 0.3) == kept
+
+
 def test_the_light_is_the_targets(film: Film, swapped: list[Swapped]) -> None:
     """Quarter by quarter, the face is as bright as it was: within 6 % of full scale."""
     for frame in swapped[::9]:
