@@ -30,6 +30,7 @@ BY_SUFFIX = {
 }
 SUFFIX = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi", "mpegts": ".ts"}
 MOV_FAMILY = ("mp4", "mov")
+MOST_EMPTY = 32  # places without a frame that an AVI file may hold besides one a frame
 COVER_CODECS = ("mjpeg", "png", "bmp")
 
 # What mpegts has a stream type or descriptor for; the muxer itself takes anything, as private data nobody can read.
@@ -171,8 +172,8 @@ def _time_fault(index: MediaIndex, container: str) -> str | None:
         return f"{container} cannot hold timestamps below zero" if int(index.pts[0]) < 0 and not wraps else None
     if container == "avi":
         ticks = tick_of_rate(index)
-        if int(index.pts[0]) != 0 or int(index.pts[-1]) // ticks >= 2 * index.frames:
-            return "avi has one frame rate and starts at zero; this film does not"
+        if int(index.pts[0]) < 0 or int(index.pts[-1]) // ticks >= 2 * index.frames + MOST_EMPTY:
+            return "avi has one frame rate; this film does not"
     elif base.denominator > 2**31 - 1:
         return f"{container} cannot count in {base} s"
     return None

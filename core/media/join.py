@@ -79,6 +79,8 @@ def join_film(  # noqa: PLR0917
                 )
             out.start_encoding()
             film = film_packets(index, ordered, depth, plan.film, floor=container == "mpegts")
+            if container == "avi" and int(index.pts[0]) > 0:
+                out.mux_one(_nothing(plan.film, index))
             for packet in heapq.merge(film, _copied_packets(film_in, plan), key=_time):
                 out.mux_one(packet)
         if container in MOV_FAMILY:
@@ -113,6 +115,14 @@ def mux_options(index: MediaIndex, container: str) -> dict[str, str]:
     elif container == "mpegts":
         options |= {"mpegts_copyts": "1", "max_delay": "0"}
     return options
+
+
+def _nothing(stream: Stream, index: MediaIndex) -> Packet[Stream]:
+    """An empty packet at time zero: the AVI muxer fills gaps with such, but none before the first packet."""
+    packet: Packet[Stream] = Packet(0)
+    packet.stream, packet.time_base = stream, index.time_base
+    packet.pts = packet.dts = 0
+    return packet
 
 
 def _shape_apart(index: MediaIndex, settings: EncoderSettings, container: str) -> tuple[int, int] | None:
