@@ -34,6 +34,7 @@ from core.records import (
     VerifyReport,
 )
 
+LABEL_TAGS = ("aigc",)  # what the farm adds to a film with replaced faces
 DEFAULT, ATTACHED_PIC = 1, 1 << 10  # AVDisposition
 
 
@@ -50,7 +51,8 @@ def verify_film(
     """Every check of law 7 on `output` against `source`.
 
     `settings` says which codec was promised (else any that keeps depth and chroma will do); `extra_tags` are the
-    container tags that must have been added; `damage` names frames that are known to be replaced, for the record;
+    container tags that must have been added, and no others (None, where that is not known: the farm's label may be
+    there); `damage` names frames that are known to be replaced, for the record;
     `joints` are the ordinals of the segments' first frames, around which decoding is tried.
     """
     before = source_index if source_index is not None else index_film(Path(source))
@@ -59,7 +61,7 @@ def verify_film(
     checks = [
         *_time_checks(before, after, container),
         *_picture_checks(before, after, settings),
-        *_inventory_checks(before, after, container, extra_tags or {}),
+        *_inventory_checks(before, after, container, extra_tags),
         *_copy_checks(Path(source), Path(output), before, after),
     ]
     faults = compare.undecodable_places(Path(output), after, joints)
@@ -206,7 +208,9 @@ def _ordered(index: MediaIndex) -> list[StreamInfo]:
     return sorted(copied(index), key=lambda s: is_cover(s, index))
 
 
-def _inventory_checks(before: MediaIndex, after: MediaIndex, container: str, extra: Mapping[str, str]) -> list[Check]:
+def _inventory_checks(
+    before: MediaIndex, after: MediaIndex, container: str, extra: Mapping[str, str] | None
+) -> list[Check]:
     a, b = _ordered(before), _ordered(after)
     checks = [_same("streams", _names(a, before), _names(b, after))]
     film = (before.streams[before.video.stream_index], after.streams[after.video.stream_index])
@@ -220,10 +224,12 @@ def _inventory_checks(before: MediaIndex, after: MediaIndex, container: str, ext
             continue
         checks.append(_mapping(f"{name}: tags", want, have))
         checks.append(_disposition(f"{name}: disposition", one, other, container))
-    want = comparable_film_tags(before.tags, container)
-    if container != "mpegts":
+    want, have = comparable_film_tags(before.tags, container), comparable_film_tags(after.tags, container)
+    if extra is None:
+        want |= {key: value for key, value in have.items() if key in LABEL_TAGS}
+    elif container != "mpegts":
         want |= {key.lower(): value for key, value in extra.items()}
-    checks.append(_mapping("tags", want, comparable_film_tags(after.tags, container)))
+    checks.append(_mapping("tags", want, have))
     checks.append(_same("chapters", _chapters(before), _chapters(after)))
     return checks
 
