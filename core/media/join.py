@@ -43,7 +43,7 @@ MAX_MOVIE_TIMESCALE = 2**31 - 1
 MOST_REORDERED = 32  # packets whose dts may be missing at the start of a stream; H.264 and H.265 reorder 16 at most
 
 
-def join_film(  # noqa: PLR0917
+def join_film(
     source: Path,
     index: MediaIndex,
     settings: EncoderSettings,
