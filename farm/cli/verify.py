@@ -12,7 +12,6 @@ from core import codec
 from core.records import VerifyReport
 
 WIDTH = 60
-MARKS = ("AIGC",)
 
 
 def table(report: VerifyReport) -> list[str]:
@@ -25,14 +24,6 @@ def table(report: VerifyReport) -> list[str]:
     passed = sum(check.ok for check in report.checks)
     lines.append(f"{passed} of {len(report.checks)} checks passed")
     return lines
-
-
-def marks(source: Path, output: Path) -> dict[str, str]:
-    """The farm's own marks in the output, which are no fault of it; a mark that the source had too must be kept."""
-    from core.media.guard import open_film  # noqa: PLC0415 - loads the media core
-
-    with open_film(source) as before, open_film(output) as after:
-        return {name: after.metadata[name] for name in MARKS if name in after.metadata and name not in before.metadata}
 
 
 def shorten(text: str) -> str:
@@ -49,7 +40,7 @@ def verify(
     del debug
     from core.media.verify import verify_film  # noqa: PLC0415 - loads the media core
 
-    report = verify_film(source, output, extra_tags=marks(source, output))
+    report = verify_film(source, output)
     if json:
         sys.stdout.write(codec.encode({"ok": report.ok, "checks": report.checks}).decode() + "\n")
     else:
