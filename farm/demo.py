@@ -21,7 +21,9 @@ from typing import Any, cast
 import av
 import cv2
 import numpy as np
-from av.video.stream import VideoStream
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 1280, 720
@@ -101,7 +103,7 @@ def write_film(path: Path) -> None:
     """The target film, H.264 4:2:0 limited-range BT.709 with AAC sound, in mp4."""
     with av.open(str(path), "w", container_options={"video_track_timescale": str(TIME_BASE.denominator)}) as film:
         film.metadata["title"] = "farm demo"
-        video = cast(VideoStream, film.add_stream("libx264", rate=Fraction(30000, 1001)))
+        video = film.add_stream("libx264", rate=Fraction(30000, 1001))
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         video.time_base = video.codec_context.time_base = TIME_BASE
         video.codec_context.color_range, video.codec_context.colorspace = 1, 1
@@ -134,6 +136,17 @@ def frame_at(path: Path, time_s: float) -> Image:
         return cast(Image, shown.to_ndarray(format="rgb24"))
 
 
+def caption(picture: Image, text: str) -> None:
+    """Write `text` on a dark plate at the bottom left of an RGB picture, in place."""
+    plate = PIL.Image.fromarray(picture)
+    draw = PIL.ImageDraw.Draw(plate)
+    font = PIL.ImageFont.load_default(18)
+    left, top, right, bottom = draw.textbbox((10, 330), text, font=font)
+    draw.rectangle((left - 5, top - 4, right + 5, bottom + 4), fill=(0, 0, 0))
+    draw.text((10, 330), text, font=font, fill=(255, 255, 255))
+    picture[:] = np.asarray(plate)
+
+
 def contact_sheet(before: Path, after: Path, source: Image, sheet: Path) -> None:
     """One row a moment, the original left and the result right, the source face in the corner of the first row."""
     rows: list[Any] = []
@@ -141,8 +154,7 @@ def contact_sheet(before: Path, after: Path, source: Image, sheet: Path) -> None
         frames = [frame_at(film, time_s) for film in (before, after)]
         pair = [cv2.resize(frame, (640, 360), interpolation=cv2.INTER_AREA) for frame in frames]
         for picture, word in zip(pair, ("before", "after"), strict=True):
-            for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-                cv2.putText(picture, f"{word} {time_s:.1f} s", (12, 346), 0, 0.6, colour, width, cv2.LINE_AA)
+            caption(picture, f"{word}, {time_s:.1f} s")
         rows.append(np.hstack(pair))
     face = cv2.resize(source, (110, 110), interpolation=cv2.INTER_AREA)
     rows[0][8:118, 8:118] = face

@@ -1,0 +1,56 @@
+"""The vocabulary: the nouns that flow between stages. Frozen, checked at birth, arrays read-only.
+
+Conventions that hold everywhere:
+- Time is an integer `pts` in a `Fraction` time base (seconds a tick); never float seconds.
+- Ranges are half-open: `[first, end)`.
+- A frame's *ordinal* is its rank in presentation order over the whole film, from 0.
+- Pixel coordinates are (x, y) in the coded frame (never rotated), x right, y down, with pixel centres at
+  integer coordinates; boxes are x0, y0, x1, y1.
+- Units are in the names (`_s`, `_px`, `pts_`).
+"""
+
+from core.records.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from core.records.faces import MESH_POINTS, FaceTable, SourceIdentity
+from core.records.film import (
+    Chapter,
+    Colour,
+    Damage,
+    EncoderSettings,
+    Mastering,
+    MediaIndex,
+    Segment,
+    StreamInfo,
+    VideoInfo,
+)
+from core.records.job import EncodeSpec, JobSpec, OnDamage, SourceSpec
+from core.records.work import AnalysisOrder, AnalysisReceipt, Check, JobReport, SegmentReceipt, VerifyReport, WorkOrder
+
+__all__ = [
+    "MESH_POINTS",
+    "AnalysisOrder",
+    "AnalysisReceipt",
+    "BoolArray",
+    "Chapter",
+    "Check",
+    "Colour",
+    "Damage",
+    "EncodeSpec",
+    "EncoderSettings",
+    "FaceTable",
+    "Float32Array",
+    "Int32Array",
+    "Int64Array",
+    "JobReport",
+    "JobSpec",
+    "Mastering",
+    "MediaIndex",
+    "OnDamage",
+    "Segment",
+    "SegmentReceipt",
+    "SourceIdentity",
+    "SourceSpec",
+    "StreamInfo",
+    "VerifyReport",
+    "VideoInfo",
+    "WorkOrder",
+]

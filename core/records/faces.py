@@ -1,0 +1,93 @@
+"""Faces: those found in the film, and the one to put in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.records.arrays import Float32Array, Int32Array, Int64Array, freeze
+
+MESH_POINTS = 468
+
+
+@dataclass(frozen=True)
+class FaceTable:
+    """Faces found, one row a face, sorted by frame then by descending box area. Coordinates in coded pixels.
+
+    points are left eye, right eye, nose, left mouth corner, right mouth corner as seen in the picture ([n,5,2]);
+    mesh is MediaPipe's 468 points ([n,468,2], NaN where no mesh was found); presence is the mesh model's logit;
+    track is -1 before casting; source is the index of the identity to put in, -1 for nobody.
+    """
+
+    frame: Int64Array
+    box: Float32Array
+    score: Float32Array
+    points: Float32Array
+    mesh: Float32Array
+    presence: Float32Array
+    track: Int32Array
+    source: Int32Array
+
+    def __post_init__(self) -> None:
+        freeze(self, "frame", np.int64, (None,))
+        n = len(self.frame)
+        freeze(self, "box", np.float32, (n, 4))
+        freeze(self, "score", np.float32, (n,))
+        freeze(self, "points", np.float32, (n, 5, 2))
+        freeze(self, "mesh", np.float32, (n, MESH_POINTS, 2))
+        freeze(self, "presence", np.float32, (n,))
+        freeze(self, "track", np.int32, (n,))
+        freeze(self, "source", np.int32, (n,))
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def take(self, rows: NDArray[Any]) -> FaceTable:
+        """The rows selected by an index or boolean array, as a table."""
+        return FaceTable(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    @staticmethod
+    def empty() -> FaceTable:
+        return FaceTable(
+            frame=np.zeros(0, np.int64),
+            box=np.zeros((0, 4), np.float32),
+            score=np.zeros(0, np.float32),
+            points=np.zeros((0, 5, 2), np.float32),
+            mesh=np.zeros((0, MESH_POINTS, 2), np.float32),
+            presence=np.zeros(0, np.float32),
+            track=np.zeros(0, np.int32),
+            source=np.zeros(0, np.int32),
+        )
+
+    @staticmethod
+    def concat(tables: list[FaceTable]) -> FaceTable:
+        if not tables:
+            return FaceTable.empty()
+        names = FaceTable.__dataclass_fields__
+        return FaceTable(*(np.concatenate([getattr(t, name) for t in tables]) for name in names))
+
+
+@dataclass(frozen=True)
+class SourceIdentity:
+    """A face to put in: a square RGB crop with its mesh, and its embedding.
+
+    image is uint8 RGB [S,S,3] (full range, sRGB); mesh is [468,2] in that crop's pixels; embedding is the
+    embedder's float32 vector [D] as it comes; sha256 is of the image file; face is which face of that file, from 1 at
+    the left.
+    """
+
+    id: str
+    sha256: str
+    face: int
+    image: np.ndarray[Any, np.dtype[np.uint8]]
+    mesh: Float32Array
+    embedding: Float32Array
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        freeze(self, "image", np.uint8, (None, None, 3))
+        freeze(self, "mesh", np.float32, (MESH_POINTS, 2))
+        freeze(self, "embedding", np.float32, (None,))

@@ -1,0 +1,134 @@
+"""Orders that travel to the renderers, receipts that come back, and the report at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from core.records.film import Damage, EncoderSettings, Segment
+from core.records.job import OnDamage
+
+
+@dataclass(frozen=True)
+class AnalysisOrder:
+    """One segment in which to look for faces; `id` is the hash of the film, the segment and the models' hashes."""
+
+    id: str
+    segment: Segment
+    target: str
+    target_sha256: str
+    index: str
+    on_damage: OnDamage
+
+
+@dataclass(frozen=True)
+class AnalysisReceipt:
+    """The faces of one segment: `file` names a FaceTable in the job's store."""
+
+    order_id: str
+    segment: int
+    file: str
+    sha256: str
+    size_bytes: int
+    frames: int
+    faces: int
+    seconds: dict[str, float]
+    provider: str
+    device: str
+    attempt: int
+    damage: tuple[Damage, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorkOrder:
+    """All one segment needs, movable to any node (about 1 kB); `id` is the hash of everything that decides its pixels.
+
+    `target` is where the film is; `index`, `faces` and `identity` are names in the job's store whose contents are
+    pinned by the hashes beside them.
+    """
+
+    id: str
+    segment: Segment
+    target: str
+    target_sha256: str
+    index: str
+    swapper: str
+    encoder: EncoderSettings
+    on_damage: OnDamage
+    faces: str | None = None
+    faces_sha256: str | None = None
+    identity: str | None = None
+    identity_sha256: str | None = None
+    face_count: int = 0
+
+
+@dataclass(frozen=True)
+class SegmentReceipt:
+    """What one rendered segment is: proof of work, and the state to resume from."""
+
+    order_id: str
+    segment: int
+    file: str  # name in the job's store
+    sha256: str
+    size_bytes: int
+    frames: int
+    pts_first: int
+    pts_last: int
+    faces_replaced: int
+    faces_skipped: dict[str, int]
+    seconds: dict[str, float]
+    provider: str
+    device: str
+    attempt: int
+    damage: tuple[Damage, ...] = ()
+    frames_replaced: int = 0  # frames in which at least one face was replaced
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    expected: str
+    got: str
+    ok: bool
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """What was done, for a person and for a program (`farm render --json`)."""
+
+    target: str
+    output: str
+    swapper: str
+    source: str | None
+    codec: str
+    encoder: str
+    frames: int
+    frames_replaced: int  # frames in which at least one face was replaced
+    faces: int  # faces replaced
+    faces_skipped: dict[str, int]
+    segments: int
+    segments_rendered: int
+    segments_reused: int
+    seconds_by_stage: dict[str, float]
+    seconds: float
+    frames_per_second: float
+    workers: int
+    workers_lost: int
+    provider: str
+    device: str
+    checks_passed: int
+    checks: tuple[Check, ...]
+    damage: tuple[Damage, ...]
+    output_sha256: str
+    output_bytes: int
+    labelled: bool
+    notes: tuple[str, ...]
+    versions: dict[str, str] = field(default_factory=dict)
