@@ -154,7 +154,7 @@ def contact_sheet(before: Path, after: Path, source: Image, sheet: Path) -> None
         frames = [frame_at(film, time_s) for film in (before, after)]
         pair = [cv2.resize(frame, (640, 360), interpolation=cv2.INTER_AREA) for frame in frames]
         for picture, word in zip(pair, ("before", "after"), strict=True):
-            caption(picture, f"{word}, {time_s:.1f} s")
+            caption(cast(Image, picture), f"{word}, {time_s:.1f} s")
         rows.append(np.hstack(pair))
     face = cv2.resize(source, (110, 110), interpolation=cv2.INTER_AREA)
     rows[0][8:118, 8:118] = face
