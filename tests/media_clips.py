@@ -83,7 +83,8 @@ add("hevc_ts", *X265, "-x265-params", "log-level=0:keyint=20:bframes=3:open-gop=
 add("av1_mp4", "-c:v", "libsvtav1", "-preset", "12", "-g", "20", "-crf", "40", "-svtav1-params", "lp=1")
 add("av1_mkv", "-c:v", "libsvtav1", "-preset", "12", "-g", "20", "-crf", "40", "-svtav1-params", "lp=1")
 add("av1_webm", "-c:v", "libsvtav1", "-preset", "12", "-g", "20", "-crf", "40", "-svtav1-params", "lp=1")
-VPX = ["-deadline", "realtime", "-cpu-used", "8", "-g", "20", "-b:v", "300k"]
+# Not "realtime": its choices depend on how fast the machine is.
+VPX = ["-deadline", "good", "-cpu-used", "5", "-auto-alt-ref", "0", "-lag-in-frames", "0", "-g", "20", "-b:v", "300k"]
 ALTREF = [
     "-deadline",
     "good",
@@ -327,11 +328,16 @@ def _rich(name: str, *arguments: str, words: str = "", art: bool = False, font: 
         maps = ["-map", "0", "-map", "1", "-map", "2", "-map_metadata", "3", "-map_chapters", "3"]
         extra = ["-i", _subtitles(folder)] if words else []
         extra_map = ["-map", "4", "-c:s", words, "-metadata:s:s:0", "language=deu"] if words else []
-        if art:
+        if art and path.suffix == ".mkv":
+            extra_map += ["-attach", cover_art(folder), "-metadata:s:t", "mimetype=image/png"]
+            extra_map += ["-metadata:s:t", "filename=cover.png"]
+        elif art:
             extra += ["-i", cover_art(folder)]
             extra_map += ["-map", "5" if words else "4", "-c:v:1", "copy", "-disposition:v:1", "attached_pic"]
         if font:
-            extra_map += ["-attach", cover_art(folder), "-metadata:s:t", "mimetype=image/png"]
+            letters = folder / "letters.ttf"
+            letters.write_bytes(bytes(range(256)) * 8)
+            extra_map += ["-attach", letters, "-metadata:s:t", "mimetype=font/ttf"]
         codec = [*X264, *BFRAMES, *AAC]
         ffmpeg(*inputs, *extra, *maps, *codec, *extra_map, *TWO_TONGUES, *arguments, path)
         return path

@@ -38,7 +38,7 @@ def decode_segment(
     A frame that is missing is replaced by a copy of the one shown before it (at the film's start: by the first that
     decodes) and says so in `damage`, as does a frame that the decoder marks as damaged, and one that was decoded
     after such a frame and before the next keyframe. `on_damage` does not change what is yielded; the caller decides.
-    `threads` is the decoder's, 0 for as many as there are cores; it does not change what is yielded either.
+    `threads` is the decoder's, 0 for as many as there are cores; whole frames do not depend on it.
     `InputError` when the film cannot be read or nothing in it decodes; `PlanError` when index and film disagree.
     """
     del on_damage

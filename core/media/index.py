@@ -232,14 +232,15 @@ def _mend_times(packets: PacketTable, time_base: Fraction, where: str) -> tuple[
 
 
 def lost_frames(packets: PacketTable, table: FrameTable) -> list[Damage]:
-    """The frames stored right after stretches of the file that could not be read."""
+    """The frames stored right before stretches of the file that could not be read: they stay on screen instead of
+    what is lost, and what follows in their GOP is built on it."""
     named = {entry.frame for entry in table.damage}
     found = []
     for rank, size in packets.lost:
-        later = np.flatnonzero(table.packet >= rank)
-        frame = int(later[np.argmin(table.packet[later])]) if len(later) else len(table.pts) - 1
+        earlier = np.flatnonzero(table.packet < rank)
+        frame = int(earlier[np.argmax(table.packet[earlier])]) if len(earlier) else 0
         if frame not in named:
             named.add(frame)
-            reason = f"{size} bytes of the file before it cannot be read"
+            reason = f"{size} bytes of the file after it cannot be read"
             found.append(Damage(frame=frame, pts=int(table.pts[frame]), reason=reason))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
@@ -40,7 +41,7 @@ def test_segments_cover_the_film_once(durations: list[int], keys: set[int], seco
     assert segments[0].first == 0
     assert segments[-1].end == index.frames
     assert segments[-1].pts_end == index.end_pts
-    for one, two in zip(segments, segments[1:], strict=False):
+    for one, two in pairwise(segments):
         assert (one.end, one.pts_end) == (two.first, two.pts_first)
     for segment in segments:
         assert index.key[segment.first]
