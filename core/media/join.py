@@ -19,6 +19,7 @@ from typing import cast
 import av
 import av.error
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
@@ -78,7 +79,7 @@ def join_film(
                     ]
                 )
             out.start_encoding()
-            film = film_packets(index, ordered, depth, plan.film, floor=container == "mpegts")
+            film = film_packets(index, ordered, depth, plan.film, container=container)
             if container == "avi" and int(index.pts[0]) > 0:
                 out.mux_one(_nothing(plan.film, index))
             for packet in heapq.merge(film, _copied_packets(film_in, plan), key=_time):
@@ -182,17 +183,17 @@ def decode_times(index: MediaIndex, depth: int, *, floor: bool = False) -> Itera
 
 
 def film_packets(
-    index: MediaIndex, segments: Sequence[tuple[Segment, Path]], depth: int, stream: Stream, *, floor: bool
+    index: MediaIndex, segments: Sequence[tuple[Segment, Path]], depth: int, stream: Stream, *, container: str
 ) -> Iterator[Packet[Stream]]:
     """The picture's packets in decode order, with the table's timestamps; each frame exactly once."""
-    times = decode_times(index, depth, floor=floor)
+    times = decode_times(index, depth, floor=container == "mpegts")
     for segment, path in segments:
         seen = np.zeros(segment.frames, np.bool_)
         table = index.pts[segment.first : segment.end]
         with av.open(str(path)) as file:
             video = file.streams.video[0]
             ratio = video.time_base / index.time_base if video.time_base else Fraction(0)
-            for packet in file.demux(video):
+            for packet in _in_form(file, video, container):
                 if packet.size == 0 or packet.pts is None:
                     continue
                 pts = packet.pts * ratio + int(table[0])
@@ -211,6 +212,19 @@ def film_packets(
         if not bool(seen.all()):
             missing = segment.first + int(np.argmin(seen))
             raise PlanError(f"segment {segment.index} lacks frame {missing}", where=str(path))
+
+
+def _in_form(file: InputContainer, video: VideoStream, container: str) -> Iterator[Packet[VideoStream]]:
+    """The packets of a segment as the container wants them: H.264 in AVI has start codes where mp4 has lengths.
+
+    Other muxers that want start codes put them in themselves.
+    """
+    if container != "avi" or video.codec_context.name != "h264":
+        yield from file.demux(video)
+        return
+    start_codes = BitStreamFilterContext("h264_mp4toannexb", video)
+    for packet in file.demux(video):
+        yield from cast("list[Packet[VideoStream]]", start_codes.filter(packet if packet.size else None))
 
 
 def _streams(
