@@ -59,62 +59,59 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits 
     """
     where = container.name.removeprefix("file:")
     film = stream.index
-    counts: dict[int, int] = {other.index: 0 for other in container.streams}
-    ends: dict[int, int] = {}
+    counts = dict.fromkeys((other.index for other in container.streams), 0)
     pts, dts, duration, flags = array("q"), array("q"), array("q"), array("B")
+    places, sizes, film_places = array("q"), array("q"), array("q")
     hidden_in = numbering.HIDDEN_FRAMES.get(inventory.codec_name(stream))
+    matroska = container.format.name.startswith("matroska")
     most = limits.max_frames * 2  # two fields or hidden frames a picture at most
     error = ""
-    matroska = container.format.name.startswith("matroska")
-    places, sizes, film_places = array("q"), array("q"), array("q")
-    packets = container.demux()
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError as failure:
-            error = failure.strerror or str(failure)
-            break
-        if packet is None:
-            break
-        number = packet.stream_index
-        if matroska and packet.pos is not None:
-            places.append(packet.pos)
-            sizes.append(packet.size)
-        if number != film:
-            if packet.size:
+    try:
+        for packet in container.demux():
+            size, number = packet.size, packet.stream_index
+            if not size:
+                continue
+            if matroska:
+                place = packet.pos or 0
+                places.append(place)
+                sizes.append(size)
+                if number == film:
+                    film_places.append(place)
+            if number != film:
                 counts[number] += 1
-                shown = packet.pts if packet.pts is not None else packet.dts
-                if shown is not None:
-                    ends[number] = max(ends.get(number, shown), shown + (packet.duration or 0))
-            continue
-        size = packet.size
-        if not size:
-            continue
-        if matroska:
-            film_places.append(packet.pos or 0)
-        shown, stored = packet.pts, packet.dts
-        pts.append(NO_PTS if shown is None else shown)
-        dts.append(NO_PTS if stored is None else stored)
-        duration.append(packet.duration or 0)
-        hidden = hidden_in is not None and hidden_in(packet)
-        flags.append(packet.is_keyframe | packet.is_discard << 1 | packet.is_corrupt << 2 | hidden << 3)
-        if len(pts) > most:
-            raise InputError(f"holds more than {limits.max_frames} frames", where=where, hint="cut the film in parts")
+                continue
+            shown, stored = packet.pts, packet.dts
+            pts.append(NO_PTS if shown is None else shown)
+            dts.append(NO_PTS if stored is None else stored)
+            duration.append(packet.duration or 0)
+            bits = packet.is_keyframe | packet.is_discard << 1 | packet.is_corrupt << 2
+            if hidden_in is not None:
+                bits |= hidden_in(packet) << 3
+            flags.append(bits)
+            if len(pts) > most:
+                break
+    except av.error.FFmpegError as failure:
+        error = failure.strerror or str(failure)
+    if len(pts) > most:
+        raise InputError(f"holds more than {limits.max_frames} frames", where=where, hint="cut the film in parts")
     counts[film] = len(pts)
-    bits = np.frombuffer(flags, dtype=np.uint8) if flags else np.zeros(0, np.uint8)
+    marks = np.frombuffer(flags, dtype=np.uint8) if flags else np.zeros(0, np.uint8)
     return PacketTable(
         pts=_column(pts),
         dts=_column(dts),
         duration=_column(duration),
-        key=(bits & 1).astype(bool),
-        discard=(bits & 2).astype(bool),
-        corrupt=(bits & 4).astype(bool),
-        hidden=(bits & 8).astype(bool),
+        key=(marks & 1).astype(bool),
+        discard=(marks & 2).astype(bool),
+        corrupt=(marks & 4).astype(bool),
+        hidden=(marks & 8).astype(bool),
         counts=counts,
-        ends={number: end * (container.streams[number].time_base or Fraction(0)) for number, end in ends.items()},
         error=error,
         lost=_lost(Path(where), places, sizes, film_places) if matroska else (),
     )
+
+
+def _column(values: array[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.array(values, dtype=np.int64)
 
 
 def _lost(path: Path, places: array[int], sizes: array[int], film_places: array[int]) -> tuple[tuple[int, int], ...]:
@@ -122,10 +119,6 @@ def _lost(path: Path, places: array[int], sizes: array[int], film_places: array[
     found = gaps.unread_gaps(path, _column(places), _column(sizes))
     ranks = np.searchsorted(_column(film_places), [after for _, after in found])
     return tuple((int(rank), after - first) for rank, (first, after) in zip(ranks, found, strict=True))
-
-
-def _column(values: array[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.array(values, dtype=np.int64)
 
 
 @dataclass(frozen=True)

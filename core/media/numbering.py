@@ -29,9 +29,9 @@ NO_PTS = -(1 << 63)  # AV_NOPTS_VALUE
 class PacketTable:
     """The film's packets in decode order, [P]: pts, dts (NO_PTS where absent), duration (0 unknown) and flags.
 
-    `hidden` packets hold a frame that is never shown. `counts` and `ends` are the packets of every stream and the
-    second at which each stream but the film ends; `error` is what stopped the reading, "" at a clean end. `lost` are
-    (rank of the next packet, bytes) of stretches between packets that could not be read.
+    `hidden` packets hold a frame that is never shown. `counts` are the packets of every stream; `error` is what
+    stopped the reading, "" at a clean end; `lost` are (rank of the next packet, bytes) of stretches between packets
+    that could not be read.
     """
 
     pts: Int64Array
@@ -42,7 +42,6 @@ class PacketTable:
     corrupt: BoolArray
     hidden: BoolArray
     counts: dict[int, int]
-    ends: dict[int, object]
     error: str
     lost: tuple[tuple[int, int], ...] = ()
 
