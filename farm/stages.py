@@ -92,6 +92,10 @@ class Mapped:
     deaths: int
 
 
+# A film with replaced faces must say so in its file (trust: the AIGC tag); these containers keep the tag.
+LABEL_CONTAINERS = ("mp4", "mov", "matroska", "webm")
+
+
 def time_text(index: MediaIndex, pts: int) -> str:
     """A pts as seconds from the film's first frame, for people."""
     return f"{float((pts - int(index.pts[0])) * index.time_base):.3f} s"
@@ -125,6 +129,12 @@ def plan_stage(store: DiskStore, film: Film, spec: JobSpec) -> Plan:
     container = container_for(output, film.index)
     encoder = resolve_encoder(film.index, spec.encode, container)
     notes = (*film.index.notes, *encoder.notes, *check_output(film.index, encoder, container))
+    if spec.swapper != "none" and container not in LABEL_CONTAINERS:
+        raise InputError(
+            f"{container} cannot carry the metadata that says a film is AI modified",
+            where=spec.output,
+            hint="name the output .mp4, .mov or .mkv",
+        )
     segments = plan_segments(film.index, spec.segment_s)
     name = f"plan/{codec.digest([film.index.sha256, spec.segment_s])[:32]}.json"
     store.write(name, codec.encode(segments))
@@ -319,7 +329,13 @@ def join_stage(store: DiskStore, film: Film, plan: Plan, receipts: Sequence[Rece
 def verify_stage(film: Film, plan: Plan, joined: Path, damage: Sequence[Damage], tags: dict[str, str]) -> VerifyReport:
     """Check the joined film against its source; `VerifyFailed` names the first check that does not hold."""
     report = verify_film(
-        film.path, joined, source_index=film.index, settings=plan.encoder, damage=tuple(damage), extra_tags=tags
+        film.path,
+        joined,
+        source_index=film.index,
+        settings=plan.encoder,
+        damage=tuple(damage),
+        extra_tags=tags,
+        joints=[segment.first for segment in plan.segments],
     )
     failed = [check for check in report.checks if not check.ok]
     if failed:
