@@ -61,36 +61,37 @@ def _undamaged(film: Film, start: int, position: int, end: int, threads: int) ->
     """Yield frames from `position` on while nothing is wrong; returns the first ordinal that was not yielded.
 
     A damaged reference frame is shown after frames that are built on it, so frames are kept back until those that
-    may be shown up to the reorder depth later have come.
+    may be its references have come.
     """
     index = film.index
     held: dict[int, av.VideoFrame] = {}
-    newest = -1
+    newest, run = -1, position - 1  # the latest frame that came; the last one before which none is missing
     # The keyframe at `end` is a reference of the leading frames before it.
     target = end if end < index.frames and film.leading[end] else end - 1
     events = feed(film, start, threads=threads)
-    spoilt: int | None = None  # rank of the first packet that is bad, as far as known
+    ended = True
     for event in events:
         ordinal = event.ordinal
         if event.fault and (ordinal >= position or ordinal < 0):
-            spoilt = int(index.packet[ordinal]) if ordinal >= 0 else -1
+            ended = False
             break
         if event.frame is None or ordinal < position:
             continue
         newest = max(newest, ordinal)
         if ordinal < end:
             held[ordinal] = event.frame
-        while position in held and (newest - position >= index.video.reorder_depth or newest >= target):
+        while run + 1 in held:
+            run += 1
+        while position <= run and run >= min(position + film.reach, end - 1):
+            if run == end - 1 and newest < target:
+                break
             yield DecodedFrame(position, int(index.pts[position]), held.pop(position))
             position += 1
-        if position >= end:
+        if position >= end or newest - run > PATIENCE + film.reach:
+            ended = False
             break
-        if position not in held and newest - position > PATIENCE + index.video.reorder_depth:
-            break
-    else:
-        spoilt = int(index.packet.max()) + 1  # the end of the film: what is held is whole
     events.close()
-    while spoilt is not None and position in held and index.packet[position] < spoilt:
+    while ended and position <= run:
         yield DecodedFrame(position, int(index.pts[position]), held.pop(position))
         position += 1
     return position

@@ -49,6 +49,8 @@ class Film:
         self.leading = has_leading(index.key, index.packet)
         self.by_packet: Int64Array = np.argsort(index.packet, kind="stable")
         self.ranks: Int64Array = index.packet[self.by_packet]
+        # How much later a frame may be shown that is decoded before another and so may be its reference.
+        self.reach = int(np.max(np.maximum.accumulate(self.by_packet) - self.by_packet, initial=0))
         self.strict = _STRICT.get(index.video.codec, {})
         self.known_bad = {
             int(index.packet[entry.frame]): entry.reason for entry in index.damage if entry.frame < index.frames

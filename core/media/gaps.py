@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from core.media.boxes import CLUSTER, ebml_elements
+from core.media.boxes import CLUSTER, SEGMENT, ebml_elements
 from core.records import Int64Array
 
 # Block headers, lacing and a cluster's own fields; more than that between two packets is looked at.
@@ -31,10 +31,10 @@ _LEAVES = {
 
 
 def unread_gaps(path: Path, starts: Int64Array, sizes: Int64Array) -> list[tuple[int, int]]:
-    """(first byte, first byte after it) of each stretch between two packets that holds something unreadable.
+    """(first byte, first byte after it) of each stretch around the packets that holds something unreadable.
 
     `starts` are the packets' positions as libavformat states them (of their block's body), `sizes` their bytes;
-    packets in one lace share a position.
+    packets in one lace share a position. Before the first packet, between two, and after the last.
     """
     if len(starts) == 0:
         return []
@@ -43,18 +43,30 @@ def unread_gaps(path: Path, starts: Int64Array, sizes: Int64Array) -> list[tuple
     wide = np.flatnonzero(places[1:] - ends[:-1] > _EXPECTED_BYTES)
     found = []
     with path.open("rb") as file:
+        body, last = _segment(file, path.stat().st_size)
+        if body and not _leads(file, body, int(places[0])):
+            found.append((body, int(places[0])))
         for gap in wide:
             first, after = int(places[gap]), int(places[gap + 1])
-            if not _explained(file, first, after):
+            position = _block_end(file, first)
+            if position is not None and not _leads(file, position, after):
                 found.append((first, after))
+        position = _block_end(file, int(places[-1]))
+        if position is not None and not _leads(file, position, last):
+            found.append((int(places[-1]), last))
     return found
 
 
-def _explained(file: BinaryIO, first: int, after: int) -> bool:
-    """Whether elements without frames lead from the block whose body is at `first` to the one whose body is `after`."""
-    position = _block_end(file, first)
-    if position is None:
-        return True  # not a block as we know it: nothing can be said
+def _segment(file: BinaryIO, size: int) -> tuple[int, int]:
+    """(start of the first segment's body, its end as far as the file goes); (0, size) where there is none."""
+    for identity, body, end in ebml_elements(file, 0, size):
+        if identity == SEGMENT:
+            return body, size if end < 0 else min(end, size)
+    return 0, size
+
+
+def _leads(file: BinaryIO, position: int, after: int) -> bool:
+    """Whether elements without frames lead from `position` to the block whose body is `after`, or to the end there."""
     while position < after:
         element = next(ebml_elements(file, position, position + 16), None)
         if element is None:
@@ -68,12 +80,12 @@ def _explained(file: BinaryIO, first: int, after: int) -> bool:
             position = end
         else:
             return False
-    return position == after
+    return True
 
 
 def _block_end(file: BinaryIO, body: int) -> int | None:
-    """The end of the SimpleBlock or Block with that body, by the header that stands before it."""
-    for header in range(2, 10):
+    """The end of the SimpleBlock or Block with that body, by the header that stands before it; None without one."""
+    for header in range(2, min(10, body + 1)):
         element = next(ebml_elements(file, body - header, body - header + 16), None)
         if element is not None and element[0] in _BLOCKS and element[1] == body and element[2] > body:
             return element[2]

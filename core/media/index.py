@@ -66,20 +66,20 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits 
     matroska = container.format.name.startswith("matroska")
     most = limits.max_frames * 2  # two fields or hidden frames a picture at most
     error = ""
+    place = 0
     try:
         for packet in container.demux():
             size, number = packet.size, packet.stream_index
             if not size:
                 continue
             if matroska:
-                place = packet.pos or 0
+                place = packet.pos or place
                 places.append(place)
                 sizes.append(size)
-                if number == film:
-                    film_places.append(place)
             if number != film:
                 counts[number] += 1
                 continue
+            film_places.append(packet.pos or place)
             shown, stored = packet.pts, packet.dts
             pts.append(NO_PTS if shown is None else shown)
             dts.append(NO_PTS if stored is None else stored)
@@ -106,6 +106,7 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits 
         hidden=(marks & 8).astype(bool),
         counts=counts,
         error=error,
+        places=_column(film_places),
         lost=_lost(Path(where), places, sizes, film_places) if matroska else (),
     )
 
@@ -127,9 +128,11 @@ class _Numbered:
     indexed_by: Literal["demux", "decode"]
 
 
-def _number(path: Path, packets: PacketTable, first: Probe, limits: Limits, format_name: str) -> _Numbered:
+def _number(
+    path: Path, packets: PacketTable, first: Probe, limits: Limits, *, codec: str, format_name: str
+) -> _Numbered:
     """Frames from packets, by demuxing alone where that is certain."""
-    reason = numbering.why_decode(packets, first)
+    reason = numbering.why_decode(packets, first, codec)
     if reason is None:
         return _Numbered(numbering.by_demux(packets, first), "demux")
     table = numbering.by_decode(path, packets, limits, trust_pts=format_name != "avi", nominal=first.frame_ticks)
@@ -150,7 +153,8 @@ def _build(
     if not time_base or len(packets.pts) == 0:
         raise InputError("holds no video frames", where=where, hint="the file is empty, damaged or cut short")
     packets, wild = _mend_times(packets, time_base, where)
-    numbered = _number(path, packets, first, limits, container.format.name)
+    codec = inventory.codec_name(stream)
+    numbered = _number(path, packets, first, limits, codec=codec, format_name=container.format.name)
     table = numbered.table
     count = len(table.pts)
     if count == 0:
@@ -160,7 +164,7 @@ def _build(
     last = int(table.duration[-1]) or first.frame_ticks or (int(table.pts[-1] - table.pts[-2]) if count > 1 else 1)
     duration = np.append(np.diff(table.pts), last).astype(np.int64)
     end = int(table.pts[-1]) + last
-    missing_s, missing_note = shape.missing(path, container, stream, packets, end * time_base)
+    missing = shape.missing(path, container, stream, packets, end * time_base)
     damage = list(table.damage)
     named = {entry.frame for entry in damage}
     damage += [
@@ -168,10 +172,13 @@ def _build(
         for frame in np.flatnonzero(np.isin(table.packet, wild))
         if int(frame) not in named
     ]
-    damage += lost_frames(packets, table)
+    lost = [(rank, f"{size} bytes of the file after it cannot be read") for rank, size in packets.lost]
+    if missing is not None and missing.rank < len(packets.pts):
+        lost.append((missing.rank, missing.reason))
+    damage += frames_before(lost, table, named)
     damage.sort(key=lambda entry: entry.frame)
-    if missing_note:
-        damage.append(Damage(frame=count, pts=end, reason=missing_note))
+    if missing is not None and missing.rank >= len(packets.pts):
+        damage.append(Damage(frame=count, pts=end, reason=missing.reason))
     order = np.argsort(table.packet, kind="stable")
     depth = int(np.max(np.arange(count) - order, initial=0))
     rate = stream.average_rate or stream.guessed_rate or Fraction(0)
@@ -191,7 +198,7 @@ def _build(
         chapters=inventory.chapter_list(container),
         tags=dict(container.metadata),
         damage=tuple(damage),
-        missing_s=missing_s,
+        missing_s=missing.seconds if missing is not None else Fraction(0),
         indexed_by=numbered.indexed_by,
         notes=(*table.notes, *first.notes),
     )
@@ -224,16 +231,17 @@ def _mend_times(packets: PacketTable, time_base: Fraction, where: str) -> tuple[
     return replace(packets, pts=pts, dts=times), tuple(int(rank) for rank in wild)
 
 
-def lost_frames(packets: PacketTable, table: FrameTable) -> list[Damage]:
-    """The frames stored right before stretches of the file that could not be read: they stay on screen instead of
-    what is lost, and what follows in their GOP is built on it."""
-    named = {entry.frame for entry in table.damage}
+def frames_before(lost: list[tuple[int, str]], table: FrameTable, named: set[int]) -> list[Damage]:
+    """The frames stored right before packets at which something is gone, with the reason, each once and not in `named`.
+
+    They stay on screen instead of what is lost, and what follows in their GOP is built on it.
+    """
+    taken = set(named)
     found = []
-    for rank, size in packets.lost:
+    for rank, reason in lost:
         earlier = np.flatnonzero(table.packet < rank)
         frame = int(earlier[np.argmax(table.packet[earlier])]) if len(earlier) else 0
-        if frame not in named:
-            named.add(frame)
-            reason = f"{size} bytes of the file after it cannot be read"
+        if frame not in taken:
+            taken.add(frame)
             found.append(Damage(frame=frame, pts=int(table.pts[frame]), reason=reason))
     return found

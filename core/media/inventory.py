@@ -58,7 +58,7 @@ def codec_name(stream: Stream) -> str:
         return stream.mimetype or ""
     if stream.codec_context is not None:
         return stream.codec_context.codec.canonical_name
-    return stream.name or ""
+    return getattr(stream, "name", None) or ""  # PyAV gives streams without a decoder no name at all
 
 
 def _tag(stream: Stream) -> str:

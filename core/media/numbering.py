@@ -31,7 +31,7 @@ class PacketTable:
 
     `hidden` packets hold a frame that is never shown. `counts` are the packets of every stream; `error` is what
     stopped the reading, "" at a clean end; `lost` are (rank of the next packet, bytes) of stretches between packets
-    that could not be read.
+    that could not be read; `places` are byte positions [P].
     """
 
     pts: Int64Array
@@ -43,6 +43,7 @@ class PacketTable:
     hidden: BoolArray
     counts: dict[int, int]
     error: str
+    places: Int64Array
     lost: tuple[tuple[int, int], ...] = ()
 
 
@@ -81,28 +82,40 @@ def _vp9_hidden(packet: Packet[Stream]) -> bool:
 
 HIDDEN_FRAMES: dict[str, Callable[[Packet[Stream]], bool]] = {"vp8": _vp8_hidden, "vp9": _vp9_hidden}
 
+# Codecs in which two packets may be the fields of one frame, and one in which a packet may say "nothing new".
+_FIELD_CODECS = frozenset({"h264", "mpeg2video", "mpeg1video", "vc1"})
+_SKIPPING_CODECS = frozenset({"mpeg4", "msmpeg4v3", "msmpeg4v2", "h263"})
 
-def why_decode(packets: PacketTable, first: Probe) -> str | None:
+
+def why_decode(packets: PacketTable, first: Probe, codec: str) -> str | None:
     """Why the frames cannot be known from the packets alone, or None when they can."""
     pts = packets.pts[~packets.discard & ~packets.hidden]
     absent = int(np.count_nonzero(pts == NO_PTS))
     if absent:
         return f"{absent} of {len(pts)} packets have no pts"
-    shared = len(pts) - len(np.unique(pts))
-    if shared:
-        return f"{shared} of {len(pts)} packets share a pts with another"
-    if first.clean:
-        sent = [pts for pts in first.sent if pts is not None]
-        shown = set(first.shown)
-        start = _first_key_pts(packets)
-        lost = [
-            pts for pts in sent if pts not in shown and pts >= start and (first.horizon is None or pts < first.horizon)
-        ]
-        hidden = set(packets.pts[packets.hidden].tolist())
-        lost = [pts for pts in lost if pts not in hidden]
-        if lost:
-            return "packets and frames do not correspond one to one (field pictures or frames never shown)"
+    distinct = np.unique(pts)
+    if len(distinct) < len(pts):
+        return f"{len(pts) - len(distinct)} of {len(pts)} packets share a pts with another"
+    lost = _not_shown(packets, first) if first.clean else 0
+    if codec in _SKIPPING_CODECS and lost:
+        return "some packets hold no frame of their own"
+    if codec in _FIELD_CODECS and first.interlaced:
+        steps = np.diff(distinct)
+        halves = bool(len(steps)) and 5 * int(steps.min()) < 3 * int(np.median(steps))
+        if halves or 3 * lost > len(first.shown):
+            return "some frames are stored as two fields in packets of their own"
     return None
+
+
+def _not_shown(packets: PacketTable, first: Probe) -> int:
+    """How many of the first packets gave no frame although later ones did."""
+    shown = {*first.shown, *packets.pts[packets.hidden].tolist()}
+    start, horizon = _first_key_pts(packets), first.horizon
+    return sum(
+        pts not in shown and pts >= start and (horizon is None or pts < horizon)
+        for pts in first.sent
+        if pts is not None
+    )
 
 
 def _first_key_pts(packets: PacketTable) -> int:

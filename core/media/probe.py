@@ -16,6 +16,7 @@ from core.media.inventory import per_frame_notes
 # Enough for the first GOP's leading frames (at most 16 in H.264 and HEVC) and a few field pairs.
 PROBE_FRAMES = 24
 PROBE_PACKETS = 600
+PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Probe:
     broken: frozenset[int]
     horizon: int | None
     clean: bool
+    interlaced: bool
     frame_ticks: int
     notes: tuple[str, ...]
 
@@ -80,6 +82,7 @@ def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
                 ended = False
                 break
         name = context.name
+        interlaced = int(context.field_order) > PROGRESSIVE or (first is not None and first.interlaced_frame)
     if first is None:
         raise InputError(
             f"no frame of it can be decoded (codec {name})",
@@ -89,5 +92,13 @@ def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
     known = [pts for pts in shown if pts is not None]
     horizon = None if ended or not known else max(known)
     return Probe(
-        first, tuple(sent), tuple(shown), frozenset(broken), horizon, clean, int(Fraction(ticks)), tuple(sorted(notes))
+        first,
+        tuple(sent),
+        tuple(shown),
+        frozenset(broken),
+        horizon,
+        clean,
+        interlaced,
+        int(Fraction(ticks)),
+        tuple(sorted(notes)),
     )

@@ -60,7 +60,9 @@ def _all_from(
         yield from _quiet(container, stream)
         return
     wanted = int(index.pts[start])
-    for target in _targets(index, start):
+    # AVI counts time in chunks, so where chunks are lost its index and its chunks do not agree.
+    seekable = not (index.format == "avi" and index.damage)
+    for target in _targets(index, start) if seekable else ():
         try:
             container.seek(target, stream=stream)
         except av.error.FFmpegError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,19 +21,34 @@ _MICROSECONDS = 1_000_000
 _LOCATIONS = {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4, (1, 3): 5, (2, 3): 6}
 
 
+@dataclass(frozen=True)
+class Missing:
+    """What a header promises and the file does not hold: seconds beyond its last frame, why in words, and the rank of
+    the film's packet before which something is gone (the number of packets when that is the end)."""
+
+    seconds: Fraction
+    reason: str
+    rank: int
+
+
 def missing(
     path: Path, container: InputContainer, stream: VideoStream, packets: PacketTable, end_s: Fraction
-) -> tuple[Fraction, str]:
-    """(seconds that the header promises beyond `end_s`, what is wrong in words); (0, "") for a whole film.
+) -> Missing | None:
+    """What is missing of a film whose last frame ends at `end_s`; None for a whole film.
 
-    An mp4 names every sample, so absent ones are counted; other containers state the size of their outermost
+    MP4 and AVI name every sample, so absent ones are known; other containers state the size of their outermost
     element and a duration. A film whose file is cut short after its last frame is still named.
     """
     time_base = stream.time_base or Fraction(0)
+    count = packets.counts[stream.index]
     promised, absent = _promised(container, stream, packets)
     short = bytes_missing(path)
     if not absent and not short and not packets.error:
-        return Fraction(0), ""
+        return None
+    if absent and absent[0] < count:
+        return Missing(
+            Fraction(0), f"{len(absent)} of {promised} frames of the film cannot be found in the file", absent[0]
+        )
     seconds = Fraction(0)
     dts = packets.dts[packets.dts != NO_PTS]
     if absent and len(dts):
@@ -42,21 +58,29 @@ def missing(
         start = Fraction(container.start_time or 0, _MICROSECONDS)
         seconds = max(start + Fraction(container.duration, _MICROSECONDS) - end_s, Fraction(0))
     if absent:
-        return seconds, f"the file is cut short: {absent} of {promised} frames are not in it"
-    if short:
-        return seconds, f"the file is cut short: {short} bytes of it are missing"
-    return seconds, f"the file cannot be read beyond this point: {packets.error}"
+        reason = f"the file is cut short: {len(absent)} of {promised} frames are not in it"
+    elif short:
+        reason = f"the file is cut short: {short} bytes of it are missing"
+    else:
+        reason = f"the file cannot be read beyond this point: {packets.error}"
+    return Missing(seconds, reason, count)
 
 
-def _promised(container: InputContainer, stream: VideoStream, packets: PacketTable) -> tuple[int, int]:
-    """(entries in the film's sample table, how many of them were not read); zeros for containers without one."""
-    if not container.format.name.startswith(("mov", "avi")):
-        return 0, 0
+_AVI_CHUNK_HEADER = 8  # its index points at the chunk, packets at what is in it
+
+
+def _promised(container: InputContainer, stream: VideoStream, packets: PacketTable) -> tuple[int, list[int]]:
+    """(entries in the film's sample table, ranks of those that were not read); (0, []) where there is no table."""
+    if not container.format.name.startswith(("mov", "avi")) or not stream.index_entries:
+        return 0, []
     promised = len(stream.index_entries)
-    absent = promised - packets.counts[stream.index]
-    if absent > 0:  # entries without bytes repeat the frame before them
-        absent -= sum(1 for entry in stream.index_entries if not entry.size)
-    return promised, max(absent, 0)
+    if promised <= packets.counts[stream.index]:
+        return promised, []
+    header = _AVI_CHUNK_HEADER if container.format.name == "avi" else 0
+    read = set(packets.places.tolist())
+    # Entries without bytes repeat the frame before them and are no packets.
+    entries = [entry.pos + header for entry in stream.index_entries if entry.size]
+    return promised, [rank for rank, place in enumerate(entries) if place not in read]
 
 
 def chroma_location(stream: VideoStream) -> int:
