@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -20,21 +21,27 @@ def ffv1_whole(packet: Packet[VideoStream]) -> bool:
 
     libavcodec conceals slices that fail and says so only in its log.
     """
+    return all(_slices(packet))
+
+
+def has_checksums(path: Path) -> bool:
+    """Whether an FFV1 film has slice checksums: one of its first slices passes. Its range coded header says so too."""
+    with open_film(path) as container:
+        packets = islice(container.demux(film_stream(container)), 64)
+        return any(any(_slices(packet)) for packet in packets if packet.size)
+
+
+def _slices(packet: Packet[VideoStream]) -> Iterator[bool]:
+    """Whether each slice passes, from the last one on; False where the slices' sizes do not add up."""
     data = memoryview(packet)
     end = len(data)
     while end > 0:
         size = int.from_bytes(data[max(end - _CRC_TRAILER, 0) : max(end - 5, 0)], "big") + _CRC_TRAILER
-        if size > end or _crc_residue(bytes(data[end - size : end])):
-            return False
+        if size > end:
+            yield False
+            return
+        yield _crc_residue(bytes(data[end - size : end])) == 0
         end -= size
-    return True
-
-
-def has_checksums(path: Path) -> bool:
-    """Whether an FFV1 film has slice checksums: some of its first packets pass. Its range coded header says so too."""
-    with open_film(path) as container:
-        packets = islice(container.demux(film_stream(container)), 8)
-        return any(packet.size and ffv1_whole(packet) for packet in packets)
 
 
 def _crc_residue(data: bytes) -> int:
