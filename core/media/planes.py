@@ -141,14 +141,17 @@ def to_working(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
     """`frame` in the working format `pix_fmt`: itself when it is, else repacked without loss."""
     if frame.format.name == pix_fmt:
         return frame
-    return frame.reformat(format=pix_fmt, src_color_range=frame.color_range, dst_color_range=frame.color_range)
+    # One thread: with several, swscale at times leaves whole slices of 10-bit pictures unwritten (FFmpeg 8.1).
+    return frame.reformat(
+        format=pix_fmt, src_color_range=frame.color_range, dst_color_range=frame.color_range, threads=1
+    )
 
 
 def copy_frame(frame: av.VideoFrame) -> av.VideoFrame:
     """A frame with memory of its own and the same properties (colour, flags, side data), in a working format."""
     # PyAV has no clone; a range change allocates a frame and copies the properties, then the samples are replaced.
     other = 1 if frame.color_range == 2 else 2
-    twin = frame.reformat(format=frame.format.name, src_color_range=3 - other, dst_color_range=other)
+    twin = frame.reformat(format=frame.format.name, src_color_range=3 - other, dst_color_range=other, threads=1)
     if twin is frame or twin.format.name != frame.format.name:
         twin = av.VideoFrame(frame.width, frame.height, frame.format.name)
         twin.colorspace, twin.color_trc, twin.color_primaries = (

@@ -44,11 +44,11 @@ def test_repacking_loses_nothing(packed: str) -> None:
     """planar -> packed -> planar is the identity on whatever the packed format can hold."""
     planar = _REPACKED[packed]
     try:
-        start = noise(planar).reformat(format=packed)
-        back = start.reformat(format=planar)
+        start = noise(planar).reformat(format=packed, threads=1)
+        back = start.reformat(format=planar, threads=1)
     except ValueError:
         pytest.fail(f"{packed} cannot be converted")
-    again = to_working(back.reformat(format=packed), planar)
+    again = to_working(back.reformat(format=packed, threads=1), planar)
     held = to_working(start, planar)
     for one, two in zip(plane_views(held), plane_views(again), strict=True):
         assert np.array_equal(one, two)
@@ -87,10 +87,18 @@ def test_repacking_keeps_every_sample(packed: str, planar: str) -> None:
     source = noise(planar)
     if planar.endswith("10le"):
         assert max(view.max() for view in plane_views(source)) <= 1023
-    there = source.reformat(format=packed)
+    there = source.reformat(format=packed, threads=1)
     assert there.format.name == packed
     for one, two in zip(plane_views(source), plane_views(to_working(there, planar)), strict=True):
         assert np.array_equal(one, two)
+
+
+def test_repacking_is_the_same_every_time() -> None:
+    for _ in range(100):
+        source = noise("yuv420p10le")
+        packed = source.reformat(format="p010le", threads=1)
+        for one, two in zip(plane_views(source), plane_views(to_working(packed, "yuv420p10le")), strict=True):
+            assert np.array_equal(one, two)
 
 
 @pytest.mark.parametrize("pix_fmt", sorted(_PLANAR))
