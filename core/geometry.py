@@ -77,6 +77,16 @@ def square_crop(centre: NDArray[Any], side_px: float, angle_rad: float, crop_px:
     return np.column_stack([linear, middle - linear @ np.asarray(centre, np.float64)])
 
 
+def level_extent(points: NDArray[Any], left: int, right: int) -> Float64Array:
+    """The longer side [...] of the box around points [...,n,2] that is level with the line between two of them."""
+    points = np.asarray(points, np.float64)
+    along = points[..., right, :] - points[..., left, :]
+    along = along / np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-12)
+    across = np.stack([-along[..., 1], along[..., 0]], axis=-1)
+    sides = [np.ptp(np.einsum("...nc,...c->...n", points, axis), axis=-1) for axis in (along, across)]
+    return np.asarray(np.maximum(*sides), np.float64)
+
+
 def display_from_coded(
     width: int, height: int, sample_aspect_ratio: Fraction, rotation: int
 ) -> tuple[Float64Array, int, int]:

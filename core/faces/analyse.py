@@ -141,6 +141,7 @@ def _look(batch: list[DecodedFrame], view: _View, models: FaceModels) -> FaceTab
         presence=presence,
         track=np.full(len(rows), -1, np.int32),
         source=np.full(len(rows), -1, np.int32),
+        reach_px=np.zeros(len(rows), np.float32),
     )
     table = table.take(_distinct(table))
     return table.take(np.lexsort((-box_area(table.box), table.frame)))

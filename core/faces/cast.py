@@ -5,6 +5,7 @@ Runs once a film on the faces of all segments, so its result cannot depend on ho
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy as np
 from core.errors import PlanError
 from core.faces.smooth import smooth_track
 from core.faces.track import GAP_FRAMES, link
-from core.geometry import box_area
-from core.records import FaceTable, Float32Array, Int32Array, Int64Array, MediaIndex
+from core.geometry import Float64Array, apply, box_area, display_from_coded, level_extent
+from core.records import EYE_OUTER, FaceTable, Float32Array, Int32Array, Int64Array, MediaIndex
 
 STEP_PX = 1 / 64  # as in analyse
 NOBODY = -1
@@ -26,19 +27,21 @@ def cast_faces(index: MediaIndex, table: FaceTable, select: Literal["largest", "
     """The table of what to render: rows with track numbers, smoothed points, and source 0 where a face is replaced.
 
     Rows are sorted by frame, then by descending area. Rows without a mesh and chance finds keep track -1 and source
-    -1. Rows filled into gaps have score 0. With "largest", of the tracks in a frame the one that is largest over its
-    life (median area) is replaced, so that the choice does not flicker. `PlanError` when a row lies outside the film.
+    -1. Rows filled into gaps have score 0. Each row of a track knows how large the track's face gets (reach_px).
+    With "largest", of the tracks in a frame the one that is largest over its life (median area) is replaced, so that
+    the choice does not flicker. `PlanError` when a row lies outside the film.
     """
     if len(table) and not 0 <= int(table.frame.min()) <= int(table.frame.max()) < index.frames:
         raise PlanError(f"faces in frames up to {int(table.frame.max())} of a film of {index.frames}")
     table = table.take(_order(table.frame, table.box))
     track = _without_chance(link(table), table)
-    pts = np.asarray(index.pts)
+    pts, video = np.asarray(index.pts), index.video
+    shown = display_from_coded(video.width, video.height, video.sample_aspect_ratio, video.rotation)[0]
     parts = [table.take(track < 0)]
-    parts += [_finish(table.take(rows), number, pts) for number, rows in enumerate(_groups(track))]
+    parts += [_finish(table.take(rows), number, pts, shown) for number, rows in enumerate(_groups(track))]
     whole = FaceTable.concat(parts)
     whole = whole.take(_order(whole.frame, whole.box))
-    return _with(whole, source=_choose(whole, select))
+    return replace(whole, source=_choose(whole, select))
 
 
 def _order(frame: Int64Array, box: Float32Array) -> Int64Array:
@@ -63,8 +66,8 @@ def _without_chance(track: Int32Array, table: FaceTable) -> Int32Array:
     return kept
 
 
-def _finish(rows: FaceTable, number: int, pts: Int64Array) -> FaceTable:
-    """One track with its gaps filled in a straight line in time, and smoothed."""
+def _finish(rows: FaceTable, number: int, pts: Int64Array, display_from_coded: Float64Array) -> FaceTable:
+    """One track with its gaps filled in a straight line in time, and smoothed; its reach is of the smoothed mesh."""
     frame = np.arange(rows.frame[0], rows.frame[-1] + 1)
     after = np.searchsorted(rows.frame, frame)
     before = np.where(rows.frame[after] == frame, after, after - 1)
@@ -78,6 +81,7 @@ def _finish(rows: FaceTable, number: int, pts: Int64Array) -> FaceTable:
     extra = extra[before] * (1 - blend) + extra[after] * blend
     mesh, extra = smooth_track(pts[frame] - pts[frame[0]], mesh, extra)
     found = before == after
+    reach_px = level_extent(apply(display_from_coded, mesh), *EYE_OUTER).max()
     return FaceTable(
         frame=frame,
         box=_rounded(extra[:, 5:].reshape(-1, 4)),
@@ -87,6 +91,7 @@ def _finish(rows: FaceTable, number: int, pts: Int64Array) -> FaceTable:
         presence=np.minimum(rows.presence[before], rows.presence[after]),
         track=np.full(len(frame), number, np.int32),
         source=np.full(len(frame), NOBODY, np.int32),
+        reach_px=np.full(len(frame), reach_px, np.float32),
     )
 
 
@@ -102,10 +107,6 @@ def _choose(table: FaceTable, select: Literal["largest", "all"]) -> Int32Array:
     best = rows[np.lexsort((table.track[rows], -size[table.track[rows]], table.frame[rows]))]
     source[best[np.diff(table.frame[best], prepend=-1) > 0]] = 0
     return source
-
-
-def _with(table: FaceTable, source: Int32Array) -> FaceTable:
-    return FaceTable(table.frame, table.box, table.score, table.points, table.mesh, table.presence, table.track, source)
 
 
 def _rounded(coordinates: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Float32Array:

@@ -13,10 +13,10 @@ from core.errors import InputError
 from core.faces.align import cut
 from core.faces.detect import LONGEST_PX, Detections, Detector
 from core.faces.embed import Embedder
-from core.faces.landmarks import EYE_OUTER, PRESENCE_MIN, Mesher
+from core.faces.landmarks import PRESENCE_MIN, Mesher
 from core.geometry import apply, box_area, square_crop
 from core.media.image import read_image
-from core.records import Float32Array, SourceIdentity, SourceSpec
+from core.records import EYE_OUTER, Float32Array, SourceIdentity, SourceSpec
 
 CROP_SCALE = 1.8  # of the mesh's larger extent: hair and ears are in the picture, for whoever wants them
 CROP_MAX_PX = 1024

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from core.faces.align import cut
 from core.geometry import IDENTITY, Float64Array, apply, compose, invert, square_crop
 from core.inference.sessions import Session
-from core.records import MESH_POINTS, Float32Array
+from core.records import EYE_OUTER, MESH_POINTS, Float32Array
 
 CROP_PX = 192
 BOX_SCALE = 1.5
 PASSES = 2
 PRESENCE_MIN = 0.0  # logit; even odds
-EYE_OUTER = (33, 263)  # mesh points of the left and right outer eye corner as seen in the picture
 
 
 class Mesher:

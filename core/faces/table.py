@@ -21,6 +21,7 @@ ROW_SHAPES: dict[str, tuple[int, ...]] = {
     "presence": (),
     "track": (),
     "source": (),
+    "reach_px": (),
 }
 
 

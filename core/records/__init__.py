@@ -10,7 +10,7 @@ Conventions that hold everywhere:
 """
 
 from core.records.arrays import BoolArray, Float32Array, Int32Array, Int64Array
-from core.records.faces import MESH_POINTS, FaceTable, SourceIdentity
+from core.records.faces import EYE_OUTER, MESH_POINTS, FaceTable, SourceIdentity
 from core.records.film import (
     Chapter,
     Colour,
@@ -26,6 +26,7 @@ from core.records.job import EncodeSpec, JobSpec, OnDamage, SourceSpec
 from core.records.work import AnalysisOrder, AnalysisReceipt, Check, JobReport, SegmentReceipt, VerifyReport, WorkOrder
 
 __all__ = [
+    "EYE_OUTER",
     "MESH_POINTS",
     "AnalysisOrder",
     "AnalysisReceipt",

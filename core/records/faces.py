@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from core.records.arrays import Float32Array, Int32Array, Int64Array, freeze
 
 MESH_POINTS = 468
+EYE_OUTER = (33, 263)  # mesh points of the left and right outer eye corner as seen in the picture
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class FaceTable:
 
     points are left eye, right eye, nose, left mouth corner, right mouth corner as seen in the picture ([n,5,2]);
     mesh is MediaPipe's 468 points ([n,468,2], NaN where no mesh was found); presence is the mesh model's logit;
-    track is -1 before casting; source is the index of the identity to put in, -1 for nobody.
+    track is -1 before casting; source is the index of the identity to put in, -1 for nobody. reach_px is the greatest
+    extent that a face of the row's track has in the whole film, in displayed pixels; 0 before casting.
     """
 
     frame: Int64Array
@@ -30,6 +32,7 @@ class FaceTable:
     presence: Float32Array
     track: Int32Array
     source: Int32Array
+    reach_px: Float32Array
 
     def __post_init__(self) -> None:
         freeze(self, "frame", np.int64, (None,))
@@ -41,6 +44,7 @@ class FaceTable:
         freeze(self, "presence", np.float32, (n,))
         freeze(self, "track", np.int32, (n,))
         freeze(self, "source", np.int32, (n,))
+        freeze(self, "reach_px", np.float32, (n,))
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -60,6 +64,7 @@ class FaceTable:
             presence=np.zeros(0, np.float32),
             track=np.zeros(0, np.int32),
             source=np.zeros(0, np.int32),
+            reach_px=np.zeros(0, np.float32),
         )
 
     @staticmethod

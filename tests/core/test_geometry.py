@@ -17,6 +17,7 @@ from core.geometry import (
     display_from_coded,
     invert,
     iou,
+    level_extent,
     map_boxes,
     scale_of,
     scaling,
@@ -101,3 +102,13 @@ def test_maps_without_inverse_are_refused() -> None:
     with pytest.raises(ValueError, match="coincide"):
         similarity(np.ones((3, 2)), SOME_POINTS[:3])
     np.testing.assert_allclose(apply(scaling(2, 3), np.array([-0.5, -0.5])), [-0.5, -0.5])
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, -135])
+def test_level_extent_turns_with_the_points(degrees: int) -> None:
+    """A box of 30 by 50 whose first two points lie along its shorter side."""
+    points = np.array([[5.0, 10.0], [25.0, 10.0], [0.0, 0.0], [30.0, 50.0], [12.0, 33.0]])
+    turn = np.radians(degrees)
+    turned = points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    both = level_extent(np.stack([turned, 2 * turned]), 0, 1)
+    np.testing.assert_allclose(both, [50.0, 100.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -128,3 +129,30 @@ def test_nothing_found_and_faces_outside_the_film() -> None:
     assert len(cast_faces(film(), FaceTable.empty(), "largest")) == 0
     with pytest.raises(PlanError, match="film of 80"):
         cast_faces(film(), straight(70, 90, 100, 100), "all")
+
+
+def test_each_row_knows_how_large_its_track_gets() -> None:
+    """A face that grows to three times its size, beside one that keeps its own; one seen by chance has no track."""
+    grown = FaceTable.concat(
+        [made_up_faces(range(n, n + 1), np.array([[200.0, 200.0]]), 40.0 + n) for n in range(FRAMES)]
+    )
+    steady = straight(0, FRAMES, 500, 200, speed=0, radius=30)
+    chance = made_up_faces(range(30, 31), np.full((1, 2), 420.0), score=0.3)
+    cast = cast_faces(film(), FaceTable.concat([grown, steady, chance]), "all")
+    reach = [set(cast.reach_px[cast.track == track].tolist()) for track in (-1, 0, 1)]
+    assert [len(found) for found in reach] == [1, 1, 1]
+    sizes = sorted(found.pop() for found in reach)
+    assert sizes[0] == 0
+    assert 2 * 30 * 0.9 < sizes[1] <= 2 * 30 * 1.01
+    assert 2 * (40 + FRAMES - 1) * 0.9 < sizes[2] <= 2 * (40 + FRAMES - 1) * 1.01
+
+
+def test_reach_is_in_displayed_pixels() -> None:
+    """Pixels twice as wide as high stretch the picture, whichever way it is turned for display."""
+    table = straight(0, 20, 100, 200, speed=0)
+    plain = float(cast_faces(film(), table, "all").reach_px[0])
+    narrow = replace(table, mesh=(table.mesh - 100) * np.array([0.5, 1], np.float32) + 100)
+    for rotation in (0, 90):
+        video = replace(film().video, sample_aspect_ratio=Fraction(2), rotation=rotation)
+        cast = cast_faces(replace(film(), video=video), narrow, "all")
+        assert float(cast.reach_px[0]) == pytest.approx(plain, rel=1e-3)

@@ -15,8 +15,7 @@ from core.faces.align import shrink
 from core.faces.analyse import FaceModels
 from core.faces.embed import distance
 from core.faces.identity import load_identity
-from core.faces.landmarks import EYE_OUTER
-from core.records import SourceIdentity, SourceSpec
+from core.records import EYE_OUTER, SourceIdentity, SourceSpec
 from tests.faces_assets import astronaut
 
 
