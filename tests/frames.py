@@ -111,22 +111,27 @@ class Negative:
     device = "cpu"
 
     def __init__(self, side: int = 64) -> None:
-        self.side = side
+        self._side = side
         self.batches: list[int] = []
 
-    def crop_from_display(self, points: NDArray[np.floating], mesh: NDArray[np.floating]) -> Float64Array:
+    def side_for(self, reach_px: float, identity: SourceIdentity) -> int:
+        del reach_px, identity
+        return self._side
+
+    def crop_from_display(self, points: NDArray[np.floating], mesh: NDArray[np.floating], side_px: int) -> Float64Array:
         del mesh
         extent = float(np.ptp(points, axis=0).max())
         if not extent > 0:
             raise ValueError("no extent")
-        return square_crop(points.mean(axis=0), 2.5 * extent, 0.0, self.side)
+        return square_crop(points.mean(axis=0), 2.5 * extent, 0.0, side_px)
 
     def swap(
         self, crops: Float32Array, landmarks: Float32Array, identity: SourceIdentity
     ) -> tuple[Float32Array, Float32Array]:
         del landmarks, identity
         self.batches.append(len(crops))
-        masks = np.broadcast_to(disc(self.side), (len(crops), 1, self.side, self.side))
+        side = crops.shape[-1]
+        masks = np.broadcast_to(disc(side), (len(crops), 1, side, side))
         return np.asarray(1 - crops, np.float32), np.asarray(masks, np.float32)
 
 

@@ -28,34 +28,40 @@ class FaceWork:
     mask: Float32Array | None = None
 
     @property
+    def side_px(self) -> int:
+        return int(self.crop.shape[-1])
+
+    @property
     def done(self) -> bool:
         return self.mask is not None
 
 
 class Batcher:
-    """Collects faces and swaps them `size` at a time, in the order they came."""
+    """Collects faces and swaps them `size` at a time, those with crops of one side in the order they came."""
 
     def __init__(self, swapper: Swapper, identity: SourceIdentity, size: int = BATCH) -> None:
         self._swapper = swapper
         self._identity = identity
         self._size = size
-        self._waiting: list[FaceWork] = []
+        self._waiting: dict[int, list[FaceWork]] = {}  # by the crop's side: one batch is one array
         self.seconds = 0.0
 
     def add(self, faces: list[FaceWork]) -> None:
-        """Take faces in; as many full batches as there are run at once."""
-        self._waiting += faces
-        while len(self._waiting) >= self._size:
-            self._run(self._size)
+        """Take faces in; as many full batches of one side as there are run at once."""
+        for face in faces:
+            waiting = self._waiting.setdefault(face.side_px, [])
+            waiting.append(face)
+            if len(waiting) == self._size:
+                self._run(face.side_px)
 
     def flush(self) -> None:
         """Swap what is waiting, however few."""
-        if self._waiting:
-            self._run(len(self._waiting))
+        for side_px in sorted(self._waiting):
+            self._run(side_px)
 
-    def _run(self, count: int) -> None:
+    def _run(self, side_px: int) -> None:
         started = time.monotonic()
-        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        batch = self._waiting.pop(side_px)
         fresh, masks = self._swapper.swap(
             np.stack([face.crop for face in batch]), np.stack([face.landmarks for face in batch]), self._identity
         )

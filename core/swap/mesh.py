@@ -14,14 +14,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.geometry import Float64Array, square_crop
-from core.records import Float32Array, SourceIdentity
+from core.geometry import Float64Array, apply, level_extent, scaling, square_crop
+from core.records import EYE_OUTER, Float32Array, SourceIdentity
 from core.swap import mask as masks
 from core.swap.texture import FaceTexture, texture_of
 
-SIDE_PX = 256
+GRID_PX = 256  # masks, light and the warp are computed at this side, and enlarged: they are smooth
+SIDES_PX = (256, 512)  # of crops; a source face, kept with at most 570 px, fills no more
+# A crop serves squares up to this many times its side, in displayed pixels. Detail of 1 px in the new face, 256 and
+# 512: 3.9 and 4.1 grey levels at a square of 320, 3.4 and 4.1 at 362, 2.2 and 3.5 at 512.
+STRETCH = 1.25
 CROP_MARGIN = 1.12  # of the oval's longer extent
-EYE_CORNERS = (33, 263)
 # Parts of the crop's side:
 FEATHER = 0.05  # width of the outer edge
 EYE_EDGE = 0.007  # blur of the edges of eyes and mouth
@@ -45,14 +48,23 @@ class MeshSwapper:
     provider = "OpenCV"
     device = "cpu"
 
-    def __init__(self, side_px: int = SIDE_PX) -> None:
-        self.side = side_px
+    def __init__(self, sides_px: tuple[int, ...] = SIDES_PX) -> None:
+        """`sides_px` rises; all are multiples of GRID_PX."""
+        self._sides_px = sides_px
         self._textures: dict[str, FaceTexture] = {}
 
-    def crop_from_display(self, points: NDArray[Any], mesh: NDArray[Any]) -> Float64Array:
+    def side_for(self, reach_px: float, identity: SourceIdentity) -> int:
+        """By the largest the face gets in its track, so that it has one side throughout and never changes it in view.
+
+        The source's own extent bounds it: a finer crop would hold no more of it.
+        """
+        square_px = CROP_MARGIN * min(reach_px, float(level_extent(identity.mesh, *EYE_OUTER)))
+        return next((side for side in self._sides_px if square_px <= STRETCH * side), self._sides_px[-1])
+
+    def crop_from_display(self, points: NDArray[Any], mesh: NDArray[Any], side_px: int) -> Float64Array:
         """A square around the face's oval, level with its eyes; `points` are not used."""
         del points
-        left, right = mesh[EYE_CORNERS[0]], mesh[EYE_CORNERS[1]]
+        left, right = mesh[EYE_OUTER[0]], mesh[EYE_OUTER[1]]
         angle = float(np.arctan2(right[1] - left[1], right[0] - left[0]))
         along = np.array([np.cos(angle), np.sin(angle)])
         across = np.array([-along[1], along[0]])
@@ -62,7 +74,7 @@ class MeshSwapper:
         if not extent > 0:
             raise ValueError("the mesh has no extent")
         centre = (low + high) / 2
-        return square_crop(centre[0] * along + centre[1] * across, extent * CROP_MARGIN, angle, self.side)
+        return square_crop(centre[0] * along + centre[1] * across, extent * CROP_MARGIN, angle, side_px)
 
     def swap(
         self, crops: Float32Array, landmarks: Float32Array, identity: SourceIdentity
@@ -75,16 +87,20 @@ class MeshSwapper:
         return np.stack(fresh), np.stack(mask)[:, None]
 
     def _one(self, crop: Float32Array, mesh: Float32Array, texture: FaceTexture) -> tuple[Float32Array, Float32Array]:
-        """New crop [3,S,S] and mask [S,S] of one crop [3,S,S] with mesh [468,2]."""
-        side = self.side
-        target = np.ascontiguousarray(crop.transpose(1, 2, 0))  # [S,S,3]
-        skin, allowed = texture.laid_over(mesh, side)  # [S,S,3], [S,S]
+        """New crop [3,S,S] and mask [S,S] of one crop [3,S,S] with mesh [468,2]. G is GRID_PX."""
+        side = crop.shape[-1]
+        mesh = np.asarray(apply(scaling(GRID_PX / side, GRID_PX / side), mesh), np.float32)
+        target = _resized(np.ascontiguousarray(crop.transpose(1, 2, 0)), GRID_PX)  # [G,G,3]
+        laid = texture.laid_over(mesh, GRID_PX, side)  # [S,S,4]
+        coarse = _resized(laid, GRID_PX)
+        skin, allowed = coarse[..., :3], coarse[..., 3]
         region = _Region.of(mesh, target)
         hull = region.hull * allowed
-        lit = _relit(skin, target, hull * region.plain)
-        edge = masks.feathered(region.hull, FEATHER * side)
-        mask = masks.softened(edge * allowed, 0.01 * side) * edge * (1 - region.kept)
-        return np.ascontiguousarray(lit.transpose(2, 0, 1)), np.asarray(mask, np.float32)
+        light = _light(skin, target, hull * region.plain, side)
+        lit = np.clip(laid[..., :3] * light, 0, 1)
+        edge = masks.feathered(region.hull, FEATHER * GRID_PX)
+        mask = masks.softened(edge * allowed, 0.01 * GRID_PX) * edge * (1 - region.kept)
+        return np.ascontiguousarray(lit.transpose(2, 0, 1)), _resized(np.asarray(mask, np.float32), side)
 
 
 @dataclass(frozen=True)
@@ -130,24 +146,31 @@ def _gap(target: Float32Array, mesh: Float32Array, lips: Float32Array, opening: 
     return np.asarray(np.maximum(dark, teeth) * lips, np.float32)
 
 
+def _resized(picture: Float32Array, side: int) -> Float32Array:
+    """A picture [s,s,...] at another side: averaged when it shrinks, bilinear when it grows."""
+    if len(picture) == side:
+        return picture
+    how = cv2.INTER_AREA if side < len(picture) else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.float32)
+
+
 def _ramp(values: Float32Array, zero: float, one: float) -> Float32Array:
     """0 at `zero`, 1 at `one` and beyond."""
     return np.asarray(np.clip((values - zero) / (one - zero), 0, 1), np.float32)
 
 
-def _relit(skin: Float32Array, target: Float32Array, weight: Float32Array) -> Float32Array:
-    """`skin` [S,S,3] under the light of `target` [S,S,3]: multiplied by the ratio of their blurred colours.
+def _light(skin: Float32Array, target: Float32Array, weight: Float32Array, side: int) -> Float32Array:
+    """What puts `skin` [G,G,3] under the light of `target` [G,G,3]: the ratio of their blurred colours [side,side,3].
 
     Colours are blurred inside `weight` [S,S] only (a normalised convolution), so that neither hair nor background
     colours the face; where the weight is thin, the whole face's mean takes over.
     """
-    side = skin.shape[0]
     size = (LIGHT_SIDE_PX, LIGHT_SIDE_PX)
     small = [cv2.resize(part * weight[..., None], size, interpolation=cv2.INTER_AREA) for part in (skin, target)]
     share = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
     total = float(share.sum())
     if total < 1:
-        return skin
+        return np.ones((side, side, 3), np.float32)
     sigma = LIGHT_SIGMA * LIGHT_SIDE_PX
     spread = cv2.GaussianBlur(share, (0, 0), sigma)[..., None]
     lights = []
@@ -156,5 +179,4 @@ def _relit(skin: Float32Array, target: Float32Array, weight: Float32Array) -> Fl
         thin = np.float32(0.02)
         lights.append((cv2.GaussianBlur(part, (0, 0), sigma) + thin * mean) / (spread + thin) + LIGHT_FLOOR)
     ratio = np.clip(lights[1] / lights[0], 1 / LIGHT_RANGE, LIGHT_RANGE).astype(np.float32)
-    field = cv2.resize(ratio, (side, side), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(np.clip(skin * field, 0, 1), np.float32)
+    return np.asarray(cv2.resize(ratio, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from core.geometry import apply, box_area, compose, display_from_coded, scale_of
 from core.media.colour import conversion
 from core.media.planes import Plane
-from core.records import FaceTable, MediaIndex
+from core.records import FaceTable, MediaIndex, SourceIdentity
 from core.swap.batch import FaceWork
 from core.swap.crop import crop_rgb
 from core.swap.paste import paste
@@ -23,10 +23,13 @@ LEAST_FACE_PX = 12  # a crop that covers fewer displayed pixels a side holds no 
 class Replacer:
     """Knows the film's geometry, colours and label; counts what was replaced and what was not, and why."""
 
-    def __init__(self, index: MediaIndex, pix_fmt: str, faces: FaceTable, swapper: Swapper) -> None:
+    def __init__(
+        self, index: MediaIndex, pix_fmt: str, faces: FaceTable, swapper: Swapper, identity: SourceIdentity
+    ) -> None:
         video = index.video
         self._faces = faces
         self._swapper = swapper
+        self._identity = identity
         self._colours = conversion(pix_fmt, video.colour, video.height)
         self._display_from_coded = display_from_coded(
             video.width, video.height, video.sample_aspect_ratio, video.rotation
@@ -66,16 +69,17 @@ class Replacer:
         for row in rows:
             points = apply(self._display_from_coded, self._faces.points[row])
             mesh = apply(self._display_from_coded, self._faces.mesh[row])
+            side_px = self._swapper.side_for(float(self._faces.reach_px[row]), self._identity)
             try:
-                crop_from_display = self._swapper.crop_from_display(points, mesh)
+                crop_from_display = self._swapper.crop_from_display(points, mesh, side_px)
             except ValueError:
                 self.skipped["no area"] += 1
                 continue
-            if scale_of(crop_from_display) > self._swapper.side / LEAST_FACE_PX:
+            if scale_of(crop_from_display) > side_px / LEAST_FACE_PX:
                 self.skipped["too small"] += 1
                 continue
             crop_from_frame = compose(crop_from_display, self._display_from_coded)
-            crop = crop_rgb(planes, crop_from_frame, self._swapper.side, self._colours)
+            crop = crop_rgb(planes, crop_from_frame, side_px, self._colours)
             landmarks = np.asarray(apply(crop_from_frame, self._faces.mesh[row]), np.float32)
             works.append(FaceWork(crop_from_frame, crop, landmarks))
         return works

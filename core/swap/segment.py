@@ -76,7 +76,7 @@ def render_segment(
         from core.swap.batch import Batcher  # noqa: PLC0415 - loads OpenCV
         from core.swap.replace import Replacer  # noqa: PLC0415
 
-        replacer = Replacer(index, working_format(index.video.pix_fmt), faces, swapper)
+        replacer = Replacer(index, working_format(index.video.pix_fmt), faces, swapper, identity)
         batcher = Batcher(swapper, identity)
     done = 0
     with SegmentEncoder(output, order.encoder, index, segment, threads) as encoder:

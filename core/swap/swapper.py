@@ -14,17 +14,20 @@ from core.records import Float32Array, SourceIdentity
 class Swapper(Protocol):
     """Shared by the threads of a worker; `swap` may be called from several at once.
 
-    `side` is the crop's side in pixels. `needs_mesh`: rows without mesh points cannot be given to it.
+    `needs_mesh`: rows without mesh points cannot be given to it.
     """
 
     id: str
-    side: int
     needs_mesh: bool
     provider: str
     device: str
 
-    def crop_from_display(self, points: NDArray[Any], mesh: NDArray[Any]) -> Float64Array:
-        """Where this swapper wants a face: the map [2,3] from the upright picture to its crop.
+    def side_for(self, reach_px: float, identity: SourceIdentity) -> int:
+        """The side in pixels of the crops this swapper wants of a track that reaches this extent (FaceTable)."""
+        ...
+
+    def crop_from_display(self, points: NDArray[Any], mesh: NDArray[Any], side_px: int) -> Float64Array:
+        """Where this swapper wants a face: the map [2,3] from the upright picture to its crop of this side.
 
         points [5,2] and mesh [468,2] (NaN where missing) are in the upright picture with square pixels.
         `ValueError` when they span no area.
@@ -36,8 +39,9 @@ class Swapper(Protocol):
     ) -> tuple[Float32Array, Float32Array]:
         """New crops and masks.
 
-        crops float32 RGB [n,3,S,S] in 0..1; landmarks float32 [n,468,2] in crop pixels. Returns crops of the same
-        shape and masks float32 [n,1,S,S] in 0..1, 0 on the crop's rim: how much of the new crop the frame gets.
+        crops float32 RGB [n,3,S,S] in 0..1, S as `side_for` said; landmarks float32 [n,468,2] in crop pixels.
+        Returns crops of the same shape and masks float32 [n,1,S,S] in 0..1, 0 on the crop's rim: how much of the new
+        crop the frame gets.
         """
         ...
 

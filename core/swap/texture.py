@@ -36,16 +36,22 @@ class FaceTexture:
     mesh: Float32Array
     triangles: Int64Array
 
-    def laid_over(self, mesh: Float32Array, side: int) -> tuple[Float32Array, Float32Array]:
-        """RGB float32 [side,side,3] and skin [side,side] of this face, warped onto the mesh [468,2] of a crop."""
-        where, scale = self._map(mesh, side)
+    def laid_over(self, mesh: Float32Array, grid: int, side: int) -> Float32Array:
+        """RGB and skin of this face, float32 [side,side,4], warped onto the mesh [468,2] of a crop [grid,grid].
+
+        The places are found on the grid and enlarged to `side`, a multiple of it: they are smooth, colours are not.
+        """
+        where, scale = self._map(mesh, grid)
+        if side != grid:
+            where = np.asarray(cv2.resize(where, (side, side), interpolation=cv2.INTER_LINEAR), np.float32)
+            scale *= grid / side
         level = int(np.clip(np.round(np.log2(max(scale, 1e-6))), 0, len(self.levels) - 1))
         if level:
             where = (where + np.float32(0.5)) / np.float32(1 << level) - np.float32(0.5)
         drawn = cv2.remap(
             self.levels[level], where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        return np.asarray(drawn[..., :3], np.float32), np.asarray(drawn[..., 3], np.float32)
+        return np.asarray(drawn, np.float32)
 
     def _map(self, mesh: Float32Array, side: int) -> tuple[Float32Array, float]:
         """For each crop pixel its place in level 0, float32 [side,side,2]; and source pixels a crop pixel."""

@@ -33,7 +33,7 @@ def bits(pix_fmt: str) -> int:
     angle=st.floats(-3.2, 3.2),
     seed=st.integers(0, 99),
 )
-def test_nothing_outside_the_mask_is_touched(  # noqa: PLR0917 - hypothesis gives them by name
+def test_nothing_outside_the_mask_is_touched(
     pix_fmt: str, width: int, height: int, x: float, y: float, side: float, angle: float, seed: int
 ) -> None:
     colours = conversion(pix_fmt, Colour(range=1), height)

@@ -49,7 +49,7 @@ def swapped(film: Film, identity: SourceIdentity) -> list[Swapped]:
 
 def _swapped(film: Film, identity: SourceIdentity) -> Iterator[Swapped]:
     swapper = MeshSwapper()
-    replacer = Replacer(film.index, "yuv420p", film.faces, swapper)
+    replacer = Replacer(film.index, "yuv420p", film.faces, swapper, identity)
     colours = conversion("yuv420p", film.index.video.colour, film.index.video.height)
     batcher = Batcher(swapper, identity)
     segment = plan_segments(film.index, Fraction(10**6))[0]
@@ -181,7 +181,7 @@ def test_the_crop_is_level_and_holds_the_face(film: Film, angle: float) -> None:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     mesh = film.faces.mesh[0] @ turn.T.astype(np.float32)
     swapper = MeshSwapper()
-    affine = swapper.crop_from_display(film.faces.points[0], mesh)
+    affine = swapper.crop_from_display(film.faces.points[0], mesh, 256)
     there = apply(affine, mesh)
     eyes = there[263] - there[33]
     assert abs(np.arctan2(eyes[1], eyes[0])) < 1e-3
@@ -193,13 +193,13 @@ def test_the_crop_is_level_and_holds_the_face(film: Film, angle: float) -> None:
 
 def test_a_point_is_no_face(film: Film) -> None:
     with pytest.raises(ValueError, match="extent"):
-        MeshSwapper().crop_from_display(film.faces.points[0], np.zeros((468, 2), np.float32))
+        MeshSwapper().crop_from_display(film.faces.points[0], np.zeros((468, 2), np.float32), 256)
 
 
 def test_speed(film: Film, identity: SourceIdentity, swapped: list[Swapped]) -> None:
     """Crop, swap and paste of a face in under 40 ms of one core's time; the fastest of a few, others share it."""
     swapper = MeshSwapper()
-    replacer = Replacer(film.index, "yuv420p", film.faces, swapper)
+    replacer = Replacer(film.index, "yuv420p", film.faces, swapper, identity)
     planes = copied(swapped[0].planes_before)
     best = np.inf
     for _ in range(12):

@@ -155,7 +155,7 @@ def test_untouched_frames_are_not_copied_and_the_ring_is_bounded(clips: Path) ->
     source = make_clip("cfr_mp4", clips)
     index = index_film(source)
     swapper = Negative()
-    replacer = Replacer(index, "yuv420p", some_faces(index, [3, 40]), swapper)
+    replacer = Replacer(index, "yuv420p", some_faces(index, [3, 40]), swapper, NOBODY)
     taken: dict[int, int] = {}
     given = 0
 
