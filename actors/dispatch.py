@@ -7,7 +7,7 @@ A *slot* is one renderer (an actor, or this process); a *task* is one segment's 
   not counted against it more than once.
 - Four deaths in a row of one slot quarantine it. With every slot quarantined the job fails.
 - A slot takes a second task, which decodes while the first one renders, only when no slot without work could
-  take it.
+  take it. It then waits for its turn, so a slot hangs only when none of its tasks moves.
 - An error that the work itself raised is never retried: the same input would raise it again.
 - Damage rule: when a finished task reports damage, queued tasks after it are dropped and those before it are
   finished, so that the first damaged frame of the whole film is known.
@@ -151,7 +151,7 @@ class Dispatcher:
     def __init__(
         self, tasks: Iterable[Task], slots: Iterable[str], *, at_s: float, hang_s: float, start_s: float
     ) -> None:
-        """`hang_s`: a task without movement for so long is killed. `start_s`: the first slot must be up by then."""
+        """`hang_s`: a slot in which nothing moves for so long is killed. `start_s`: by then a slot must have come up."""
         self._tasks = {task.id: task for task in tasks}
         longest_first = sorted(self._tasks.values(), key=lambda task: (-task.cost, task.position))
         self._queue: deque[str] = deque(task.id for task in longest_first)
@@ -301,10 +301,10 @@ class Dispatcher:
             return []
         decisions: list[Decision] = []
         for name, slot in self._slots.items():
-            stuck = [task for task, (_, moved_s) in slot.running.items() if at_s - moved_s >= self._hang_s]
-            if stuck and not slot.killed:
+            moved_s = max((moved_s for _, moved_s in slot.running.values()), default=at_s)
+            if at_s - moved_s >= self._hang_s and not slot.killed:
                 slot.killed = True
-                position = self._tasks[stuck[0]].position
+                position = self._tasks[next(iter(slot.running))].position
                 decisions.append(Kill(name, f"segment {position} did not move for {self._hang_s:g} s"))
         return decisions
 

@@ -1,7 +1,9 @@
 """The renderer: what runs inside one actor, or in this process. Sets its models up once and lives with them.
 
 It reads what an order names out of the job's store and publishes what it makes there; orders and receipts are all
-that travels. Several orders may run at once, each on a thread of its own: while one renders, the next decodes.
+that travels. Two orders may run at once, each on a thread of its own: while one renders, the next opens its film,
+decodes up to its first frames and waits for its turn. One encoder at a time keeps a renderer's memory within bounds;
+it costs no throughput, because an encoder has threads of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ if TYPE_CHECKING:  # the models and OpenCV are loaded by the first order that ne
     from core.swap.swapper import Swapper
 
 Heartbeat = Callable[[int], None]
+WAIT_S = 0.2
 ReceiptT = TypeVar("ReceiptT", AnalysisReceipt, SegmentReceipt)
 
 
@@ -82,6 +85,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._index: tuple[str, MediaIndex] | None = None
         self._identity: tuple[str, SourceIdentity] | None = None
         self._models: FaceModels | None = None
@@ -153,6 +157,7 @@ class Worker:
 
         store = self._settings.store
         scratch = store.scratch(".mp4")
+        turn = _Turn(self._turn, heartbeat)
         try:
             made = render_segment(
                 source=Path(order.target),
@@ -163,12 +168,13 @@ class Worker:
                 swapper=self._swapper_for(order),
                 output=scratch,
                 threads=self._settings.threads,
-                heartbeat=heartbeat,
+                heartbeat=turn.heartbeat,
             )
             name = f"segments/{order.id}/{attempt}-{secrets.token_hex(4)}.mp4"
             receipt = replace(made, order_id=order.id, segment=order.segment.index, file=name, attempt=attempt)
             store.adopt(scratch, name)
         finally:
+            turn.end()
             scratch.unlink(missing_ok=True)
         return self._publish(f"segments/{order.id}", receipt, SegmentReceipt)
 
@@ -231,3 +237,24 @@ class Worker:
 
                 self._models = open_models(Path(self._settings.model_cache), threads=self._settings.model_threads)
             return self._models
+
+
+class _Turn:
+    """A segment's turn to render: taken at its first frame, given back when its file is finished."""
+
+    def __init__(self, lock: threading.Lock, heartbeat: Heartbeat) -> None:
+        self._lock = lock
+        self._heartbeat = heartbeat
+        self._mine = False
+
+    def heartbeat(self, frames: int) -> None:
+        while not self._mine:
+            self._mine = self._lock.acquire(timeout=WAIT_S)
+            if not self._mine:
+                self._heartbeat(0)  # raises when the job is being stopped
+        self._heartbeat(frames)
+
+    def end(self) -> None:
+        if self._mine:
+            self._mine = False
+            self._lock.release()

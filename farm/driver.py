@@ -17,7 +17,7 @@ from farm import stages
 from farm.artifacts import DiskStore, check_output_place, open_store
 from farm.ports import Pool, Progress
 from farm.report import make_report
-from farm.settings import SEGMENTS_A_PROCESS, RunOptions, Settings
+from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
 from farm.versions import code_hash
 
 SWAPPERS = ("mesh", "none")
@@ -78,12 +78,12 @@ def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
         store=store,
         model_cache=str(settings.model_cache),
         threads=settings.segment_threads,
-        model_threads=max(1, settings.cores // (SEGMENTS_A_PROCESS if run.local else workers)),
+        model_threads=max(1, settings.cores // (SEGMENTS_IN_FLIGHT if run.local else workers)),
     )
     if run.local:
         from actors.local import LocalPool  # noqa: PLC0415
 
-        return LocalPool(worker, parallel=SEGMENTS_A_PROCESS)
+        return LocalPool(worker, parallel=SEGMENTS_IN_FLIGHT)
     from actors.pool import ClusterSpec, RayPool  # noqa: PLC0415 - importing Ray takes a second that --local saves
 
     cluster = ClusterSpec(

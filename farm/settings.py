@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# Two segments run at a time in a process, so half the cores each; beyond eight an encoder of frames gains little.
-SEGMENTS_A_PROCESS = 2
+# One segment renders at a time in a renderer, the next one gets ready; beyond eight threads an encoder gains little.
+SEGMENTS_IN_FLIGHT = 2
 LEAST_THREADS = 2
 MOST_THREADS = 8
 
@@ -25,12 +25,12 @@ class Settings:
     def segment_threads(self) -> int:
         """Threads of one segment's decoder and encoder: from the cores alone, never from the number of workers,
         so that the bytes of a segment do not depend on how many work on the film."""
-        return max(LEAST_THREADS, min(MOST_THREADS, self.cores // SEGMENTS_A_PROCESS))
+        return max(LEAST_THREADS, min(MOST_THREADS, self.cores))
 
     @property
     def default_workers(self) -> int:
         """Renderers on a machine without GPUs: two, so that one can die, or as many as keep the cores busy."""
-        return max(min(2, self.cores), self.cores // (self.segment_threads * SEGMENTS_A_PROCESS))
+        return max(min(2, self.cores), self.cores // self.segment_threads)
 
 
 @dataclass(frozen=True)

@@ -251,6 +251,14 @@ def test_a_task_without_movement_is_killed_once() -> None:
     assert feed(machine, Tick(), at_s=29) == []
 
 
+def test_a_task_that_waits_for_its_neighbour_does_not_hang() -> None:
+    machine = dispatcher([2, 1], hang_s=10)
+    feed(machine, SlotReady("1", 2), at_s=0)
+    feed(machine, Beat("1", "a", 1, 100), at_s=8)
+    assert feed(machine, Tick(), at_s=17) == []
+    assert [type(d) for d in feed(machine, Tick(), at_s=18)] == [Kill]
+
+
 def test_a_cluster_on_which_nothing_comes_up_ends_the_job() -> None:
     machine = dispatcher([1], start_s=60)
     assert feed(machine, Tick(), at_s=59) == []
