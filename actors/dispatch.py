@@ -151,7 +151,7 @@ class Dispatcher:
     def __init__(
         self, tasks: Iterable[Task], slots: Iterable[str], *, at_s: float, hang_s: float, start_s: float
     ) -> None:
-        """`hang_s`: a slot in which nothing moves for so long is killed. `start_s`: by then a slot must have come up."""
+        """`hang_s`: a slot that does not move for so long is killed. `start_s`: by then a slot must have come up."""
         self._tasks = {task.id: task for task in tasks}
         longest_first = sorted(self._tasks.values(), key=lambda task: (-task.cost, task.position))
         self._queue: deque[str] = deque(task.id for task in longest_first)
