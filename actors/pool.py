@@ -14,9 +14,11 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ import ray
 SLOTS_AN_ACTOR = 2
 BEAT_S = 1.0
 START_S = 20.0
+REACH_S = 5.0
 OBJECT_STORE_BYTES = 100 * 2**20  # Ray's least is 75 MiB; nothing but descriptors goes through it
 
 
@@ -121,17 +124,20 @@ class RayPool:
             return
         try:
             if self._cluster.address is not None:
-                ray.init(
-                    address=self._cluster.address,
-                    namespace=f"farm-{uuid.uuid4().hex}",
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
+                knock(self._cluster.address)
+                with warnings.catch_warnings(action="ignore"):  # what goes wrong is said once, below
+                    ray.init(
+                        address=self._cluster.address,
+                        namespace=f"farm-{uuid.uuid4().hex}",
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                    )
             else:
                 self._session = start_own_ray(max(self._cluster.cores, self.workers))
         except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
+            reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
             raise WorkerLost(
-                f"Ray did not start: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+                f"Ray did not start: {reason}",
                 where=self._cluster.address or "",
                 hint="see `farm doctor`, or try --local",
             ) from error
@@ -164,6 +170,21 @@ class RayPool:
             self._ours = False
         if self._session is not None:
             shutil.rmtree(self._session, ignore_errors=True)
+
+
+def knock(address: str) -> None:
+    """See that somebody listens at `host:port` or `ray://host:port`; `OSError` within `REACH_S` when nobody does.
+
+    Ray itself tries for a minute, and says why in lines of its own. Other forms ("auto") are left to Ray.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S):
+            return
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"nobody answers at {host}:{port} ({error})") from error
 
 
 def start_own_ray(cores: int) -> Path:

@@ -335,8 +335,7 @@ def verify_stage(film: Film, plan: Plan, joined: Path, damage: Sequence[Damage],
         settings=plan.encoder,
         damage=tuple(damage),
         extra_tags=tags,
-        # AVI numbers frames by decoding, and its places without a frame shift that count against the joints
-        joints=[] if plan.container == "avi" else [segment.first for segment in plan.segments],
+        joints=[segment.first for segment in plan.segments],
     )
     failed = [check for check in report.checks if not check.ok]
     if failed:

@@ -19,13 +19,13 @@ from typing import cast
 import av
 import av.error
 import numpy as np
-from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from core.errors import PlanError
+from core.media.annexb import parameter_sets, with_start_codes
 from core.media.containers import MOV_FAMILY, is_cover, is_rewritten, is_unknown_data, tick_of_rate
 from core.media.ebml import PADDING_OPTIONS, display_size, write_display_size
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
@@ -193,7 +193,8 @@ def film_packets(
         with av.open(str(path)) as file:
             video = file.streams.video[0]
             ratio = video.time_base / index.time_base if video.time_base else Fraction(0)
-            for packet in _in_form(file, video, container):
+            start_codes = container == "avi" and video.codec_context.name == "h264"
+            for packet in with_start_codes(file, video) if start_codes else file.demux(video):
                 if packet.size == 0 or packet.pts is None:
                     continue
                 pts = packet.pts * ratio + int(table[0])
@@ -212,19 +213,6 @@ def film_packets(
         if not bool(seen.all()):
             missing = segment.first + int(np.argmin(seen))
             raise PlanError(f"segment {segment.index} lacks frame {missing}", where=str(path))
-
-
-def _in_form(file: InputContainer, video: VideoStream, container: str) -> Iterator[Packet[VideoStream]]:
-    """The packets of a segment as the container wants them: H.264 in AVI has start codes where mp4 has lengths.
-
-    Other muxers that want start codes put them in themselves.
-    """
-    if container != "avi" or video.codec_context.name != "h264":
-        yield from file.demux(video)
-        return
-    start_codes = BitStreamFilterContext("h264_mp4toannexb", video)
-    for packet in file.demux(video):
-        yield from cast("list[Packet[VideoStream]]", start_codes.filter(packet if packet.size else None))
 
 
 def _streams(
@@ -286,6 +274,8 @@ def _film_stream(
         context.field_order = video.field_order
     if settings.codec == "hevc" and container in MOV_FAMILY:
         context.codec_tag = "hvc1"
+    elif settings.codec == "h264" and container == "avi":
+        context.extradata = parameter_sets(bytes(template.codec_context.extradata or b""))
     elif settings.codec == "prores":
         context.codec_tag = first.streams.video[0].codec_context.codec_tag  # names the profile: apcn, apch, ap4h
     if video.display_matrix is not None:

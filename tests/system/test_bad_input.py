@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,16 @@ def test_a_full_disk_is_exit_code_4_and_the_next_run_goes_on(target: Path, tmp_p
     assert "cannot write" in ran.error_line
     assert leftovers(tmp_path, ["out.mp4.farm"]) == []
     assert farm(*command).report.frames == 75
+
+
+def test_a_cluster_that_is_not_there_is_one_line(target: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # a port at which nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ran = farm_here("render", target, "-o", tmp_path / "out.mp4", *PLAIN[:2], "--address", address)
+    assert ran.code == 4, ran.err
+    assert f"nobody answers at {address}" in ran.error_line
+    assert leftovers(tmp_path, ["out.mp4.farm"]) == []
 
 
 def test_two_drivers_never_work_on_one_store(target: Path, tmp_path: Path) -> None:
