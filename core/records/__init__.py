@@ -22,7 +22,17 @@ from core.records.film import (
     StreamInfo,
     VideoInfo,
 )
-from core.records.job import EncodeSpec, JobSpec, OnDamage, SourceSpec
+from core.records.job import (
+    ColourKind,
+    EncodeSpec,
+    JobSpec,
+    MaskKind,
+    OnDamage,
+    PasteKind,
+    SourceSpec,
+    SwapOptions,
+)
+from core.records.models import ModelUse, Precision
 from core.records.work import AnalysisOrder, AnalysisReceipt, Check, JobReport, SegmentReceipt, VerifyReport, WorkOrder
 
 __all__ = [
@@ -34,6 +44,7 @@ __all__ = [
     "Chapter",
     "Check",
     "Colour",
+    "ColourKind",
     "Damage",
     "EncodeSpec",
     "EncoderSettings",
@@ -43,14 +54,19 @@ __all__ = [
     "Int64Array",
     "JobReport",
     "JobSpec",
+    "MaskKind",
     "Mastering",
     "MediaIndex",
+    "ModelUse",
     "OnDamage",
+    "PasteKind",
+    "Precision",
     "Segment",
     "SegmentReceipt",
     "SourceIdentity",
     "SourceSpec",
     "StreamInfo",
+    "SwapOptions",
     "VerifyReport",
     "VideoInfo",
     "WorkOrder",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -79,9 +79,10 @@ class FaceTable:
 class SourceIdentity:
     """A face to put in: a square RGB crop with its mesh, and its embedding.
 
-    image is uint8 RGB [S,S,3] (full range, sRGB); mesh is [468,2] in that crop's pixels; embedding is the
-    embedder's float32 vector [D] as it comes; sha256 is of the image file; face is which face of that file, from 1 at
-    the left.
+    image is uint8 RGB [S,S,3] (full range, sRGB); mesh is [468,2] and points [5,2] in that crop's pixels; embedding is
+    the embedded embedder's float32 vector [D] as it comes; vectors are those of other recognisers [D], by the id of
+    their manifest, the mean of all images of the person; sha256 is of the image file, or of all of them; face is which
+    face of that file, from 1 at the left.
     """
 
     id: str
@@ -91,8 +92,11 @@ class SourceIdentity:
     mesh: Float32Array
     embedding: Float32Array
     notes: tuple[str, ...] = ()
+    points: Float32Array = field(default_factory=lambda: np.zeros((5, 2), np.float32))
+    vectors: dict[str, Float32Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        freeze(self, "points", np.float32, (5, 2))
         freeze(self, "image", np.uint8, (None, None, 3))
         freeze(self, "mesh", np.float32, (MESH_POINTS, 2))
         freeze(self, "embedding", np.float32, (None,))

@@ -6,15 +6,46 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from core.records.models import Precision
+
 OnDamage = Literal["fail", "keep"]
+MaskKind = Literal["box", "hull", "occlusion", "region"]
+PasteKind = Literal["feather", "poisson", "multiband"]
+ColourKind = Literal["none", "mean", "histogram", "light"]
 
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """An image with the face to put in; `face` picks one of several, numbered from 1 at the left."""
+    """An image with the face to put in; `face` picks one of several, numbered from 1 at the left.
+
+    `more` are further images, or short films, of the same person.
+    """
 
     path: str
     face: int | None = None
+    more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SwapOptions:
+    """How a face is replaced, beside by which model. None of it is read by the swapper "mesh".
+
+    boost: the crop's side in multiples of the model's, 1 to 8. masks: combined by minimum; mask_blur in parts of the
+    crop's side; mask_padding top, right, bottom, left in parts of the side. strength: 0 the target's own identity,
+    1 the source's. enhancer_blend: 0 without, 1 the enhancer's result alone. precision is of the swapper's and the
+    enhancer's weights.
+    """
+
+    boost: int = 1
+    strength: float = 1.0
+    masks: tuple[MaskKind, ...] = ("box",)
+    mask_blur: float = 0.3
+    mask_padding: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    paste: PasteKind = "feather"
+    colour: ColourKind = "none"
+    enhancer: str | None = None
+    enhancer_blend: float = 0.8
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -34,6 +65,9 @@ class JobSpec:
     output: str
     source: SourceSpec | None = None
     swapper: str = "mesh"
+    swap: SwapOptions = SwapOptions()
+    detector: str = "centerface"
+    recogniser: str | None = None  # None: the one that the swapper's manifest names
     select: Literal["largest", "all"] = "largest"
     encode: EncodeSpec = EncodeSpec()
     segment_s: Fraction = Fraction(10)

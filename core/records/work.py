@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from core.records.film import Damage, EncoderSettings, Segment
-from core.records.job import OnDamage
+from core.records.job import OnDamage, SwapOptions
+from core.records.models import ModelUse
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class AnalysisOrder:
     target_sha256: str
     index: str
     on_damage: OnDamage
+    detector: str = "centerface"
+    models: tuple[tuple[str, str], ...] = ()  # (id, sha256) of every model that looks
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class AnalysisReceipt:
     device: str
     attempt: int
     damage: tuple[Damage, ...] = ()
+    models: tuple[ModelUse, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class WorkOrder:
     identity: str | None = None
     identity_sha256: str | None = None
     face_count: int = 0
+    options: SwapOptions = field(default_factory=SwapOptions)
+    models: tuple[tuple[str, str], ...] = ()  # (id, sha256) of every model that decides pixels
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class SegmentReceipt:
     attempt: int
     damage: tuple[Damage, ...] = ()
     frames_replaced: int = 0  # frames in which at least one face was replaced
+    models: tuple[ModelUse, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,3 +139,4 @@ class JobReport:
     labelled: bool
     notes: tuple[str, ...]
     versions: dict[str, str] = field(default_factory=dict)
+    models: tuple[ModelUse, ...] = ()
