@@ -234,8 +234,11 @@ class Worker:
         with self._lock:
             if self._models is None:
                 from core.faces.analyse import open_models  # noqa: PLC0415 - loads ONNX Runtime
+                from core.inference.providers import DeviceSpec  # noqa: PLC0415
+                from core.inference.sessions import Sessions  # noqa: PLC0415
 
-                self._models = open_models(Path(self._settings.model_cache), threads=self._settings.model_threads)
+                device = DeviceSpec(threads=self._settings.model_threads)
+                self._models = open_models(Sessions(Path(self._settings.model_cache), device))
             return self._models
 
 

@@ -170,10 +170,12 @@ def source_face(spec: JobSpec, settings: Settings) -> SourceIdentity:
     """The face to put in."""
     from core.faces.analyse import open_models  # noqa: PLC0415 - loads OpenCV and ONNX Runtime
     from core.faces.identity import load_identity  # noqa: PLC0415
+    from core.inference.providers import DeviceSpec  # noqa: PLC0415
+    from core.inference.sessions import Sessions  # noqa: PLC0415
 
     if spec.source is None:
         raise InputError("no source face given", hint="name an image with --source")
-    models = open_models(settings.model_cache, threads=settings.cores)
+    models = open_models(Sessions(settings.model_cache, DeviceSpec(wish="cpu", threads=settings.cores)))
     return load_identity(spec.source, models.detector, models.mesher, models.embedder)
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from core.faces.analyse import FaceModels, open_models
 from core.inference.manifest import ModelManifest, by_role, load_manifests, manifest_folder
+from core.inference.providers import DeviceSpec
+from core.inference.sessions import Session, Sessions
 from core.inference.weights import pull
 from core.records import MESH_POINTS, FaceTable
 from farm.settings import load_settings
@@ -25,12 +27,18 @@ def model_cache() -> Path:
     with (cache / "tests.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for manifest in load_manifests(manifest_folder()).values():
-            pull(manifest, cache, lambda _: None)
+            if manifest.embedded:
+                pull(manifest, cache, lambda _: None)
     return cache
 
 
 def face_models() -> FaceModels:
-    return open_models(model_cache())
+    return open_models(Sessions(model_cache(), DeviceSpec(wish="cpu")))
+
+
+def session_of(role: str) -> Session:
+    """The embedded model of a role on the CPU."""
+    return Sessions(model_cache(), DeviceSpec(wish="cpu")).open(manifest_of(role))
 
 
 def manifest_of(role: str) -> ModelManifest:

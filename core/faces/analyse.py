@@ -15,8 +15,8 @@ from core.faces.detect import LONGEST_PX, Detector, fitted_size
 from core.faces.embed import Embedder
 from core.faces.landmarks import PRESENCE_MIN, Mesher
 from core.geometry import Float64Array, apply, box_area, compose, display_from_coded, invert, iou, map_boxes, scaling
-from core.inference.manifest import by_role, load_manifests, manifest_folder
-from core.inference.sessions import CPU, open_session
+from core.inference.manifest import by_id, by_role, load_manifests, manifest_folder
+from core.inference.sessions import CPU, Sessions
 from core.media.decode import DecodedFrame, decode_segment
 from core.media.picture import rgb_picture
 from core.records import Damage, FaceTable, Float32Array, MediaIndex, OnDamage, Segment
@@ -46,19 +46,19 @@ class FaceModels:
     batch: int
 
 
-def open_models(cache: Path, *, threads: int = 1) -> FaceModels:
-    """The embedded models out of the cache; `ModelError` when one is missing or altered."""
+def open_models(sessions: Sessions, detector: str = "centerface") -> FaceModels:
+    """The detector called so and the embedded models; `ModelError` when one is missing or altered."""
     manifests = load_manifests(manifest_folder())
-    detector = open_session(by_role(manifests, "detector"), cache, threads=threads)
-    mesh = open_session(by_role(manifests, "mesh"), cache, threads=threads)
-    embedder = open_session(by_role(manifests, "embedder"), cache, threads=threads)
-    batch = 1 if detector.provider == CPU else ACCELERATOR_BATCH
+    looking = sessions.open(by_id(manifests, detector, "detector"))
+    mesh = sessions.open(by_role(manifests, "mesh"))
+    embedder = sessions.open(by_role(manifests, "embedder"))
+    batch = 1 if looking.provider == CPU else ACCELERATOR_BATCH
     return FaceModels(
-        detector=Detector(detector),
+        detector=Detector(looking),
         mesher=Mesher(mesh, batch=batch),
         embedder=Embedder(embedder, batch=batch),
-        provider=detector.provider,
-        device="cpu" if detector.provider == CPU else "gpu",
+        provider=looking.provider,
+        device=looking.device,
         batch=batch,
     )
 

@@ -6,13 +6,46 @@ without a GPU quietly runs on the CPU. So the fallback is switched off and the a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
+TENSORRT, CUDA, CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
 # the order in which a session's provider is chosen
-POLICY = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+POLICY = (TENSORRT, CUDA, CPU)
+
+
+@dataclass(frozen=True)
+class DeviceSpec:
+    """What an actor asks for.
+
+    wish: "auto" takes the first provider of the policy that works here, the others take that one or refuse. threads:
+    of one session on the CPU. batch: faces of one call on a GPU. gpu_mem_limit_bytes: of each session's arena.
+    engine_cache: the folder of built TensorRT engines that the farm shares, beside the model cache's own.
+    """
+
+    wish: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    device_id: int = 0
+    threads: int = 1
+    batch: int = 4
+    gpu_mem_limit_bytes: int | None = None
+    engine_cache: str | None = None
+
+
+def session_options(provider: str, spec: DeviceSpec) -> onnxruntime.SessionOptions:
+    """Options of a session on `provider`: threads that sleep while idle, because other sessions want the cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = spec.threads if provider == CPU else 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if provider != CPU:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
 
 
 def _probe_graph() -> bytes:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from core.faces.analyse import FaceModels
 from core.faces.detect import Detector, decode, fitted_size, suppress
 from core.geometry import iou
-from core.inference.sessions import open_session
-from tests.faces_assets import astronaut, manifest_of, model_cache
+from tests.faces_assets import astronaut, session_of
 
 ASTRONAUT_BOX = np.array([181.0, 58.0, 269.0, 177.0])
 
@@ -34,7 +33,7 @@ def test_carphone_has_one_face_with_sane_points(models: FaceModels, carphone_fra
 
 def test_batch_equals_single(carphone_frames: list[NDArray[np.uint8]]) -> None:
     """Also when other sizes lie between: each picture is looked at as if alone."""
-    detector = Detector(open_session(manifest_of("detector"), model_cache()))
+    detector = Detector(session_of("detector"))
     pictures = [carphone_frames[0], astronaut(), carphone_frames[2], carphone_frames[5]]
     together = detector.detect(pictures)
     for picture, found in zip(pictures, together, strict=True):

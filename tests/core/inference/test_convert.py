@@ -13,8 +13,8 @@ from core.errors import ModelError
 from core.inference.convert_dlib import convert_dlib
 from core.inference.convert_onnx import convert_centerface
 from core.inference.convert_tflite import convert_face_landmark
-from core.inference.sessions import CPU, open_session
-from tests.faces_assets import astronaut, manifest_of, model_cache
+from core.inference.sessions import CPU
+from tests.faces_assets import astronaut, session_of
 
 MESH = {
     1: (94.134, 108.965, -24.735),
@@ -31,7 +31,7 @@ EMBEDDING_NORM = 1.446894
 
 
 def test_mesh_gives_what_tflite_gives() -> None:
-    session = open_session(manifest_of("mesh"), model_cache())
+    session = session_of("mesh")
     assert session.provider == CPU
     crop = astronaut()[20:212, 129:321].astype(np.float32)[None] / np.float32(255)
     mesh, presence = session.run({"image": crop})
@@ -43,7 +43,7 @@ def test_mesh_gives_what_tflite_gives() -> None:
 
 
 def test_embedding_gives_what_dlib_gives() -> None:
-    session = open_session(manifest_of("embedder"), model_cache())
+    session = session_of("embedder")
     chip = astronaut()[42:192, 150:300].astype(np.float32).transpose(2, 0, 1)[None]
     (embedding,) = session.run({"image": chip})
     np.testing.assert_allclose(embedding[0, :8], EMBEDDING, atol=2e-5)
@@ -51,7 +51,7 @@ def test_embedding_gives_what_dlib_gives() -> None:
 
 
 def test_detector_takes_any_batch_and_size() -> None:
-    session = open_session(manifest_of("detector"), model_cache())
+    session = session_of("detector")
     for batch, height, width in ((1, 32, 64), (3, 96, 32)):
         outputs = session.run({"input.1": np.zeros((batch, 3, height, width), np.float32)})
         assert [output.shape[1] for output in outputs] == [1, 2, 2, 10]
