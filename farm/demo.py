@@ -113,7 +113,7 @@ def write_film(path: Path) -> None:
         pts = 0
         for pts, rgb, starts in film_frames():
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
-                format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
+                format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", threads=1
             )
             frame.pts, frame.time_base = pts, TIME_BASE
             frame.pict_type = 1 if starts else 0

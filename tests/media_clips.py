@@ -80,6 +80,8 @@ add("h264_bframes_avi", *X264, *BFRAMES, "-c:a", "libmp3lame", sound=True)
 add("hevc_mp4", *X265, "-x265-params", "log-level=0:keyint=20:bframes=3:open-gop=0", "-tag:v", "hvc1", *AAC, sound=True)
 add("hevc_mkv", *X265, "-x265-params", "log-level=0:keyint=20:bframes=3:open-gop=0")
 add("hevc_ts", *X265, "-x265-params", "log-level=0:keyint=20:bframes=3:open-gop=0")
+# GOPs shorter than the encoder's lookahead for B-frames
+add("hevc_gop2_mp4", *X265, "-x265-params", "log-level=0:keyint=2:min-keyint=2:scenecut=0", seconds=0.52)
 add("av1_mp4", "-c:v", "libsvtav1", "-preset", "12", "-g", "20", "-crf", "40", "-svtav1-params", "lp=1")
 add("av1_mkv", "-c:v", "libsvtav1", "-preset", "12", "-g", "20", "-crf", "40", "-svtav1-params", "lp=1")
 add("av1_webm", "-c:v", "libsvtav1", "-preset", "12", "-g", "20", "-crf", "40", "-svtav1-params", "lp=1")

@@ -19,16 +19,20 @@ import av
 import av.error
 import av.filter
 from av.codec.context import Flags
+from av.packet import Packet
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from core.errors import InputError, PlanError
 from core.media.encoders import resolve_encoder, try_encoder
 from core.media.faults import media_fault
+from core.media.planes import repacked
 from core.records import EncoderSettings, MediaIndex, Segment
 
-__all__ = ["EncodedSegment", "SegmentEncoder", "intermediate_format", "relabel", "resolve_encoder", "try_encoder"]
+__all__ = ["EncodedSegment", "SegmentEncoder", "intermediate_format", "resolve_encoder", "try_encoder"]
 
+# libx265 4.2 reads decode times it never wrote when it gets fewer frames than it looks ahead for B-frames.
+SHORT_X265 = 16
 INTERLACED_CODING = ("libx264", "prores_ks")  # encoders that code fields when told; the others code whole frames
 # AVFieldOrder tt and tb, bb and bt. FFmpeg's comment on tb and bt speaks of the display order; its own encoders,
 # muxers and QuickTime's `fiel` writers use them for interleaved fields by the first one.
@@ -108,6 +112,16 @@ class FieldMarks:
         return cast(av.VideoFrame, self._graph.pull())
 
 
+def restated(packets: list[Packet[VideoStream]]) -> list[Packet[VideoStream]]:
+    """All packets of a segment in decode order, their dts made anew: the pts in ascending order, early enough."""
+    pts = [cast(int, packet.pts) for packet in packets]
+    times = sorted(pts)
+    early = max((time - own for time, own in zip(times, pts, strict=True)), default=0)
+    for packet, time in zip(packets, times, strict=True):
+        packet.dts = time - early
+    return packets
+
+
 class SegmentEncoder:
     """Writes the frames of one segment; a context manager. `close` returns what was written.
 
@@ -128,6 +142,9 @@ class SegmentEncoder:
         self._frames = 0
         self._shape = (index.video.width, index.video.height)
         self._closed = False
+        self._held: list[Packet[VideoStream]] | None = None
+        if settings.encoder == "libx265" and segment.frames <= SHORT_X265:
+            self._held = []
         try:
             self._container = av.open(
                 str(self._path),
@@ -159,7 +176,7 @@ class SegmentEncoder:
                 hint="cut the film where the size changes and render the parts",
             )
         if frame.format.name != self._settings.pix_fmt:
-            frame = relabel(frame, self._settings.pix_fmt)
+            frame = repacked(frame, self._settings.pix_fmt)
         # The decoder leaves the source's picture types on the frames; an encoder would take them as orders.
         frame.pict_type = PictureType.NONE
         frame.time_base = self._time_base
@@ -167,16 +184,23 @@ class SegmentEncoder:
         try:
             if self._marks is not None:
                 frame = self._marks.mark(frame)
-            self._container.mux(self._stream.encode(frame))
+            self._mux(self._stream.encode(frame))
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise media_fault(error, f"{self._settings.encoder} failed", self._path) from error
         self._frames += 1
+
+    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
+        if self._held is None:
+            self._container.mux(packets)
+        else:
+            self._held += packets
 
     def close(self) -> EncodedSegment:
         """Flush the encoder, finish the file, and say what it is."""
         try:
             if self._frames:
-                self._container.mux(self._stream.encode(None))
+                self._mux(self._stream.encode(None))
+                self._container.mux(restated(self._held or []))
             self._closed = True
             self._container.close()
         except (av.error.FFmpegError, ValueError, OSError) as error:
@@ -204,11 +228,3 @@ class SegmentEncoder:
             except (av.error.FFmpegError, ValueError, OSError):
                 if error is None:
                     raise
-
-
-def relabel(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
-    """The same samples in another layout (yuvj420p as full-range yuv420p, gbrp packed as rgb24 or bgr0).
-
-    Both ends are given the same range, so that swscale moves samples and computes nothing.
-    """
-    return frame.reformat(format=pix_fmt, src_color_range=frame.color_range, dst_color_range=frame.color_range)

@@ -141,7 +141,15 @@ def to_working(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
     """`frame` in the working format `pix_fmt`: itself when it is, else repacked without loss."""
     if frame.format.name == pix_fmt:
         return frame
-    # One thread: with several, swscale at times leaves whole slices of 10-bit pictures unwritten (FFmpeg 8.1).
+    return repacked(frame, pix_fmt)
+
+
+def repacked(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
+    """The samples of `frame` in a format of the same depth and chroma.
+
+    Both ends are given the same range, so that swscale moves samples and computes nothing; and one thread, because
+    with several it at times leaves whole slices of 10-bit pictures unwritten (FFmpeg 8.1).
+    """
     return frame.reformat(
         format=pix_fmt, src_color_range=frame.color_range, dst_color_range=frame.color_range, threads=1
     )

@@ -40,7 +40,7 @@ def try_decoder(name: str) -> str | None:
             stream.width, stream.height, stream.pix_fmt = 128, 96, pix_fmt
             grey = np.full((96, 128, 3), 128, np.uint8)
             for pts in range(_FRAMES):
-                frame = av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format=pix_fmt)
+                frame = av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format=pix_fmt, threads=1)
                 frame.pts = pts
                 film.mux(stream.encode(frame))
             film.mux(stream.encode(None))

@@ -13,9 +13,10 @@ import pytest
 
 from core.errors import InputError, PlanError, StorageError
 from core.media.compare import frame_hash
-from core.media.encode import SegmentEncoder, relabel, resolve_encoder, try_encoder
+from core.media.encode import SegmentEncoder, resolve_encoder, try_encoder
 from core.media.encoders import FAMILIES, fitting_format
 from core.media.index import index_film
+from core.media.planes import repacked
 from core.records import EncoderSettings, EncodeSpec, MediaIndex
 from tests.core.media import rendering
 from tests.media_clips import make_clip
@@ -144,9 +145,9 @@ def test_relabelling_moves_samples_only() -> None:
     rng = np.random.default_rng(1)
     full = av.VideoFrame.from_ndarray(rng.integers(0, 256, (144, 64), np.uint8), "yuvj420p")
     full.color_range = 2
-    assert (relabel(full, "yuv420p").to_ndarray() == full.to_ndarray()).all()
+    assert (repacked(full, "yuv420p").to_ndarray() == full.to_ndarray()).all()
     rgb = av.VideoFrame.from_ndarray(rng.integers(0, 256, (96, 64, 3), np.uint8), "gbrp")
-    assert (relabel(rgb, "rgb24").to_ndarray(format="rgb24") == rgb.to_ndarray(format="rgb24")).all()
+    assert (repacked(rgb, "rgb24").to_ndarray(format="rgb24") == rgb.to_ndarray(format="rgb24")).all()
 
 
 def test_a_film_without_a_rate_gets_frames_over_time(clips: Path) -> None:
