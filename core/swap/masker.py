@@ -1,0 +1,160 @@
+"""How much of a new crop the frame gets: box, hull, occlusion and region masks, combined by minimum.
+
+Masks are float32 [n,1,S,S] in 0..1 on the grid of the crops [n,3,S,S], and 0 on the crop's rim, so that nothing
+outside the crop is touched. The two networks look at the target's crop, before the swap.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from core.errors import InputError
+from core.records import Float32Array, MaskKind, SwapOptions
+from core.swap.mask import OVAL, feathered, filled_hull, softened
+
+if TYPE_CHECKING:
+    from core.inference.manifest import ModelManifest, PixelSpec
+    from core.inference.sessions import Session, Sessions
+
+KINDS: tuple[MaskKind, ...] = ("box", "hull", "occlusion", "region")
+NETWORKS: tuple[MaskKind, ...] = ("occlusion", "region")
+# FaceFusion's box (read as facts): blurred by blur/2 of the side, standard deviation a quarter of that, and the box's
+# edge drawn in by half of it.
+BLUR_PART, SIGMA_PART, INSET_PART = 0.5, 0.25, 0.5
+HULL_PART = 0.25  # of `mask_blur`: width of the hull's soft edge, inside it
+# Networks' masks are blurred by 5 px of 256 and their lower half is cut off: the edge lies inside what they found.
+NETWORK_SIGMA = 5 / 256
+# Classes of BiSeNet's 19 (CelebAMask-HQ): skin, brows, eyes, glasses, nose, inner mouth, lips. Left out are
+# background, ears, earrings, neck, necklace, clothes, hair, hats.
+REGION_CLASSES = (1, 2, 3, 4, 5, 6, 10, 11, 12, 13)
+
+
+class Masker:
+    """The masks that some options ask for. Networks are opened when the first crops come."""
+
+    def __init__(self, options: SwapOptions, sessions: Sessions | None) -> None:
+        """`sessions` may be None where no network is asked for; `InputError` for an unknown kind or a bad number."""
+        unknown = [kind for kind in options.masks if kind not in KINDS]
+        if unknown:
+            raise InputError(f"unknown mask {unknown[0]}", hint=f"one or more of: {', '.join(KINDS)}")
+        if not 0 <= options.mask_blur <= 1:
+            raise InputError(f"mask blur {options.mask_blur:g}", hint="a number from 0 to 1")
+        top, right, bottom, left = options.mask_padding
+        if min(options.mask_padding) < 0 or max(top + bottom, left + right) >= 1:
+            raise InputError("mask padding leaves no mask", hint="parts of the side, opposite sides together under 1")
+        self._networks: tuple[MaskKind, ...] = tuple(kind for kind in NETWORKS if kind in options.masks)
+        if self._networks and sessions is None:
+            raise InputError(f"mask {self._networks[0]} without its model", hint="open the masks with sessions")
+        self._options = options
+        self._sessions = sessions
+        self._boxes: dict[tuple[int, bool], Float32Array] = {}
+
+    def masks(self, crops: Float32Array, landmarks: Float32Array) -> Float32Array:
+        """Masks [n,1,S,S] for crops float32 RGB [n,3,S,S] in 0..1 with mesh points [n,468,2] in crop pixels.
+
+        A face whose mesh is not known (NaN) gets the box where a hull was asked for. Raises `ModelError`.
+        """
+        side = crops.shape[-1]
+        combined = np.zeros((len(crops), side, side), np.float32)
+        for number, mesh in enumerate(landmarks):
+            combined[number] = self._geometric(side, mesh if np.isfinite(mesh).all() else None)
+        for kind in self._networks if len(crops) else ():
+            combined = np.minimum(combined, self._found(kind, crops))
+        return np.asarray(combined[:, None], np.float32)
+
+    def _geometric(self, side: int, mesh: Float32Array | None) -> Float32Array:
+        """Box and hull [S,S]; the narrowest box where neither is asked for, so that the rim is 0."""
+        hull = "hull" in self._options.masks
+        cover = self._box(side, "box" in self._options.masks or (hull and mesh is None))
+        if hull and mesh is not None:
+            edge = HULL_PART * self._options.mask_blur * side
+            cover = np.minimum(cover, feathered(filled_hull(mesh, OVAL, side), edge))
+        return cover
+
+    def _box(self, side: int, wanted: bool) -> Float32Array:
+        known = self._boxes.get((side, wanted))
+        if known is None:
+            blur, padding = (self._options.mask_blur, self._options.mask_padding) if wanted else (0.0, (0.0,) * 4)
+            known = self._boxes.setdefault((side, wanted), box_mask(side, blur, padding))
+        return known
+
+    def _found(self, kind: MaskKind, crops: Float32Array) -> Float32Array:
+        """What a network says of crops [n,3,S,S]: [n,S,S], 1 where the new face may be seen."""
+        from core.inference.manifest import by_id, load_manifests, manifest_folder  # noqa: PLC0415 - see sessions
+
+        if self._sessions is None:
+            raise InputError(f"mask {kind} without its model", hint="open the masks with sessions")
+        name = "xseg" if kind == "occlusion" else "bisenet"
+        manifest = by_id(load_manifests(manifest_folder()), name, "occlusion" if kind == "occlusion" else "region")
+        session: Session = self._sessions.open(manifest)
+        seen = session.run({manifest.inputs[0].name: network_input(crops, manifest)})[0]
+        read = occlusion_of if kind == "occlusion" else region_of
+        side = crops.shape[-1]
+        return np.stack([_edged(picture, side) for picture in read(seen)])
+
+
+def box_mask(side: int, blur: float, padding: tuple[float, ...]) -> Float32Array:
+    """A box with soft edges [side,side]: `padding` is top, right, bottom, left, both in parts of the side.
+
+    A step blurred by a Gaussian, in closed form and by axis; scaled so that the rim is 0 and not nearly 0.
+    """
+    top, right, bottom, left = padding
+    rows, columns = _profile(side, blur, top, bottom), _profile(side, blur, left, right)
+    return np.asarray(rows[:, None] * columns[None], np.float32)
+
+
+def _profile(side: int, blur: float, before: float, after: float) -> Float32Array:
+    """The box's weights along one axis, [side]."""
+    reach = BLUR_PART * blur * side
+    inset = max(INSET_PART * reach, 1.0)
+    low, high = max(inset, before * side) - 0.5, side - max(inset, after * side) - 0.5
+    sigma = max(SIGMA_PART * reach, 1e-3) * math.sqrt(2)
+    raw = [0.5 * (math.erf((x - low) / sigma) - math.erf((x - high) / sigma)) for x in range(side)]
+    rim = max(raw[0], raw[-1])
+    return np.asarray(np.clip((np.array(raw) - rim) / (1 - rim), 0, 1), np.float32)
+
+
+def network_input(crops: Float32Array, manifest: ModelManifest) -> Float32Array:
+    """Crops float32 RGB [n,3,S,S] in 0..1 as a manifest's first input wants them: side, layout, order, numbers."""
+    shape = manifest.inputs[0].shape
+    last = shape[-1] == 3  # channels last
+    side = next(int(size) for size in shape[1:] if isinstance(size, int) and size != 3)
+    pictures = np.ascontiguousarray(crops.transpose(0, 2, 3, 1))
+    pixels = normalised(np.stack([resized(picture, side) for picture in pictures]), manifest.pixels)
+    return pixels if last else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+def normalised(pictures: Float32Array, pixels: PixelSpec) -> Float32Array:
+    """Pictures float32 RGB [...,3] in 0..1 as a network's numbers, channels in its order."""
+    ordered = pictures[..., ::-1] if pixels.order == "BGR" else pictures
+    mean, std = (np.asarray(values, np.float32) for values in (pixels.mean, pixels.std))
+    return np.asarray((ordered * np.float32(255 / pixels.scale) - mean) / std, np.float32)
+
+
+def resized(picture: Float32Array, side: int) -> Float32Array:
+    """A picture [s,s,...] at another side: averaged when it shrinks, bilinear when it grows."""
+    if len(picture) == side:
+        return picture
+    how = cv2.INTER_AREA if side < len(picture) else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.float32)
+
+
+def occlusion_of(seen: Float32Array) -> Float32Array:
+    """XSeg's output [n,h,w,1] or [n,1,h,w] as [n,h,w]: 1 where nothing lies before the face."""
+    cover = seen[..., 0] if seen.shape[-1] == 1 else seen[:, 0]
+    return np.asarray(np.clip(cover, 0, 1), np.float32)
+
+
+def region_of(seen: Float32Array) -> Float32Array:
+    """BiSeNet's scores [n,19,h,w] as [n,h,w]: 1 where the likeliest class belongs to the face."""
+    return np.asarray(np.isin(seen.argmax(axis=1), REGION_CLASSES), np.float32)
+
+
+def _edged(picture: Float32Array, side: int) -> Float32Array:
+    """A network's mask [h,w] on the crop's grid, its edge soft and inside."""
+    blurred = softened(resized(picture, side), NETWORK_SIGMA * side)
+    return np.asarray(np.clip(2 * blurred - 1, 0, 1), np.float32)
