@@ -57,7 +57,7 @@ def show(cache: Path, as_json: bool) -> bool:
                 f"{manifest.licence} ({use})  {manifest.title}\n"
             )
         sys.stdout.write(f"cache: {cache}\n")
-    return all(fault is None for _, fault in found)
+    return all(fault is None for manifest, fault in found if manifest.embedded)
 
 
 @app.command(name="list")
@@ -77,6 +77,8 @@ def pull(cache: Cache = None) -> None:
 
     folder = cache or load_settings().model_cache
     for manifest, fault in states(folder):
+        if not manifest.embedded:
+            continue
         if fault is None:
             sys.stderr.write(f"farm: {manifest.id}: ready\n")
         else:
@@ -88,6 +90,6 @@ def check(cache: Cache = None, json: AsJson = False) -> None:
     """Check the weights' hashes. Exit code 2 when one is missing or altered."""
     folder = cache or load_settings().model_cache
     if not show(folder, json):
-        faults = [(manifest.id, fault) for manifest, fault in states(folder) if fault]
+        faults = [(manifest.id, fault) for manifest, fault in states(folder) if fault and manifest.embedded]
         names = ", ".join(name for name, _ in faults)
         raise ModelError(f"not ready: {names}", where=str(folder), hint=f"the first: {faults[0][1]}")
