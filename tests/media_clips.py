@@ -7,6 +7,7 @@ no two frames are equal.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -236,6 +237,24 @@ def gap_ts(folder: Path) -> Path:
     """An hour without a frame in the middle."""
     path = folder / "gap_ts.ts"
     ffmpeg(*picture(), "-vf", "setpts='PTS+gte(N,30)*3600/TB'", "-fps_mode", "passthrough", *X264, *BFRAMES, path)
+    return path
+
+
+@clip
+def captions_mp4(folder: Path) -> Path:
+    """Each frame with captions of its own in an SEI message (ATSC A/53 part 4, 6.2.3), in front of its picture."""
+    raw, path = folder / "captions.h264", folder / "captions_mp4.mp4"
+    ffmpeg(*picture(), *X264, "-bf", "0", "-f", "h264", raw)
+    stream, pictures = b"", 0
+    for unit in re.split(b"\0\0\0?\1", raw.read_bytes())[1:]:
+        if unit[0] & 31 in (1, 5):
+            pairs = bytes([0xFC, 0x80 | 0x41 + pictures % 20, 0x42, 0xFD, 0x80, 0x80])
+            message = b"\xb5\0\x31GA94\3" + bytes([0x42, 0xFF]) + pairs + b"\xff"
+            stream += b"\0\0\0\1\x06" + bytes([4, len(message)]) + message + b"\x80"
+            pictures += 1
+        stream += b"\0\0\0\1" + unit
+    raw.write_bytes(stream)
+    ffmpeg("-r", "25", "-i", raw, "-c", "copy", path)
     return path
 
 

@@ -42,6 +42,8 @@ FAMILIES: dict[str, Family] = {
     "prores": Family(("prores_ks",), None, _PRORES, None),
     "ffv1": Family(("ffv1",), None, (), None),
 }
+# Encoders that write the captions stored with a frame; libx265 when told.
+CAPTIONING = ("libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc")
 NVENC = {"h264_nvenc": "h264", "hevc_nvenc": "hevc", "av1_nvenc": "av1"}
 _NVENC_FAMILY = Family((), (0, 51, 19), tuple(f"p{n}" for n in range(1, 8)), "p5")
 ALIASES = {"h265": "hevc", "x264": "h264", "x265": "hevc", "avc": "h264"} | {
@@ -157,6 +159,8 @@ def resolve_encoder(index: MediaIndex, spec: EncodeSpec, container: str) -> Enco
         raise InputError(
             f"this machine cannot encode with {hardware} ({reason})", where="--codec", hint=f"use {family}"
         )
+    if index.video.captions and encoder not in CAPTIONING:
+        notes = (*notes, f"CEA-608/708 captions in the picture stream are not carried: {encoder} cannot write them")
     row = _NVENC_FAMILY if hardware else FAMILIES[family]
     options = _options(encoder, row, spec, index, pix_fmt)
     if container == "avi":
@@ -203,7 +207,7 @@ def _options(encoder: str, row: Family, spec: EncodeSpec, index: MediaIndex, pix
                 params.append(FIELD_PARAMS[index.video.field_order])
             options["x264-params"] = ":".join(params)
         case "libx265":
-            options |= {"preset": str(preset)}
+            options |= {"preset": str(preset)} | ({"a53cc": "1"} if index.video.captions else {})
             # info=0: the settings text would differ by thread count inside the parameter sets.
             params = ["open-gop=0", "info=0", "log-level=error", "repeat-headers=0"]
             params += ["lossless=1"] if crf == 0 else [f"crf={crf}"]

@@ -187,7 +187,12 @@ def _build(
         size_bytes=path.stat().st_size,
         format=container.format.name,
         video=inventory.video_info(
-            stream, first.frame, rate=rate, reorder_depth=depth, chroma_location=shape.chroma_location(stream)
+            stream,
+            first.frame,
+            rate=rate,
+            reorder_depth=depth,
+            chroma_location=shape.chroma_location(stream),
+            captions=first.captions,
         ),
         time_base=time_base,
         pts=table.pts,

@@ -26,7 +26,6 @@ _PER_FRAME = {
     Type.DOVI_RPU_BUFFER: "Dolby Vision (RPU)",
     Type.DOVI_METADATA: "Dolby Vision (metadata)",
     Type.DYNAMIC_HDR_VIVID: "HDR Vivid (dynamic metadata)",
-    Type.A53_CC: "CEA-608/708 captions in the picture stream",
     Type.FILM_GRAIN_PARAMS: "film grain parameters",
 }
 
@@ -83,7 +82,13 @@ def chapter_list(container: InputContainer) -> tuple[Chapter, ...]:
 
 
 def video_info(
-    stream: VideoStream, frame: av.VideoFrame, *, rate: Fraction, reorder_depth: int, chroma_location: int
+    stream: VideoStream,
+    frame: av.VideoFrame,
+    *,
+    rate: Fraction,
+    reorder_depth: int,
+    chroma_location: int,
+    captions: bool,
 ) -> VideoInfo:
     """The film's picture, from its stream and its first decoded frame."""
     context = stream.codec_context
@@ -109,6 +114,7 @@ def video_info(
         mastering=mastering(frame),
         profile=stream.profile,
         reorder_depth=reorder_depth,
+        captions=captions,
     )
 
 
@@ -171,6 +177,11 @@ def mastering(frame: av.VideoFrame) -> Mastering | None:
         max_content_light=content[0],
         max_frame_average_light=content[1],
     )
+
+
+def has_captions(frame: av.VideoFrame) -> bool:
+    """Whether CEA-608/708 captions (ATSC A/53, part 4) are stored with the frame."""
+    return any(item.type == Type.A53_CC for item in _items(frame))
 
 
 def per_frame_notes(frame: av.VideoFrame) -> tuple[str, ...]:

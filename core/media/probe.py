@@ -11,7 +11,7 @@ import av.error
 
 from core.errors import InputError
 from core.media.guard import LIMITS, Limits, film_stream, open_film
-from core.media.inventory import per_frame_notes
+from core.media.inventory import has_captions, per_frame_notes
 
 # Enough for the first GOP's leading frames (at most 16 in H.264 and HEVC) and a few field pairs.
 PROBE_FRAMES = 24
@@ -35,6 +35,7 @@ class Probe:
     interlaced: bool
     frame_ticks: int
     notes: tuple[str, ...]
+    captions: bool
 
 
 def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
@@ -46,6 +47,7 @@ def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
     first: av.VideoFrame | None = None
     clean = True
     notes: set[str] = set()
+    captions = False
     ended = True
     with open_film(path, limits) as container:
         stream = film_stream(container)
@@ -78,6 +80,7 @@ def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
                     clean = clean and key_pts is not None and frame.pts < key_pts
                 shown.append(frame.pts)
                 notes.update(per_frame_notes(frame))
+                captions = captions or has_captions(frame)
             if len(shown) >= PROBE_FRAMES:
                 ended = False
                 break
@@ -101,4 +104,5 @@ def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
         interlaced,
         int(Fraction(ticks)),
         tuple(sorted(notes)),
+        captions,
     )

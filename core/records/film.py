@@ -75,6 +75,7 @@ class VideoInfo:
     mastering: Mastering | None
     profile: str | None
     reorder_depth: int
+    captions: bool = False  # CEA-608/708 captions stored with the frames (ATSC A/53)
 
 
 @dataclass(frozen=True)

@@ -154,3 +154,23 @@ def test_a_film_without_a_rate_gets_frames_over_time(clips: Path) -> None:
     index = index_film(make_clip("cfr_mp4", clips))
     unknown = replace(index, video=replace(index.video, frame_rate=Fraction(0)))
     assert resolve_encoder(unknown, EncodeSpec(), "mp4").frame_rate == 25
+
+
+@pytest.mark.parametrize("family", ["h264", "hevc", "av1"])
+def test_captions_stay_with_their_frames_or_the_user_is_told(family: str, clips: Path, tmp_path: Path) -> None:
+    source = make_clip("captions_mp4", clips)
+    index = index_film(source)
+    chosen = resolve_encoder(index, EncodeSpec(codec=family), "mp4")
+    path = tmp_path / "segment.mp4"
+    whole(source, index, chosen, path, 1)
+    expected = captions(source)
+    assert len(expected) == len(set(expected)) + 55 == 75  # 20 different ones in turn
+    assert captions(path) == (expected if family != "av1" else [])
+    assert any("captions" in note for note in chosen.notes) == (family == "av1")
+
+
+def captions(path: Path) -> list[bytes]:
+    """The captions of the frames that have some, in the order in which they are shown."""
+    with av.open(str(path)) as film:
+        sides = [side for frame in film.decode(video=0) for side in frame.side_data]
+        return [bytes(side) for side in sides if side.type.name == "A53_CC"]
