@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.faces.align import shrink
-from core.faces.detect import LONGEST_PX, Detector, fitted_size
-from core.faces.embed import Embedder
+from core.faces.detect import Detector, open_detector
+from core.faces.embed import Recogniser
 from core.faces.landmarks import PRESENCE_MIN, Mesher
 from core.geometry import Float64Array, apply, box_area, compose, display_from_coded, invert, iou, map_boxes, scaling
 from core.inference.manifest import by_id, by_role, load_manifests, manifest_folder
@@ -40,7 +40,7 @@ class FaceModels:
 
     detector: Detector
     mesher: Mesher
-    embedder: Embedder
+    embedder: Recogniser
     provider: str
     device: str
     batch: int
@@ -54,9 +54,9 @@ def open_models(sessions: Sessions, detector: str = "centerface") -> FaceModels:
     embedder = sessions.open(by_role(manifests, "embedder"))
     batch = 1 if looking.provider == CPU else ACCELERATOR_BATCH
     return FaceModels(
-        detector=Detector(looking),
+        detector=open_detector(looking),
         mesher=Mesher(mesh, batch=batch),
-        embedder=Embedder(embedder, batch=batch),
+        embedder=Recogniser(embedder, batch=batch),
         provider=looking.provider,
         device=looking.device,
         batch=batch,
@@ -76,7 +76,7 @@ def analyse_segment(
 
     `heartbeat` is called with the number of frames done. Rows: see FaceTable; track and source are -1.
     """
-    view = _View.of(index)
+    view = _View.of(index, models.detector)
     tables: list[FaceTable] = []
     damage: list[Damage] = []
     done = 0
@@ -100,10 +100,10 @@ class _View:
     turns: int  # quarter turns counter-clockwise
 
     @staticmethod
-    def of(index: MediaIndex) -> _View:
+    def of(index: MediaIndex, detector: Detector) -> _View:
         video = index.video
         shown, wide, high = display_from_coded(video.width, video.height, video.sample_aspect_ratio, video.rotation)
-        small_wide, small_high = fitted_size(wide, high, LONGEST_PX)
+        small_wide, small_high = detector.fitted_size(wide, high)
         turns = round(video.rotation / 90) % 4
         unturned = (small_high, small_wide) if turns % 2 else (small_wide, small_high)
         small = compose(scaling(small_wide / wide, small_high / high), shown)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.errors import InputError
 from core.faces.align import cut
 from core.faces.detect import LONGEST_PX, Detections, Detector
-from core.faces.embed import Embedder
+from core.faces.embed import Recogniser
 from core.faces.landmarks import PRESENCE_MIN, Mesher
 from core.geometry import apply, box_area, square_crop
 from core.media.image import read_image
@@ -26,7 +26,7 @@ CLEAR_MAJORITY = 2.0  # the largest face is meant when its area is this many tim
 SIZES_PX = (LONGEST_PX, LONGEST_PX // 2, 2 * LONGEST_PX)
 
 
-def load_identity(spec: SourceSpec, detector: Detector, mesher: Mesher, embedder: Embedder) -> SourceIdentity:
+def load_identity(spec: SourceSpec, detector: Detector, mesher: Mesher, embedder: Recogniser) -> SourceIdentity:
     """The face of `spec.path` that `spec.face` names, or the only or clearly largest one.
 
     Raises `InputError` when the image is unreadable, holds no face, several without a clear one, or not the one

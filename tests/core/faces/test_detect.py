@@ -9,7 +9,8 @@ import skimage.data
 from numpy.typing import NDArray
 
 from core.faces.analyse import FaceModels
-from core.faces.detect import Detector, decode, fitted_size, suppress
+from core.faces.centerface import CenterFace, decode, fitted_size
+from core.faces.finds import suppress
 from core.geometry import iou
 from tests.faces_assets import astronaut, session_of
 
@@ -33,7 +34,7 @@ def test_carphone_has_one_face_with_sane_points(models: FaceModels, carphone_fra
 
 def test_batch_equals_single(carphone_frames: list[NDArray[np.uint8]]) -> None:
     """Also when other sizes lie between: each picture is looked at as if alone."""
-    detector = Detector(session_of("detector"))
+    detector = CenterFace(session_of("detector"))
     pictures = [carphone_frames[0], astronaut(), carphone_frames[2], carphone_frames[5]]
     together = detector.detect(pictures)
     for picture, found in zip(pictures, together, strict=True):

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from core.faces.align import cut, shrink
 from core.faces.analyse import FaceModels
-from core.faces.embed import SAME_PERSON, distance
+from core.faces.embed import distance
 from core.geometry import square_crop
 from core.records import Float32Array
 from tests.faces_assets import astronaut
@@ -24,9 +24,9 @@ def test_same_person_is_near_and_another_far(models: FaceModels, carphone_frames
     woman = embeddings(models, [astronaut(), np.ascontiguousarray(astronaut()[:, ::-1])])
     within = [distance(a, b) for number, a in enumerate(driver) for b in driver[:number]]
     between = [distance(a, b) for a in driver for b in woman]
-    assert max(within) < SAME_PERSON
-    assert distance(woman[0], woman[1]) < SAME_PERSON
-    assert min(between) > SAME_PERSON
+    assert max(within) < models.embedder.same_person
+    assert distance(woman[0], woman[1]) < models.embedder.same_person
+    assert min(between) > models.embedder.same_person
     assert min(between) > max(within) + 0.1
 
 
