@@ -1,0 +1,42 @@
+"""Twins: graphs with a published model's operators, names and shapes, but seeded random weights.
+
+At width 8 (channel counts divided by 8) a twin runs in milliseconds and carries the tests; at width 1 it carries the
+benchmarks. It swaps nobody's face and is never offered to a user as a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from core.errors import ModelError
+from core.inference.manifest import ModelManifest
+from core.inference.twins import detectors
+from core.inference.twins.detectors import scrfd
+from core.inference.twins.inswapper import inswapper
+from core.inference.twins.recognisers import iresnet50
+
+Builder = Callable[[ModelManifest, int, int], bytes]
+
+
+def builders() -> dict[str, Builder]:
+    """What builds the twin of each manifest id."""
+    return {
+        "det_10g": lambda manifest, width, seed: scrfd(manifest, width, seed, detectors.SCRFD_10G),
+        "det_2.5g": lambda manifest, width, seed: scrfd(manifest, width, seed, detectors.SCRFD_2_5G),
+        "det_500m": lambda manifest, width, seed: scrfd(manifest, width, seed, detectors.SCRFD_500M),
+        "w600k_r50": iresnet50,
+        "inswapper_128": inswapper,
+    }
+
+
+def build_twin(manifest: ModelManifest, *, width: int = 8, seed: int = 0) -> bytes:
+    """The twin's ONNX file: the same bytes for the same manifest, width and seed.
+
+    `width` divides channel counts. Raises `ModelError` for a model that no twin is known of.
+    """
+    known = builders()
+    if manifest.id not in known:
+        raise ModelError(f"no twin of {manifest.id}", hint=f"there are twins of: {', '.join(sorted(known))}")
+    if width < 1:
+        raise ModelError(f"width divisor {width} is below 1")
+    return known[manifest.id](manifest, width, seed)

@@ -1,0 +1,214 @@
+"""Writes ONNX graphs as PyTorch's exporter does, with seeded random weights.
+
+Tensors go straight into one `ModelProto`: helper functions of the onnx package copy the whole graph twice, which a
+network of 554 MB cannot afford. Weights are uniform, so their bits depend on the generator alone.
+
+A channel that is *carried* passes its input on unchanged through convolutions, so that a twin's output shows a
+low-pass copy of its input.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from core.errors import ModelError
+
+RELU_GAIN = math.sqrt(2)
+LEAKY_GAIN = math.sqrt(2 / (1 + 0.2**2))  # of LeakyReLU with slope 0.2: He et al. 2015, equation 14
+MAX_BYTES = 2_000_000_000  # a protobuf message stays below 2 GiB
+
+
+class Graph:
+    """One growing graph. Every method that adds a node returns the name of the tensor it makes."""
+
+    def __init__(self, name: str, seed: int, *, opset: int = 11, ir_version: int = 6) -> None:
+        self.random = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
+        self.model = onnx.ModelProto(ir_version=ir_version, producer_name="pytorch")
+        self.model.opset_import.append(helper.make_opsetid("", opset))
+        self.graph = self.model.graph
+        self.graph.name = f"twin of {name}"
+        self.opset = opset
+        self._bytes = 0
+
+    # Tensors
+
+    def input(self, name: str, shape: Sequence[int | str]) -> str:
+        self.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
+        return name
+
+    def output(self, x: str, name: str, shape: Sequence[int | str]) -> None:
+        """Declare `x`, made by the last node that made it, as the graph's output `name`."""
+        for node in self.graph.node:
+            for values in (node.input, node.output):
+                for at, value in enumerate(values):
+                    if value == x:
+                        values[at] = name
+        self.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
+
+    def weight(self, array: NDArray[Any], name: str | None = None) -> str:
+        """An initializer; `ModelError` when the file would pass protobuf's limit."""
+        self._bytes += array.nbytes
+        if self._bytes > MAX_BYTES:
+            raise ModelError(f"{self.graph.name} is larger than 2 GB", hint="use a larger width divisor")
+        tensor = self.graph.initializer.add()
+        tensor.name = name or f"w{len(self.graph.initializer) - 1}"
+        tensor.dims.extend(array.shape)
+        tensor.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
+        tensor.raw_data = array.tobytes()
+        return str(tensor.name)
+
+    def constant(self, value: Any, dtype: str = "int64") -> str:
+        """A Constant node, as PyTorch writes shapes, axes and scalars."""
+        array = np.asarray(value, dtype)
+        tensor = helper.make_tensor("", helper.np_dtype_to_tensor_dtype(array.dtype), array.shape, array.ravel())
+        return self.node("Constant", [], value=tensor)
+
+    def node(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
+        return self.nodes(op, inputs, 1, **attributes)[0]
+
+    def nodes(self, op: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
+        """A node with several outputs."""
+        at = len(self.graph.node)
+        names = [f"{op}_{at}_{number}" if outputs > 1 else f"{op}_{at}" for number in range(outputs)]
+        self.graph.node.append(helper.make_node(op, list(inputs), names, name=f"/{op}_{at}", **attributes))
+        return names
+
+    def uniform(self, shape: Sequence[int], std: float) -> NDArray[np.float32]:
+        """Random numbers around 0 with this standard deviation."""
+        values = self.random.random(tuple(shape), np.float32)
+        values -= np.float32(0.5)
+        values *= np.float32(std * math.sqrt(12))
+        return values
+
+    # Layers
+
+    def conv(
+        self,
+        x: str,
+        channels: tuple[int, int],
+        kernel: int,
+        *,
+        stride: int = 1,
+        pad: int | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        gain: float = RELU_GAIN,
+        bias: NDArray[Any] | float | None = 0.0,
+        carry: int = 0,
+    ) -> str:
+        """A convolution whose outputs have `gain` x the inputs' deviation; `bias` None: none."""
+        before, after = channels
+        kernels = self.uniform(
+            (after, before // groups, kernel, kernel), gain / math.sqrt(before // groups * kernel**2)
+        )
+        for channel in range(carry):
+            # The mean of the two samples of each axis that one output stands for, so that nothing moves.
+            low, high = (kernel // 2, kernel // 2 + min(stride, kernel - kernel // 2))
+            kernels[channel] = 0
+            kernels[channel, channel if groups == 1 else 0, low:high, low:high] = 1 / (high - low) ** 2
+        inputs = [x, self.weight(kernels)]
+        if bias is not None:
+            values = np.broadcast_to(np.asarray(bias, np.float32), (after,))
+            inputs.append(self.weight(values))
+        pad = dilation * (kernel // 2) if pad is None else pad
+        return self.node(
+            "Conv",
+            inputs,
+            dilations=[dilation] * 2,
+            group=groups,
+            kernel_shape=[kernel] * 2,
+            pads=[pad] * 4,
+            strides=[stride] * 2,
+        )
+
+    def batch_norm(self, x: str, channels: int, *, scale: float = 1.0, epsilon: float = 1e-5) -> str:
+        """An inference BatchNormalization with statistics near 0 and 1."""
+        gamma = self.uniform((channels,), 0.1 * scale) + np.float32(scale)
+        values = [gamma, self.uniform((channels,), 0.1 * scale), self.uniform((channels,), 0.1)]
+        values.append(self.uniform((channels,), 0.1) + np.float32(1))
+        return self.node(
+            "BatchNormalization", [x, *(self.weight(value) for value in values)], epsilon=epsilon, momentum=0.9
+        )
+
+    def linear(self, x: str, sizes: tuple[int, int], *, std: float, bias: NDArray[Any] | float = 0.0) -> str:
+        """A Linear layer as Gemm with a transposed weight; `std` is of the weights."""
+        before, after = sizes
+        weights = self.weight(self.uniform((after, before), std))
+        values = self.weight(np.array(np.broadcast_to(np.asarray(bias, np.float32), (after,))))
+        return self.node("Gemm", [x, weights, values], alpha=1.0, beta=1.0, transB=1)
+
+    def leaky(self, x: str, slope: float = 0.2) -> str:
+        return self.node("LeakyRelu", [x], alpha=slope)
+
+    def prelu(self, x: str, channels: int) -> str:
+        return self.node("PRelu", [x, self.weight(np.full((channels, 1, 1), 0.25, np.float32))])
+
+    def slice(self, x: str, start: int, end: int, axis: int, step: int = 1) -> str:
+        return self.node("Slice", [x, *(self.constant([value]) for value in (start, end, axis, step))])
+
+    def unsqueeze(self, x: str, axis: int) -> str:
+        if self.opset >= 13:
+            return self.node("Unsqueeze", [x, self.constant([axis])])
+        return self.node("Unsqueeze", [x], axes=[axis])
+
+    def mean(self, x: str, axes: Sequence[int] = (2, 3)) -> str:
+        if self.opset >= 18:
+            return self.node("ReduceMean", [x, self.constant(list(axes))], keepdims=1)
+        return self.node("ReduceMean", [x], axes=list(axes), keepdims=1)
+
+    def reshape(self, x: str, shape: Sequence[int]) -> str:
+        return self.node("Reshape", [x, self.constant(list(shape))])
+
+    def scalar(self, op: str, x: str, value: float) -> str:
+        """`x` op a scalar constant."""
+        return self.node(op, [x, self.constant(value, "float32")])
+
+    def resize(self, x: str, factor: float, mode: str = "linear") -> str:
+        """Interpolation by a constant factor, half-pixel centres (nearest: floor, asymmetric)."""
+        scales = self.constant([1, 1, factor, factor], "float32")
+        rule = "pytorch_half_pixel" if mode == "linear" else "asymmetric"
+        return self.node(
+            "Resize",
+            [x, "" if self.opset >= 13 else self.constant([], "float32"), scales],
+            coordinate_transformation_mode=rule,
+            cubic_coeff_a=-0.75,
+            mode=mode,
+            nearest_mode="floor",
+        )
+
+    def resize_like(self, x: str, like: str, mode: str = "nearest") -> str:
+        """Interpolation to the height and width of another tensor, through Shape, Slice, Concat, as exported."""
+        size = self.slice(self.node("Shape", [like]), 2, 4, 0)
+        head = self.slice(self.node("Shape", [x]), 0, 2, 0)
+        sizes = self.node("Concat", [head, size], axis=0)
+        rule = "pytorch_half_pixel" if mode == "linear" else "asymmetric"
+        empty = "" if self.opset >= 13 else self.constant([], "float32")
+        return self.node(
+            "Resize",
+            [x, empty, empty, sizes],
+            coordinate_transformation_mode=rule,
+            cubic_coeff_a=-0.75,
+            mode=mode,
+            nearest_mode="floor",
+        )
+
+    def reflect_pad(self, x: str, size: int) -> str:
+        """Reflecting Pad of both sides of both axes; its vector is computed from constants, as PyTorch exports it."""
+        pads = self.constant([size] * 4)
+        missing = self.node("Sub", [self.constant([8]), self.node("Shape", [pads])])
+        zeros = self.node("ConstantOfShape", [missing], value=helper.make_tensor("", TensorProto.INT64, [1], [0]))
+        both = self.node("Concat", [pads, zeros], axis=0)
+        pairs = self.slice(self.reshape(both, (-1, 2)), -1, -(2**63) + 1, 0, -1)
+        flat = self.reshape(self.node("Transpose", [pairs], perm=[1, 0]), (-1,))
+        return self.node("Pad", [x, self.node("Cast", [flat], to=TensorProto.INT64)], mode="reflect")
+
+    def serialise(self) -> bytes:
+        return bytes(self.model.SerializeToString(deterministic=True))
