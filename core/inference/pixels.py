@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from core.geometry import Float64Array
 from core.inference.manifest import PixelSpec
 from core.records import Float32Array
 
@@ -25,7 +26,7 @@ def colours_of(numbers: Float32Array, spec: PixelSpec) -> Float32Array:
     return np.ascontiguousarray(colours[:, ::-1]) if spec.order == "BGR" else colours
 
 
-def _affine(values: Float32Array, factor: np.ndarray, offset: np.ndarray) -> Float32Array:  # type: ignore[type-arg]
+def _affine(values: Float32Array, factor: Float64Array, offset: Float64Array) -> Float32Array:
     """values [n,3,h,w] times `factor` [3] plus `offset` [3], contiguous."""
     if (factor == 1).all() and (offset == 0).all():
         return np.ascontiguousarray(values, np.float32)
