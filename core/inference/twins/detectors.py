@@ -42,8 +42,8 @@ def scrfd(manifest: ModelManifest, width: int, seed: int, spec: Scrfd) -> bytes:
     x = graph.input(manifest.inputs[0].name, (1, 3, "?", "?"))
     levels = _backbone(graph, x, spec, width)[1:]
     neck = max(4, spec.neck // width)
-    levels = _neck(graph, levels, neck)
-    heads = [_head(graph, x, neck, max(4, spec.head // width), spec) for x in levels]
+    sides = _neck(graph, levels, neck)
+    heads = [_head(graph, x, neck, max(4, spec.head // width), spec) for x in sides]
     for x, want in zip([head[kind] for kind in range(3) for head in heads], manifest.outputs, strict=True):
         graph.output(x, want.name, ("?", want.shape[-1]))
     return graph.serialise()

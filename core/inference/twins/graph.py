@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from core.errors import ModelError
 
@@ -26,26 +27,48 @@ LEAKY_GAIN = math.sqrt(2 / (1 + 0.2**2))  # of LeakyReLU with slope 0.2: He et a
 MAX_BYTES = 2_000_000_000  # a protobuf message stays below 2 GiB
 
 
+@dataclass(frozen=True)
+class Carry:
+    """Which channels pass through a convolution: `count` from input `start` on, to output `to` on.
+
+    An output is `weight` x the mean of the samples it stands for, plus `bias`; weight 0 leaves the bias alone.
+    """
+
+    count: int = 0
+    start: int = 0
+    to: int = 0
+    weight: float = 1.0
+    bias: float = 0.0
+
+
+NOTHING = Carry()
+COLOURS = Carry(3)
+LIFTED = Carry(3, bias=1.0)  # -1..1 becomes 0..2, which ReLU lets pass
+
+
 class Graph:
     """One growing graph. Every method that adds a node returns the name of the tensor it makes."""
 
-    def __init__(self, name: str, seed: int, *, opset: int = 11, ir_version: int = 6) -> None:
+    def __init__(self, name: str, seed: int, *, opset: int = 11, ir_version: int = 6, half: bool = False) -> None:
+        """`half`: weights and constants of real numbers are float16, inputs and outputs float32 behind casts."""
         self.random = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
         self.model = onnx.ModelProto(ir_version=ir_version, producer_name="pytorch")
         self.model.opset_import.append(helper.make_opsetid("", opset))
         self.graph = self.model.graph
         self.graph.name = f"twin of {name}"
         self.opset = opset
+        self.half = half
         self._bytes = 0
 
     # Tensors
 
-    def input(self, name: str, shape: Sequence[int | str]) -> str:
-        self.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
-        return name
+    def input(self, name: str, shape: Sequence[int | str], dtype: int = TensorProto.FLOAT) -> str:
+        self.graph.input.append(helper.make_tensor_value_info(name, dtype, list(shape)))
+        return self.node("Cast", [name], to=TensorProto.FLOAT16) if self.half else name
 
     def output(self, x: str, name: str, shape: Sequence[int | str]) -> None:
-        """Declare `x`, made by the last node that made it, as the graph's output `name`."""
+        """Declare the tensor `x` as the graph's output `name`."""
+        x = self.node("Cast", [x], to=TensorProto.FLOAT) if self.half else x
         for node in self.graph.node:
             for values in (node.input, node.output):
                 for at, value in enumerate(values):
@@ -55,6 +78,8 @@ class Graph:
 
     def weight(self, array: NDArray[Any], name: str | None = None) -> str:
         """An initializer; `ModelError` when the file would pass protobuf's limit."""
+        if self.half and array.dtype == np.float32:
+            array = array.astype(np.float16)
         self._bytes += array.nbytes
         if self._bytes > MAX_BYTES:
             raise ModelError(f"{self.graph.name} is larger than 2 GB", hint="use a larger width divisor")
@@ -67,8 +92,8 @@ class Graph:
 
     def constant(self, value: Any, dtype: str = "int64") -> str:
         """A Constant node, as PyTorch writes shapes, axes and scalars."""
-        array = np.asarray(value, dtype)
-        tensor = helper.make_tensor("", helper.np_dtype_to_tensor_dtype(array.dtype), array.shape, array.ravel())
+        array = np.asarray(value, "float16" if self.half and dtype == "float32" else dtype)
+        tensor = numpy_helper.from_array(array)
         return self.node("Constant", [], value=tensor)
 
     def node(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
@@ -102,31 +127,51 @@ class Graph:
         groups: int = 1,
         gain: float = RELU_GAIN,
         bias: NDArray[Any] | float | None = 0.0,
-        carry: int = 0,
+        carry: Carry = NOTHING,
     ) -> str:
         """A convolution whose outputs have `gain` x the inputs' deviation; `bias` None: none."""
         before, after = channels
-        kernels = self.uniform(
-            (after, before // groups, kernel, kernel), gain / math.sqrt(before // groups * kernel**2)
-        )
-        for channel in range(carry):
-            # The mean of the two samples of each axis that one output stands for, so that nothing moves.
-            low, high = (kernel // 2, kernel // 2 + min(stride, kernel - kernel // 2))
-            kernels[channel] = 0
-            kernels[channel, channel if groups == 1 else 0, low:high, low:high] = 1 / (high - low) ** 2
+        size = before // groups
+        kernels = self.uniform((after, size, kernel, kernel), gain / math.sqrt(size * kernel**2))
+        # The mean of the samples that one output stands for, so that nothing moves.
+        low = (kernel - 1) // 2 if stride == 2 and kernel % 2 == 0 else kernel // 2
+        taps = slice(low, low + (2 if stride == 2 and kernel > 1 else 1))
+        share = (taps.stop - taps.start) ** 2
+        for colour in range(carry.count):
+            kernels[carry.to + colour] = 0
+            if carry.weight:
+                kernels[carry.to + colour, (carry.start + colour) if groups == 1 else 0, taps, taps] = (
+                    carry.weight / share
+                )
         inputs = [x, self.weight(kernels)]
         if bias is not None:
-            values = np.broadcast_to(np.asarray(bias, np.float32), (after,))
+            values = np.array(np.broadcast_to(np.asarray(bias, np.float32), (after,)))
+            values[carry.to : carry.to + carry.count] = carry.bias
             inputs.append(self.weight(values))
-        pad = dilation * (kernel // 2) if pad is None else pad
         return self.node(
             "Conv",
             inputs,
             dilations=[dilation] * 2,
             group=groups,
             kernel_shape=[kernel] * 2,
-            pads=[pad] * 4,
+            pads=[dilation * (kernel // 2) if pad is None else pad] * 4,
             strides=[stride] * 2,
+        )
+
+    def conv_transpose(
+        self, x: str, channels: tuple[int, int], kernel: int = 4, *, pad: int = 1, gain: float = RELU_GAIN
+    ) -> str:
+        """A transposed convolution with stride 2 (a kernel of 4 and pad 1 doubles the sides)."""
+        before, after = channels
+        kernels = self.uniform((before, after, kernel, kernel), gain / math.sqrt(before * kernel**2 / 4))
+        return self.node(
+            "ConvTranspose",
+            [x, self.weight(kernels), self.weight(np.zeros(after, np.float32))],
+            dilations=[1, 1],
+            group=1,
+            kernel_shape=[kernel] * 2,
+            pads=[pad] * 4,
+            strides=[2, 2],
         )
 
     def batch_norm(self, x: str, channels: int, *, scale: float = 1.0, epsilon: float = 1e-5) -> str:
@@ -171,14 +216,18 @@ class Graph:
         """`x` op a scalar constant."""
         return self.node(op, [x, self.constant(value, "float32")])
 
-    def resize(self, x: str, factor: float, mode: str = "linear") -> str:
+    def _scales(self, values: list[float]) -> str:
+        """A float32 constant, whatever the weights are."""
+        return self.node("Constant", [], value=numpy_helper.from_array(np.array(values, np.float32)))
+
+    def resize(self, x: str, factor: float, mode: str = "linear", *, align_corners: bool = False) -> str:
         """Interpolation by a constant factor, half-pixel centres (nearest: floor, asymmetric)."""
-        scales = self.constant([1, 1, factor, factor], "float32")
+        scales = self._scales([1, 1, factor, factor])
         rule = "pytorch_half_pixel" if mode == "linear" else "asymmetric"
         return self.node(
             "Resize",
-            [x, "" if self.opset >= 13 else self.constant([], "float32"), scales],
-            coordinate_transformation_mode=rule,
+            [x, "" if self.opset >= 13 else self._scales([]), scales],
+            coordinate_transformation_mode="align_corners" if align_corners else rule,
             cubic_coeff_a=-0.75,
             mode=mode,
             nearest_mode="floor",
@@ -190,7 +239,7 @@ class Graph:
         head = self.slice(self.node("Shape", [x]), 0, 2, 0)
         sizes = self.node("Concat", [head, size], axis=0)
         rule = "pytorch_half_pixel" if mode == "linear" else "asymmetric"
-        empty = "" if self.opset >= 13 else self.constant([], "float32")
+        empty = "" if self.opset >= 13 else self._scales([])
         return self.node(
             "Resize",
             [x, empty, empty, sizes],

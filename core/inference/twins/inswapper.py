@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from core.inference.manifest import ModelManifest
-from core.inference.twins.graph import LEAKY_GAIN, Graph
+from core.inference.twins.graph import COLOURS, LEAKY_GAIN, Graph
 
 BLOCKS = 6
 CARRIED = 3
@@ -23,27 +23,25 @@ EPSILON = 1e-8
 PICTURE_GAIN = 2.0  # (tanh(2 t - 1) + 1) / 2 runs from 0.12 to 0.88 for t in 0..1
 
 
-def inswapper(manifest: ModelManifest, width: int, seed: int) -> bytes:
-    """The file; channel counts divided by `width`."""
-    graph = Graph(manifest.id, seed)
-    names = {spec.name for spec in manifest.inputs}
-    shapes = {"target": (1, 3, 128, 128), "source": (1, LATENT)}
-    for name in [spec.name for spec in manifest.inputs if spec.name in shapes] + sorted(set(shapes) - names):
-        graph.input(name, shapes[name])
+def inswapper(manifest: ModelManifest, width: int, seed: int, *, half: bool = False) -> bytes:
+    """The file; channel counts divided by `width`; `half`: in float16 between float32 inputs and outputs."""
+    graph = Graph(manifest.id, seed, half=half)
+    target, source = graph.input("target", (1, 3, 128, 128)), graph.input("source", (1, LATENT))
     small, half, most, trunk = (max(4, count // width) for count in (128, 256, 512, 1024))
 
-    x = graph.conv(graph.reflect_pad("target", 3), (3, small), 7, pad=0, gain=LEAKY_GAIN * 2, carry=CARRIED)
+    x = graph.conv(graph.reflect_pad(target, 3), (3, small), 7, pad=0, gain=LEAKY_GAIN * 2, carry=COLOURS)
     x = graph.leaky(x)
     for channels, stride in (((small, half), 1), ((half, most), 2), ((most, trunk), 2)):
-        x = graph.leaky(graph.conv(x, channels, 3, stride=stride, gain=LEAKY_GAIN, carry=CARRIED))
+        x = graph.leaky(graph.conv(x, channels, 3, stride=stride, gain=LEAKY_GAIN, carry=COLOURS))
     for _ in range(BLOCKS):
-        y = graph.node("Relu", [_adain(graph, _padded(graph, x, trunk), trunk, 0)])
-        x = graph.node("Add", [x, _adain(graph, _padded(graph, y, trunk), trunk, CARRIED)])
+        y = graph.node("Relu", [_adain(graph, source, _padded(graph, x, trunk), trunk, 0)])
+        x = graph.node("Add", [x, _adain(graph, source, _padded(graph, y, trunk), trunk, CARRIED)])
     for channels in ((trunk, most), (most, half)):
-        x = graph.leaky(graph.conv(graph.resize(x, 2), channels, 3, gain=LEAKY_GAIN, carry=CARRIED))
-    x = graph.leaky(graph.conv(x, (half, small), 3, gain=LEAKY_GAIN, carry=CARRIED))
+        x = graph.leaky(graph.conv(graph.resize(x, 2), channels, 3, gain=LEAKY_GAIN, carry=COLOURS))
+    x = graph.leaky(graph.conv(x, (half, small), 3, gain=LEAKY_GAIN, carry=COLOURS))
 
-    last = graph.uniform((3, small, 7, 7), 0.6 / math.sqrt(small * 49))
+    last = graph.uniform((3, small, 7, 7), 0.25 / math.sqrt(small * 49))
+    last -= last.mean((2, 3), keepdims=True)  # what is the same everywhere shall not tint the picture
     last[:, :CARRIED] = 0
     for colour in range(3):
         last[colour, colour, 3, 3] = PICTURE_GAIN
@@ -59,7 +57,7 @@ def _padded(graph: Graph, x: str, channels: int) -> str:
     return graph.conv(graph.reflect_pad(x, 1), (channels, channels), 3, pad=0)
 
 
-def _adain(graph: Graph, x: str, channels: int, still: int) -> str:
+def _adain(graph: Graph, source: str, x: str, channels: int, still: int) -> str:
     """x normalised over its picture, times and plus what the source says; the first `still` channels become 0."""
     centred = graph.node("Sub", [x, graph.mean(x)])
     spread = graph.node("Sqrt", [graph.scalar("Add", graph.mean(graph.node("Mul", [centred, centred])), EPSILON)])
@@ -70,7 +68,7 @@ def _adain(graph: Graph, x: str, channels: int, still: int) -> str:
     for part in (weights, bias):
         part[:still] = 0
         part[channels : channels + still] = 0
-    style = graph.node("Gemm", ["source", graph.weight(weights), graph.weight(bias)], alpha=1.0, beta=1.0, transB=1)
+    style = graph.node("Gemm", [source, graph.weight(weights), graph.weight(bias)], alpha=1.0, beta=1.0, transB=1)
     style = graph.unsqueeze(graph.unsqueeze(style, 2), 3)
     scale, shift = graph.slice(style, 0, channels, 1), graph.slice(style, channels, 2 * channels, 1)
     return graph.node("Add", [graph.node("Mul", [x, scale]), shift])
