@@ -176,7 +176,7 @@ def source_face(spec: JobSpec, settings: Settings) -> SourceIdentity:
     if spec.source is None:
         raise InputError("no source face given", hint="name an image with --source")
     models = open_models(Sessions(settings.model_cache, DeviceSpec(wish="cpu", threads=settings.cores)))
-    return load_identity(spec.source, models.detector, models.mesher, models.embedder)
+    return load_identity(spec.source, models)
 
 
 def provenance(receipts: Sequence[SegmentReceipt]) -> dict[str, str]:

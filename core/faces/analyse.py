@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from core.faces.align import shrink
 from core.faces.detect import Detector, open_detector
 from core.faces.embed import Recogniser
+from core.faces.finds import distinct
 from core.faces.landmarks import PRESENCE_MIN, Mesher
-from core.geometry import Float64Array, apply, box_area, compose, display_from_coded, invert, iou, map_boxes, scaling
+from core.geometry import Float64Array, apply, box_area, compose, display_from_coded, invert, map_boxes, scaling
 from core.inference.manifest import by_id, by_role, load_manifests, manifest_folder
 from core.inference.sessions import CPU, Sessions
 from core.media.decode import DecodedFrame, decode_segment
@@ -27,7 +28,6 @@ STEP_PX = 1 / 64
 ACCELERATOR_BATCH = 4
 SURE_SCORE = 0.5
 WEAK_PRESENCE_MIN = 10.0  # what a find below SURE_SCORE must show
-SAME_FACE_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -148,20 +148,9 @@ def _look(batch: list[DecodedFrame], view: _View, models: FaceModels) -> FaceTab
 
 
 def _distinct(table: FaceTable) -> NDArray[np.intp]:
-    """Rows that are faces of their own, in order.
-
-    A weak find that the mesh network takes for no face is dropped, and so is a find whose mesh covers that of a
-    better one in the same frame: the mesh settles on the same face from boxes that overlap little.
-    """
+    """Rows that are faces of their own, in order: a weak find that the mesh network takes for no face is dropped."""
     meant = np.flatnonzero((table.presence > WEAK_PRESENCE_MIN) | (table.score >= SURE_SCORE))
-    keep: list[int] = []
-    for row in meant[np.argsort(-table.score[meant], kind="stable")]:
-        extent = np.concatenate([table.mesh[row].min(axis=0), table.mesh[row].max(axis=0)])[None]
-        others = [other for other in keep if table.frame[other] == table.frame[row]]
-        rivals = np.concatenate([table.mesh[others].min(axis=1), table.mesh[others].max(axis=1)], axis=1)
-        if not (iou(extent, rivals) > SAME_FACE_OVERLAP).any():
-            keep.append(int(row))
-    return np.array(sorted(keep), np.intp)
+    return meant[distinct(table.mesh[meant], table.score[meant], table.frame[meant])]
 
 
 def _rounded(coordinates: NDArray[np.floating]) -> Float32Array:

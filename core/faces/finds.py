@@ -15,6 +15,7 @@ from core.records import Float32Array
 LONGEST_PX = 640
 MULTIPLE_PX = 32  # networks halve five times
 CANDIDATES_MAX = 4000  # finds of one picture before overlap is judged, which takes their number squared
+SAME_FACE_OVERLAP = 0.5  # of meshes
 FAR_LOG = 8.0  # guards the exponential of a box side
 
 
@@ -80,6 +81,21 @@ def on_black(
     padded = np.zeros((canvas[1], canvas[0], 3), np.uint8)
     padded[: size[1], : size[0]] = shrink(picture, *size)
     return padded, scaling(size[0] / wide, size[1] / high)
+
+
+def distinct(mesh: Float32Array, score: Float32Array, frame: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Rows, in order, whose mesh [n,468,2] does not cover that of a better scored row of the same frame [n].
+
+    The mesh settles on the same face from boxes that overlap little, so boxes do not tell.
+    """
+    low, high = mesh.min(axis=1), mesh.max(axis=1)
+    extent = np.concatenate([low, high], axis=1)  # [n,4]
+    keep: list[int] = []
+    for row in np.argsort(-score, kind="stable"):
+        others = [other for other in keep if frame[other] == frame[row]]
+        if not (iou(extent[row : row + 1], extent[others]) > SAME_FACE_OVERLAP).any():
+            keep.append(int(row))
+    return np.array(sorted(keep), np.intp)
 
 
 def multiple(size: int) -> int:

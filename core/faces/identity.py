@@ -1,95 +1,151 @@
-"""The source face: which face of an image is meant, cut out, with its mesh and embedding."""
+"""The source identity: the face to put in, out of one or several images or short films of one person.
+
+What is shown of the person - the crop, its mesh and points - is one picture's: the first file's face, of a film the
+best. What identifies the person is the mean of the best pictures' vectors. Pictures of another person, and such in
+which the face is too small or turned away, are left out, and a note says so.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.errors import InputError
 from core.faces.align import cut
-from core.faces.detect import LONGEST_PX, Detections, Detector
+from core.faces.analyse import FaceModels
 from core.faces.embed import Recogniser
-from core.faces.landmarks import PRESENCE_MIN, Mesher
-from core.geometry import apply, box_area, square_crop
-from core.media.image import read_image
-from core.records import EYE_OUTER, Float32Array, SourceIdentity, SourceSpec
+from core.faces.portrait import Portrait, choose, clear_one, portraits, vectors_of
+from core.faces.stills import read_stills
+from core.geometry import apply, square_crop
+from core.records import Float32Array, SourceIdentity, SourceSpec
 
-CROP_SCALE = 1.8  # of the mesh's larger extent: hair and ears are in the picture, for whoever wants them
-CROP_MAX_PX = 1024
-FACE_MIN_PX = 48  # a smaller source has less detail than any face it would replace
-CLEAR_MAJORITY = 2.0  # the largest face is meant when its area is this many times the next one's
-# A face that fills its picture, or one of many, may be missed at the usual size.
-SIZES_PX = (LONGEST_PX, LONGEST_PX // 2, 2 * LONGEST_PX)
+# Of the mesh's larger extent. Hair and ears are in the picture, for whoever wants them, and all of the crops that
+# swappers take of a source face: the largest, by the template ffhq_512, reaches 2.1 extents on the pictures tried.
+CROP_SCALE = 2.2
+CROP_MAX_PX = 1280
+BEST_FACES = 8  # whose vectors are averaged; more change little
 
 
-def load_identity(spec: SourceSpec, detector: Detector, mesher: Mesher, embedder: Recogniser) -> SourceIdentity:
-    """The face of `spec.path` that `spec.face` names, or the only or clearly largest one.
+def load_identity(spec: SourceSpec, models: FaceModels, recognisers: Sequence[Recogniser] = ()) -> SourceIdentity:
+    """The face of `spec.path` that `spec.face` names, or the only or clearly largest one, and the vectors of that
+    person by every recogniser.
 
-    Raises `InputError` when the image is unreadable, holds no face, several without a clear one, or not the one
-    asked for, or one too small.
+    `spec.more` are further images or films of the person, which need not show nobody else. Raises `InputError` when
+    a file is unreadable, and when `spec.path` holds no face, several without a clear one or the same twice, not the
+    one asked for, or one too small or turned away.
     """
-    rgb = read_image(spec.path)
-    found, mesh = find_faces(rgb, detector, mesher)
-    number, note = choose_face(found, spec)
-    chosen, points = mesh[number], found.points[number]
-    extent = float(np.ptp(chosen, axis=0).max())
-    if extent < FACE_MIN_PX:
-        raise InputError(
-            f"the face is {extent:.0f} px high, at least {FACE_MIN_PX} are needed",
-            where=spec.path,
-            hint="give a larger picture of it",
-        )
-    left, right = chosen[EYE_OUTER[0]], chosen[EYE_OUTER[1]]
-    angle = float(np.arctan2(right[1] - left[1], right[0] - left[0]))
-    side = extent * CROP_SCALE
-    crop_px = min(round(side), CROP_MAX_PX)
-    middle = (chosen.min(axis=0) + chosen.max(axis=0)) / 2
-    crop = square_crop(middle, side, angle, crop_px)
-    sha256 = hashlib.sha256(Path(spec.path).read_bytes()).hexdigest()
+    main, notes = _main(spec, models)
+    reference = vectors_of(main[:1], models.embedder)[0]
+    faces = list(main)
+    for path in spec.more:
+        more, note = _same_person(path, spec.path, reference, models)
+        faces += more
+        notes += [note] if note else []
+    best = [faces[0], *_best(faces[1:], BEST_FACES - 1, models.embedder)]
+    if len(faces) > 1:
+        notes.append(f"the source's identity is the mean of {len(best)} of {len(faces)} pictures that show the face")
+    sha256 = _hash_of(spec)
+    face = best[0]
+    side_px = face.extent_px * CROP_SCALE
+    crop_px = min(round(side_px), CROP_MAX_PX)
+    crop = square_crop((face.mesh.min(axis=0) + face.mesh.max(axis=0)) / 2, side_px, face.angle_rad, crop_px)
     return SourceIdentity(
-        id=f"{sha256[:16]}-{number + 1}",
+        id=f"{sha256[:16]}-{face.number + 1}",
         sha256=sha256,
-        face=number + 1,
-        image=cut(rgb, crop, crop_px),
-        mesh=apply(crop, chosen).astype(np.float32),
-        embedding=embedder.embed([embedder.chip(rgb, points)])[0],
-        notes=(note,) if note else (),
+        face=face.number + 1,
+        image=cut(face.rgb, crop, crop_px),
+        mesh=apply(crop, face.mesh).astype(np.float32),
+        embedding=_mean(best, models.embedder),
+        notes=tuple(notes),
+        points=apply(crop, face.points).astype(np.float32),
+        vectors={recogniser.id: _mean(best, recogniser) for recogniser in recognisers},
     )
 
 
-def find_faces(rgb: NDArray[np.uint8], detector: Detector, mesher: Mesher) -> tuple[Detections, Float32Array]:
-    """Faces with a mesh in a picture uint8 RGB [h,w,3], from left to right, and their meshes [k,468,2]."""
-    for longest_px in SIZES_PX:
-        found = detector.at(longest_px).detect([rgb])[0]
-        mesh, presence = mesher.mesh([rgb] * len(found), found.box, found.points)
-        rows = np.flatnonzero(presence > PRESENCE_MIN)
-        if len(rows):
-            rows = rows[np.argsort(found.box[rows, 0] + found.box[rows, 2], kind="stable")]
-            return replace(found, box=found.box[rows], score=found.score[rows], points=found.points[rows]), mesh[rows]
-    return replace(found, box=found.box[:0], score=found.score[:0], points=found.points[:0]), mesh[:0]
+def _mean(faces: list[Portrait], recogniser: Recogniser) -> Float32Array:
+    return recogniser.mean(vectors_of(faces, recogniser))
 
 
-def choose_face(found: Detections, spec: SourceSpec) -> tuple[int, str]:
-    """Which of the faces, numbered from 0 at the left, is meant, and what to tell the user about it ("" nothing)."""
-    count = len(found)
-    if count == 0:
-        hint = "give a picture that shows one face clearly, from the front"
-        raise InputError("no face found in the source image", where=spec.path, hint=hint)
+def _best(faces: list[Portrait], count: int, embedder: Recogniser) -> list[Portrait]:
+    """At most `count` faces, best first."""
+    quality = [face.quality(embedder.chip(face.rgb, face.points)) for face in faces]
+    return [faces[row] for row in np.argsort(-np.array(quality), kind="stable")[:count]]
+
+
+def _main(spec: SourceSpec, models: FaceModels) -> tuple[list[Portrait], list[str]]:
+    """The face of `spec.path`, of a film the best one first, and notes."""
+    seen = 0
+    clear: list[Portrait] = []
+    for still in read_stills(spec.path):
+        faces = portraits(still.rgb, models.detector, models.mesher)
+        if still.frame is None:
+            face, note = choose(faces, spec.face, models.embedder, spec.path)
+            flaw = face.flaw()
+            if flaw is not None:
+                raise InputError(flaw[0], where=spec.path, hint=flaw[1])
+            return [face], [note] if note else []
+        seen += 1
+        one = clear_one(faces)
+        clear += [one] if one is not None else []
+    return _main_of_film(spec, clear, seen, models.embedder)
+
+
+def _main_of_film(
+    spec: SourceSpec, clear: list[Portrait], seen: int, embedder: Recogniser
+) -> tuple[list[Portrait], list[str]]:
+    """The person that most of a film's frames show: the best picture first, then the others."""
     if spec.face is not None:
-        if not 1 <= spec.face <= count:
-            hint = f"give --source-face 1 to {count}, counted from the left"
-            raise InputError(f"there is no face {spec.face} in the source image", where=spec.path, hint=hint)
-        return spec.face - 1, ""
-    if count == 1:
-        return 0, ""
-    areas = box_area(found.box)
-    order = np.argsort(-areas, kind="stable")
-    if areas[order[0]] < CLEAR_MAJORITY * areas[order[1]]:
-        hint = f"crop it to one, or give --source-face 1 to {count}, counted from the left"
-        raise InputError(f"{count} faces in the source image, none clearly the largest", where=spec.path, hint=hint)
-    number = int(order[0])
-    return number, f"{count} faces in the source image: took the largest, number {number + 1} from the left"
+        raise InputError("a face's number goes with an image, not a film", where=spec.path, hint="leave it out")
+    usable = [face for face in clear if face.flaw() is None]
+    if not usable:
+        flaw = clear[0].flaw() if clear else None
+        what = f"none of {seen} frames shows one face clearly" + (f": {flaw[0]}" if flaw else "")
+        raise InputError(what, where=spec.path, hint="give a film or picture of one face, close and from the front")
+    vectors = vectors_of(usable, embedder)
+    apart = np.array([[embedder.distance(one, other) for other in vectors] for one in vectors])
+    same = apart <= embedder.same_person
+    centre = int(np.argmax(same.sum(axis=1)))
+    kept = [face for face, near in zip(usable, same[centre], strict=True) if near]
+    others = len(usable) - len(kept)
+    return _best(kept, len(kept), embedder), [f"{spec.path}: {others} frames show another person"] if others else []
+
+
+def _same_person(path: str, main: str, reference: Float32Array, models: FaceModels) -> tuple[list[Portrait], str]:
+    """The faces of a further file that are of the person with the vector `reference`, and a note ("" none)."""
+    embedder = models.embedder
+    kept: list[Portrait] = []
+    reason = "no face found"
+    frames = 0
+    for still in read_stills(path):
+        frames += still.frame is not None
+        faces = portraits(still.rgb, models.detector, models.mesher)
+        if not faces:
+            continue
+        apart = [embedder.distance(reference, vector) for vector in vectors_of(faces, embedder)]
+        nearest = int(np.argmin(apart))
+        flaw = faces[nearest].flaw()
+        if apart[nearest] > embedder.same_person:
+            reason = f"another person than in {main}"
+            reason += f", distance {apart[nearest]:.2f}, at most {embedder.same_person:.2f}"
+        elif flaw is not None:
+            reason = flaw[0]
+        else:
+            kept.append(faces[nearest])
+    if kept:
+        return kept, ""
+    looked = f" in any of {frames} frames" if frames and reason == "no face found" else ""
+    return [], f"{path} is left out: {reason}{looked}"
+
+
+def _hash_of(spec: SourceSpec) -> str:
+    """The file's SHA-256, or that of the first one's and the sorted others' where there are more."""
+    first, *more = (_file_hash(path) for path in (spec.path, *spec.more))
+    return hashlib.sha256("".join([first, *sorted(more)]).encode("ascii")).hexdigest() if more else first
+
+
+def _file_hash(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

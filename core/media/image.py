@@ -16,6 +16,19 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 TAKEN = "a JPEG, PNG, WebP, BMP or TIFF image"
 
 
+def is_image(path: Path | str) -> bool:
+    """Whether the file begins as one of the formats above, whole or not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS):
+                return True
+    except UnidentifiedImageError:
+        return False
+    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError, EOFError):
+        return True  # reading it says what is wrong
+
+
 def read_image(path: Path | str) -> NDArray[np.uint8]:
     """The image as uint8 RGB [h,w,3], turned as its EXIF orientation says, transparency over black.
 

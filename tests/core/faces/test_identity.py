@@ -14,13 +14,13 @@ from core.errors import InputError
 from core.faces.align import shrink
 from core.faces.analyse import FaceModels
 from core.faces.embed import distance
-from core.faces.identity import load_identity
+from core.faces.identity import CROP_MAX_PX, load_identity
 from core.records import EYE_OUTER, SourceIdentity, SourceSpec
 from tests.faces_assets import astronaut
 
 
 def load(models: FaceModels, path: Path, face: int | None = None) -> SourceIdentity:
-    return load_identity(SourceSpec(str(path), face), models.detector, models.mesher, models.embedder)
+    return load_identity(SourceSpec(str(path), face), models)
 
 
 def save(folder: Path, picture: NDArray[np.uint8], name: str = "face.png") -> Path:
@@ -40,11 +40,11 @@ def test_one_face_is_cut_out_level_with_its_mesh(models: FaceModels, tmp_path: P
     made = load(models, save(tmp_path, astronaut()))
     size = made.image.shape[0]
     assert made.image.shape == (size, size, 3)
-    assert 150 < size < 300
+    assert 200 < size < 300
     assert made.face == 1
     assert made.notes == ()
-    assert 0.2 * size < made.mesh.min()
-    assert made.mesh.max() < 0.8 * size
+    assert 0.25 * size < made.mesh.min()
+    assert made.mesh.max() < 0.75 * size
     left, right = made.mesh[list(EYE_OUTER)]
     assert abs(left[1] - right[1]) < 0.5
     assert made.id.startswith(made.sha256[:16])
@@ -72,7 +72,7 @@ def test_clearly_largest_face_is_taken_and_said(models: FaceModels, tmp_path: Pa
 
 def test_faces_that_fill_the_picture_are_found(models: FaceModels, tmp_path: Path) -> None:
     close = np.asarray(Image.fromarray(astronaut()[50:185, 165:285]).resize((960, 1080)), np.uint8)
-    assert load(models, save(tmp_path, close)).image.shape[0] == 1024
+    assert load(models, save(tmp_path, close)).image.shape[0] == CROP_MAX_PX
 
 
 def test_images_that_will_not_do(models: FaceModels, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_images_that_will_not_do(models: FaceModels, tmp_path: Path) -> None:
         (
             two,
             None,
-            "2 faces in the source image, none clearly the largest; crop it to one, or give --source-face 1 to 2",
+            "the same face is in the source image twice; crop it to one, or give --source-face 1 to 2",
         ),
         (two, 3, "there is no face 3"),
         (two, 0, "there is no face 0"),

@@ -34,7 +34,7 @@ def models() -> FaceModels:
 def identity(models: FaceModels, tmp_path_factory: pytest.TempPathFactory) -> SourceIdentity:
     path = tmp_path_factory.mktemp("source") / "astronaut.png"
     cv2.imwrite(str(path), astronaut()[..., ::-1])
-    return load_identity(SourceSpec(str(path)), models.detector, models.mesher, models.embedder)
+    return load_identity(SourceSpec(str(path)), models)
 
 
 @pytest.fixture(scope="session")
