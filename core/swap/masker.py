@@ -7,21 +7,24 @@ outside the crop is touched. The two networks look at the target's crop, before 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from core.errors import InputError
+from core.errors import InputError, ModelError
+from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
+from core.inference.pixels import numbers_of
 from core.records import Float32Array, MaskKind, SwapOptions
 from core.swap.mask import OVAL, feathered, filled_hull, softened
 
 if TYPE_CHECKING:
-    from core.inference.manifest import ModelManifest, PixelSpec
     from core.inference.sessions import Session, Sessions
 
 KINDS: tuple[MaskKind, ...] = ("box", "hull", "occlusion", "region")
 NETWORKS: tuple[MaskKind, ...] = ("occlusion", "region")
+NETWORK_OF: Mapping[MaskKind, str] = {"occlusion": "xseg", "region": "bisenet"}  # ids of manifests
 # FaceFusion's box (read as facts): blurred by blur/2 of the side, standard deviation a quarter of that, and the box's
 # edge drawn in by half of it.
 BLUR_PART, SIGMA_PART, INSET_PART = 0.5, 0.25, 0.5
@@ -34,10 +37,13 @@ REGION_CLASSES = (1, 2, 3, 4, 5, 6, 10, 11, 12, 13)
 
 
 class Masker:
-    """The masks that some options ask for. Networks are opened when the first crops come."""
+    """The masks that some options ask for."""
 
     def __init__(self, options: SwapOptions, sessions: Sessions | None) -> None:
-        """`sessions` may be None where no network is asked for; `InputError` for an unknown kind or a bad number."""
+        """Opens the networks; `sessions` may be None where none is asked for.
+
+        Raises `InputError` for an unknown kind or a bad number, `ModelError` for missing or wrong weights.
+        """
         unknown = [kind for kind in options.masks if kind not in KINDS]
         if unknown:
             raise InputError(f"unknown mask {unknown[0]}", hint=f"one or more of: {', '.join(KINDS)}")
@@ -46,11 +52,8 @@ class Masker:
         top, right, bottom, left = options.mask_padding
         if min(options.mask_padding) < 0 or max(top + bottom, left + right) >= 1:
             raise InputError("mask padding leaves no mask", hint="parts of the side, opposite sides together under 1")
-        self._networks: tuple[MaskKind, ...] = tuple(kind for kind in NETWORKS if kind in options.masks)
-        if self._networks and sessions is None:
-            raise InputError(f"mask {self._networks[0]} without its model", hint="open the masks with sessions")
         self._options = options
-        self._sessions = sessions
+        self._networks = [_open(kind, sessions) for kind in NETWORKS if kind in options.masks]
         self._boxes: dict[tuple[int, bool], Float32Array] = {}
 
     def masks(self, crops: Float32Array, landmarks: Float32Array) -> Float32Array:
@@ -62,8 +65,8 @@ class Masker:
         combined = np.zeros((len(crops), side, side), np.float32)
         for number, mesh in enumerate(landmarks):
             combined[number] = self._geometric(side, mesh if np.isfinite(mesh).all() else None)
-        for kind in self._networks if len(crops) else ():
-            combined = np.minimum(combined, self._found(kind, crops))
+        for session in self._networks if len(crops) else ():
+            combined = np.minimum(combined, _found(session, crops))
         return np.asarray(combined[:, None], np.float32)
 
     def _geometric(self, side: int, mesh: Float32Array | None) -> Float32Array:
@@ -82,19 +85,21 @@ class Masker:
             known = self._boxes.setdefault((side, wanted), box_mask(side, blur, padding))
         return known
 
-    def _found(self, kind: MaskKind, crops: Float32Array) -> Float32Array:
-        """What a network says of crops [n,3,S,S]: [n,S,S], 1 where the new face may be seen."""
-        from core.inference.manifest import by_id, load_manifests, manifest_folder  # noqa: PLC0415 - see sessions
 
-        if self._sessions is None:
-            raise InputError(f"mask {kind} without its model", hint="open the masks with sessions")
-        name = "xseg" if kind == "occlusion" else "bisenet"
-        manifest = by_id(load_manifests(manifest_folder()), name, "occlusion" if kind == "occlusion" else "region")
-        session: Session = self._sessions.open(manifest)
-        seen = session.run({manifest.inputs[0].name: network_input(crops, manifest)})[0]
-        read = occlusion_of if kind == "occlusion" else region_of
-        side = crops.shape[-1]
-        return np.stack([_edged(picture, side) for picture in read(seen)])
+def _open(kind: MaskKind, sessions: Sessions | None) -> Session:
+    if sessions is None:
+        raise InputError(f"mask {kind} without its model", hint="open the masks with sessions")
+    return sessions.open(by_id(load_manifests(manifest_folder()), NETWORK_OF[kind]))
+
+
+def _found(session: Session, crops: Float32Array) -> Float32Array:
+    """What a network says of crops [n,3,S,S]: [n,S,S], 1 where the new face may be seen."""
+    manifest = session.manifest
+    seen = session.run({manifest.inputs[0].name: network_input(crops, manifest)})[0]
+    if not np.isfinite(seen).all():
+        raise ModelError("the network answered with numbers that are not finite", where=f"model {manifest.id}")
+    read = occlusion_of if manifest.role == "occlusion" else region_of
+    return np.stack([_edged(picture, crops.shape[-1]) for picture in read(seen)])
 
 
 def box_mask(side: int, blur: float, padding: tuple[float, ...]) -> Float32Array:
@@ -121,18 +126,11 @@ def _profile(side: int, blur: float, before: float, after: float) -> Float32Arra
 def network_input(crops: Float32Array, manifest: ModelManifest) -> Float32Array:
     """Crops float32 RGB [n,3,S,S] in 0..1 as a manifest's first input wants them: side, layout, order, numbers."""
     shape = manifest.inputs[0].shape
-    last = shape[-1] == 3  # channels last
     side = next(int(size) for size in shape[1:] if isinstance(size, int) and size != 3)
     pictures = np.ascontiguousarray(crops.transpose(0, 2, 3, 1))
-    pixels = normalised(np.stack([resized(picture, side) for picture in pictures]), manifest.pixels)
-    return pixels if last else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-
-
-def normalised(pictures: Float32Array, pixels: PixelSpec) -> Float32Array:
-    """Pictures float32 RGB [...,3] in 0..1 as a network's numbers, channels in its order."""
-    ordered = pictures[..., ::-1] if pixels.order == "BGR" else pictures
-    mean, std = (np.asarray(values, np.float32) for values in (pixels.mean, pixels.std))
-    return np.asarray((ordered * np.float32(255 / pixels.scale) - mean) / std, np.float32)
+    small = np.stack([resized(picture, side) for picture in pictures]).transpose(0, 3, 1, 2)
+    numbers = numbers_of(small, manifest.pixels)
+    return np.ascontiguousarray(numbers.transpose(0, 2, 3, 1)) if shape[-1] == 3 else numbers
 
 
 def resized(picture: Float32Array, side: int) -> Float32Array:

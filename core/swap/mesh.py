@@ -18,6 +18,7 @@ from core.geometry import Float64Array, apply, level_extent, scaling, square_cro
 from core.records import EYE_OUTER, Float32Array, SourceIdentity
 from core.swap import mask as masks
 from core.swap.texture import FaceTexture, texture_of
+from core.swap.tone import light_ratio
 
 GRID_PX = 256  # masks, light and the warp are computed at this side, and enlarged: they are smooth
 SIDES_PX = (256, 512)  # of crops; a source face, kept with at most 570 px, fills no more
@@ -30,10 +31,6 @@ FEATHER = 0.05  # width of the outer edge
 EYE_EDGE = 0.007  # blur of the edges of eyes and mouth
 LIP_LINE = 0.004  # width of the line where lips meet
 TEETH_REACH = 0.04  # width of the band along the inner lips in which teeth are looked for
-LIGHT_SIGMA = 0.065  # blur of the illumination fields
-LIGHT_SIDE_PX = 64  # the fields' own resolution
-LIGHT_RANGE = 3.0  # the source is never made brighter or darker than by this factor
-LIGHT_FLOOR = 0.02  # added to both lights, so that black does not divide by black
 # In parts of the lips' mean brightness and redness: where it begins to be mouth, where it is certain.
 GAP_LIGHT = (0.75, 0.5)
 TEETH_LIGHT = (1.0, 1.2)
@@ -96,7 +93,7 @@ class MeshSwapper:
         skin, allowed = coarse[..., :3], coarse[..., 3]
         region = _Region.of(mesh, target)
         hull = region.hull * allowed
-        light = _light(skin, target, hull * region.plain, side)
+        light = light_ratio(skin, target, hull * region.plain, side)
         lit = np.clip(laid[..., :3] * light, 0, 1)
         edge = masks.feathered(region.hull, FEATHER * GRID_PX)
         mask = masks.softened(edge * allowed, 0.01 * GRID_PX) * edge * (1 - region.kept)
@@ -157,26 +154,3 @@ def _resized(picture: Float32Array, side: int) -> Float32Array:
 def _ramp(values: Float32Array, zero: float, one: float) -> Float32Array:
     """0 at `zero`, 1 at `one` and beyond."""
     return np.asarray(np.clip((values - zero) / (one - zero), 0, 1), np.float32)
-
-
-def _light(skin: Float32Array, target: Float32Array, weight: Float32Array, side: int) -> Float32Array:
-    """What puts `skin` [G,G,3] under the light of `target` [G,G,3]: the ratio of their blurred colours [side,side,3].
-
-    Colours are blurred inside `weight` [S,S] only (a normalised convolution), so that neither hair nor background
-    colours the face; where the weight is thin, the whole face's mean takes over.
-    """
-    size = (LIGHT_SIDE_PX, LIGHT_SIDE_PX)
-    small = [cv2.resize(part * weight[..., None], size, interpolation=cv2.INTER_AREA) for part in (skin, target)]
-    share = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
-    total = float(share.sum())
-    if total < 1:
-        return np.ones((side, side, 3), np.float32)
-    sigma = LIGHT_SIGMA * LIGHT_SIDE_PX
-    spread = cv2.GaussianBlur(share, (0, 0), sigma)[..., None]
-    lights = []
-    for part in small:
-        mean = part.sum(axis=(0, 1)) / total
-        thin = np.float32(0.02)
-        lights.append((cv2.GaussianBlur(part, (0, 0), sigma) + thin * mean) / (spread + thin) + LIGHT_FLOOR)
-    ratio = np.clip(lights[1] / lights[0], 1 / LIGHT_RANGE, LIGHT_RANGE).astype(np.float32)
-    return np.asarray(cv2.resize(ratio, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from core.inference.manifest import PixelSpec
+from core.inference.manifest import load_manifests, manifest_folder
 from core.records import Float32Array, SwapOptions
-from core.swap.masker import Masker, box_mask, normalised, occlusion_of, region_of
+from core.swap.masker import Masker, box_mask, network_input, occlusion_of, region_of
 from tests.faces_assets import shape_of_dots
 
 UNKNOWN = np.full((1, 468, 2), np.nan, np.float32)
@@ -99,7 +99,15 @@ def test_outputs_of_the_networks() -> None:
         assert occlusion_of(layout)[0].tolist() == [[0, 0.25], [0.5, 1]]
 
 
-def test_normalising() -> None:
-    picture = np.array([[[0.0, 0.5, 1.0]]], np.float32)
-    spec = PixelSpec(order="BGR", scale=127.5, mean=(1, 1, 1), std=(1, 1, 2))
-    assert np.allclose(normalised(picture, spec), [[[1, 0, -0.5]]])
+@pytest.mark.parametrize(("name", "shape"), [("xseg", (2, 256, 256, 3)), ("bisenet", (2, 3, 512, 512))])
+def test_inputs_of_the_networks(name: str, shape: tuple[int, ...]) -> None:
+    """Red crops: the channel, its number and its axis are as the manifest says."""
+    manifest = load_manifests(manifest_folder())[name]
+    red = np.zeros((2, 3, 64, 64), np.float32)
+    red[:, 0] = 1
+    made = network_input(red, manifest)
+    assert made.shape == shape
+    if name == "xseg":
+        assert made[0, 5, 5].tolist() == [0, 0, 1]
+    else:
+        assert np.allclose(made[0, :, 5, 5], [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225])
