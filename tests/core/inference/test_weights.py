@@ -15,11 +15,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from core.errors import ModelError, StorageError
+from core.inference.archives import read_member
 from core.inference.convert_onnx import convert_centerface
 from core.inference.manifest import ArchiveSpec, ModelManifest, TensorSpec
 from core.inference.providers import DeviceSpec
 from core.inference.sessions import Session, Sessions
-from core.inference.weights import check, model_file, model_path, pull, read_member
+from core.inference.weights import check, model_file, model_path, pull
 
 MEMBER = "tinyweights/model.onnx"
 
