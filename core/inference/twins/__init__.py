@@ -7,13 +7,16 @@ benchmarks. It swaps nobody's face and is never offered to a user as a model.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from core.errors import ModelError
 from core.inference.manifest import ModelManifest
 from core.inference.twins import detectors
 from core.inference.twins.detectors import scrfd
+from core.inference.twins.ghost import ghost
 from core.inference.twins.inswapper import inswapper
-from core.inference.twins.recognisers import iresnet50
+from core.inference.twins.recognisers import iresnet50, mobilefacenet
+from core.inference.twins.simswap import converter, simswap
 
 Builder = Callable[[ModelManifest, int, int], bytes]
 
@@ -21,11 +24,22 @@ Builder = Callable[[ModelManifest, int, int], bytes]
 def builders() -> dict[str, Builder]:
     """What builds the twin of each manifest id."""
     return {
-        "det_10g": lambda manifest, width, seed: scrfd(manifest, width, seed, detectors.SCRFD_10G),
-        "det_2.5g": lambda manifest, width, seed: scrfd(manifest, width, seed, detectors.SCRFD_2_5G),
-        "det_500m": lambda manifest, width, seed: scrfd(manifest, width, seed, detectors.SCRFD_500M),
+        "det_10g": partial(scrfd, spec=detectors.SCRFD_10G),
+        "det_2.5g": partial(scrfd, spec=detectors.SCRFD_2_5G),
+        "det_500m": partial(scrfd, spec=detectors.SCRFD_500M),
         "w600k_r50": iresnet50,
+        "w600k_mbf": mobilefacenet,
         "inswapper_128": inswapper,
+        "inswapper_128_fp16": partial(inswapper, half=True),
+        "simswap_256": simswap,
+        "simswap_512": simswap,
+        "ghost_1_256": partial(ghost, layers=1),
+        "ghost_2_256": partial(ghost, layers=2),
+        "ghost_3_256": partial(ghost, layers=3),
+        "blendswap_256": partial(ghost, layers=2, image=True),
+        "crossface_ghost": converter,
+        "crossface_simswap": converter,
+        "crossface_hififace": converter,
     }
 
 

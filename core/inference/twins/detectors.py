@@ -21,19 +21,21 @@ STRIDES = (8, 16, 32)
 
 @dataclass(frozen=True)
 class Scrfd:
-    """A published configuration; `stages`: channels and blocks of the backbone's stages at strides 4, 8, 16, 32."""
+    """A published configuration; `stages`: channels and blocks of the backbone's stages at strides 4, 8, 16, 32.
+    `score_gain` is the twin's own: it puts a small share of the scores above 0.5."""
 
     stem: tuple[int, int]
     stages: tuple[tuple[int, int], ...]
     neck: int
     head: int
     stacked: int
+    score_gain: float
     depthwise: bool = False
 
 
-SCRFD_10G = Scrfd((28, 56), ((56, 3), (88, 4), (88, 2), (224, 3)), 56, 80, 3)
-SCRFD_2_5G = Scrfd((12, 24), ((24, 3), (48, 5), (48, 3), (80, 2)), 24, 64, 2)
-SCRFD_500M = Scrfd((16, 16), ((40, 2), (72, 3), (152, 2), (288, 6)), 16, 64, 2, depthwise=True)
+SCRFD_10G = Scrfd((28, 56), ((56, 3), (88, 4), (88, 2), (224, 3)), 56, 80, 3, 3.0)
+SCRFD_2_5G = Scrfd((12, 24), ((24, 3), (48, 5), (48, 3), (80, 2)), 24, 64, 2, 6.0)
+SCRFD_500M = Scrfd((16, 16), ((40, 2), (72, 3), (152, 2), (288, 6)), 16, 64, 2, 30.0, depthwise=True)
 
 
 def scrfd(manifest: ModelManifest, width: int, seed: int, spec: Scrfd) -> bytes:
@@ -114,12 +116,12 @@ def _head(graph: Graph, x: str, channels: int, feature: int, spec: Scrfd) -> tup
     made = []
     points = (np.array(TEMPLATES["arcface_112_v2"], np.float32).ravel() - 0.5) * 6
     biases: tuple[tuple[NDArray[np.float32], float], ...] = (
-        (np.full(1, -2.5, np.float32), 1.0),
+        (np.full(1, -2.5, np.float32), spec.score_gain),
         (np.full(4, 3.0, np.float32), 0.3),
         (points.astype(np.float32), 0.2),
     )
     for kind, (bias, gain) in enumerate(biases):
-        y = graph.conv(x, (feature, ANCHORS * len(bias)), 3, gain=gain, bias=np.tile(bias, ANCHORS))
+        y = graph.conv(x, (feature, ANCHORS * len(bias)), 3, gain=gain, bias=np.tile(bias, ANCHORS), centred=kind == 0)
         if kind == 1:
             y = graph.node("Mul", [y, graph.weight(np.array(1.0, np.float32))])
         y = graph.reshape(graph.node("Transpose", [y], perm=[0, 2, 3, 1]), (-1, len(bias)))

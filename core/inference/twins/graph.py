@@ -128,11 +128,17 @@ class Graph:
         gain: float = RELU_GAIN,
         bias: NDArray[Any] | float | None = 0.0,
         carry: Carry = NOTHING,
+        centred: bool = False,
     ) -> str:
-        """A convolution whose outputs have `gain` x the inputs' deviation; `bias` None: none."""
+        """A convolution whose outputs have `gain` x the inputs' deviation; `bias` None: none.
+
+        `centred`: every kernel's sum is 0, so that what is the same everywhere gives the bias.
+        """
         before, after = channels
         size = before // groups
         kernels = self.uniform((after, size, kernel, kernel), gain / math.sqrt(size * kernel**2))
+        if centred:
+            kernels -= kernels.mean((2, 3), keepdims=True)
         # The mean of the samples that one output stands for, so that nothing moves.
         low = (kernel - 1) // 2 if stride == 2 and kernel % 2 == 0 else kernel // 2
         taps = slice(low, low + (2 if stride == 2 and kernel > 1 else 1))
@@ -158,10 +164,41 @@ class Graph:
             strides=[stride] * 2,
         )
 
+    def picture(
+        self,
+        x: str,
+        channels: int,
+        kernel: int,
+        *,
+        gain: float,
+        bias: float,
+        pad: int | None = None,
+        start: int = 0,
+        noise: float = 0.25,
+    ) -> str:
+        """The convolution to three colours: `gain` x the carried channels from `start` on, plus `bias`, plus what the
+        other channels make, about `noise` strong and without a tint of its own."""
+        kernels = self.uniform((3, channels, kernel, kernel), noise / math.sqrt(channels * kernel**2))
+        if kernel > 1:
+            kernels -= kernels.mean((2, 3), keepdims=True)
+        kernels[:, start : start + 3] = 0
+        for colour in range(3):
+            kernels[colour, start + colour, kernel // 2, kernel // 2] = gain
+        values = np.full(3, bias, np.float32)
+        return self.node(
+            "Conv",
+            [x, self.weight(kernels), self.weight(values)],
+            dilations=[1, 1],
+            group=1,
+            kernel_shape=[kernel] * 2,
+            pads=[kernel // 2 if pad is None else pad] * 4,
+            strides=[1, 1],
+        )
+
     def conv_transpose(
         self, x: str, channels: tuple[int, int], kernel: int = 4, *, pad: int = 1, gain: float = RELU_GAIN
     ) -> str:
-        """A transposed convolution with stride 2 (a kernel of 4 and pad 1 doubles the sides)."""
+        """A transposed convolution with stride 2 (a kernel of 4 and pad 1, or 2 and 0, doubles the sides)."""
         before, after = channels
         kernels = self.uniform((before, after, kernel, kernel), gain / math.sqrt(before * kernel**2 / 4))
         return self.node(

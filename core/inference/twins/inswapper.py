@@ -17,7 +17,6 @@ from core.inference.manifest import ModelManifest
 from core.inference.twins.graph import COLOURS, LEAKY_GAIN, Graph
 
 BLOCKS = 6
-CARRIED = 3
 LATENT = 512
 EPSILON = 1e-8
 PICTURE_GAIN = 2.0  # (tanh(2 t - 1) + 1) / 2 runs from 0.12 to 0.88 for t in 0..1
@@ -27,26 +26,20 @@ def inswapper(manifest: ModelManifest, width: int, seed: int, *, half: bool = Fa
     """The file; channel counts divided by `width`; `half`: in float16 between float32 inputs and outputs."""
     graph = Graph(manifest.id, seed, half=half)
     target, source = graph.input("target", (1, 3, 128, 128)), graph.input("source", (1, LATENT))
-    small, half, most, trunk = (max(4, count // width) for count in (128, 256, 512, 1024))
+    small, middle, most, trunk = (max(4, count // width) for count in (128, 256, 512, 1024))
 
     x = graph.conv(graph.reflect_pad(target, 3), (3, small), 7, pad=0, gain=LEAKY_GAIN * 2, carry=COLOURS)
     x = graph.leaky(x)
-    for channels, stride in (((small, half), 1), ((half, most), 2), ((most, trunk), 2)):
+    for channels, stride in (((small, middle), 1), ((middle, most), 2), ((most, trunk), 2)):
         x = graph.leaky(graph.conv(x, channels, 3, stride=stride, gain=LEAKY_GAIN, carry=COLOURS))
     for _ in range(BLOCKS):
         y = graph.node("Relu", [_adain(graph, source, _padded(graph, x, trunk), trunk, 0)])
-        x = graph.node("Add", [x, _adain(graph, source, _padded(graph, y, trunk), trunk, CARRIED)])
-    for channels in ((trunk, most), (most, half)):
+        x = graph.node("Add", [x, _adain(graph, source, _padded(graph, y, trunk), trunk, COLOURS.count)])
+    for channels in ((trunk, most), (most, middle)):
         x = graph.leaky(graph.conv(graph.resize(x, 2), channels, 3, gain=LEAKY_GAIN, carry=COLOURS))
-    x = graph.leaky(graph.conv(x, (half, small), 3, gain=LEAKY_GAIN, carry=COLOURS))
+    x = graph.leaky(graph.conv(x, (middle, small), 3, gain=LEAKY_GAIN, carry=COLOURS))
 
-    last = graph.uniform((3, small, 7, 7), 0.25 / math.sqrt(small * 49))
-    last -= last.mean((2, 3), keepdims=True)  # what is the same everywhere shall not tint the picture
-    last[:, :CARRIED] = 0
-    for colour in range(3):
-        last[colour, colour, 3, 3] = PICTURE_GAIN
-    bias = np.full(3, -PICTURE_GAIN / 2, np.float32)
-    x = graph.node("Conv", [graph.reflect_pad(x, 3), graph.weight(last), graph.weight(bias)], kernel_shape=[7, 7])
+    x = graph.picture(graph.reflect_pad(x, 3), small, 7, pad=0, gain=PICTURE_GAIN, bias=-PICTURE_GAIN / 2)
     x = graph.scalar("Div", graph.scalar("Add", graph.node("Tanh", [x]), 1.0), 2.0)
     graph.output(x, manifest.outputs[0].name, (1, 3, 128, 128))
     graph.weight(graph.uniform((LATENT, LATENT), 1 / math.sqrt(LATENT)), "emap")

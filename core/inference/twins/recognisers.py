@@ -21,7 +21,13 @@ PRELU_GAIN = math.sqrt(2 / (1 + 0.25**2))
 def iresnet50(manifest: ModelManifest, width: int, seed: int) -> bytes:
     """The file; channel counts divided by `width`. 43.6 M parameters at width 1."""
     graph = Graph(manifest.id, seed)
-    x = graph.input(manifest.inputs[0].name, ("None", 3, SIDE, SIDE))
+    x = iresnet_trunk(graph, graph.input(manifest.inputs[0].name, ("None", 3, SIDE, SIDE)), width)
+    graph.output(x, manifest.outputs[0].name, (1, EMBEDDING))  # the published file declares 1 and gives n
+    return graph.serialise()
+
+
+def iresnet_trunk(graph: Graph, x: str, width: int) -> str:
+    """The embedding [n,512] of faces [n,3,112,112]."""
     before = max(4, STAGES[0][0] // width)
     x = graph.prelu(graph.conv(x, (3, before), 3, gain=PRELU_GAIN), before)
     for channels, blocks in STAGES:
@@ -36,6 +42,32 @@ def iresnet50(manifest: ModelManifest, width: int, seed: int) -> bytes:
             before = after
     x = graph.node("Flatten", [graph.batch_norm(x, before)], axis=1)
     size = before * 7 * 7
-    x = graph.batch_norm(graph.linear(x, (size, EMBEDDING), std=1 / math.sqrt(size)), EMBEDDING)
+    return graph.batch_norm(graph.linear(x, (size, EMBEDDING), std=1 / math.sqrt(size)), EMBEDDING)
+
+
+# MobileFaceNet: (expanded channels, output channels, stride, blocks of a stage); Chen et al. 2018 at twice the width.
+MOBILE = ((128, 128, 2, 1), (256, 128, 1, 4), (512, 256, 2, 1), (512, 256, 1, 6), (1024, 256, 2, 1), (512, 256, 1, 2))
+
+
+def mobilefacenet(manifest: ModelManifest, width: int, seed: int) -> bytes:
+    """The file; channel counts divided by `width`. 3.3 M parameters at width 1."""
+    graph = Graph(manifest.id, seed)
+    x = graph.input(manifest.inputs[0].name, ("None", 3, SIDE, SIDE))
+    before = max(4, 128 // width)
+    x = graph.prelu(graph.conv(x, (3, before), 3, stride=2, gain=PRELU_GAIN), before)
+    x = graph.prelu(graph.conv(x, (before, before), 3, groups=before, gain=PRELU_GAIN), before)
+    for expanded, channels, stride, blocks in MOBILE:
+        inner, after = max(4, expanded // width), max(4, channels // width)
+        for _ in range(blocks):
+            y = graph.prelu(graph.conv(x, (before, inner), 1, gain=PRELU_GAIN), inner)
+            y = graph.conv(y, (inner, inner), 3, stride=stride, groups=inner, gain=PRELU_GAIN)
+            y = graph.conv(graph.prelu(y, inner), (inner, after), 1, gain=0.5 if stride == 1 else 1.0)
+            x = y if stride == 2 else graph.node("Add", [x, y])
+            before = after
+    last = max(8, 512 // width)
+    x = graph.prelu(graph.conv(x, (before, last), 1, gain=PRELU_GAIN), last)
+    x = graph.conv(x, (last, last), 7, groups=last, pad=0, gain=1.0)
+    x = graph.node("Flatten", [x], axis=1)
+    x = graph.batch_norm(graph.linear(x, (last, EMBEDDING), std=1 / math.sqrt(last)), EMBEDDING)
     graph.output(x, manifest.outputs[0].name, (1, EMBEDDING))
     return graph.serialise()
