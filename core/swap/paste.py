@@ -11,8 +11,10 @@ import numpy as np
 from core.geometry import Float64Array, apply, compose, invert, scale_of
 from core.media.colour import Conversion
 from core.media.planes import Plane
-from core.records import Float32Array
+from core.records import Float32Array, PasteKind
+from core.swap.blend import BLENDS
 
+COVERED_MIN = 0.99
 MASK_MIN = 1 / 512  # less cannot change an 8-bit sample by half a step
 
 
@@ -22,10 +24,12 @@ def paste(
     mask: Float32Array,
     crop_from_frame: Float64Array,
     colours: Conversion,
+    kind: PasteKind = "feather",
 ) -> None:
     """Blend `rgb` float32 [3,S,S] into writable `planes` by `mask` float32 [S,S] in 0..1.
 
-    Each plane is blended on its own grid: sample + mask * (new - sample), rounded. An alpha plane is left alone.
+    Each plane is blended on its own grid inside the mask's region only, and rounded: "feather" is sample + mask *
+    (new - sample), the others see core.swap.blend. An alpha plane is left alone.
     """
     rows, columns = np.flatnonzero(mask.max(axis=1) > 0), np.flatnonzero(mask.max(axis=0) > 0)
     if len(rows) == 0:
@@ -36,7 +40,7 @@ def paste(
     for number in range(colours.layout.colour_planes):
         plane_from_crop = invert(compose(crop_from_frame, colours.frame_from_plane(number)))
         mixed = _Mix(codes[number], mask, plane_from_crop, corners, colours.layout.top_code)
-        _blend(planes[number], mixed)
+        _blend(planes[number], mixed, kind)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class _Mix:
     top_code: int
 
 
-def _blend(plane: Plane, mix: _Mix) -> None:
+def _blend(plane: Plane, mix: _Mix, kind: PasteKind) -> None:
     """Blend one plane inside the box around the mapped corners."""
     codes, mask = mix.codes, mix.mask
     scale = scale_of(mix.plane_from_crop)
@@ -67,11 +71,17 @@ def _blend(plane: Plane, mix: _Mix) -> None:
         mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT), np.float32)
     region_from_crop = compose(np.array([[1.0, 0.0, -x0], [0.0, 1.0, -y0]]), mix.plane_from_crop)
     shape = (x1 - x0, y1 - y0)
-    weight = cv2.warpAffine(mask, region_from_crop, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    weight = np.where(weight > MASK_MIN, np.minimum(weight, 1), 0)
+    shown = cv2.warpAffine(mask, region_from_crop, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    weight = np.asarray(np.where(shown > MASK_MIN, np.minimum(shown, 1), 0), np.float32)
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
-    fresh = cv2.warpAffine(codes, region_from_crop, shape, flags=how, borderMode=cv2.BORDER_REPLICATE)
+    fresh = np.asarray(
+        cv2.warpAffine(codes, region_from_crop, shape, flags=how, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )
     region = plane[y0:y1, x0:x1]
     old = region.astype(np.float32)
-    mixed = np.clip(np.rint(old + weight * (fresh - old)), 0, mix.top_code)
+    if kind != "feather":  # the others look beyond the mask: beside the crop there are only old samples
+        ones = np.ones_like(mask)
+        covered = cv2.warpAffine(ones, region_from_crop, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        fresh = np.asarray(np.where(covered > COVERED_MIN, fresh, old), np.float32)
+    mixed = np.clip(np.rint(BLENDS[kind](old, fresh, weight)), 0, mix.top_code)
     region[...] = mixed.astype(plane.dtype)

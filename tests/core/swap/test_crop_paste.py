@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from core.geometry import apply, compose, invert, scale_of, square_crop
 from core.media.colour import conversion
-from core.records import Colour
+from core.records import Colour, PasteKind
 from core.swap.crop import crop_rgb
 from core.swap.paste import paste
 from tests.frames import FORMATS, copied, disc, noise, same
 
 FLAT = ("yuv444p", "yuv444p12le", "gbrp", "gbrp10le", "gray", "gray10le")  # every plane on the luma grid
+
+
+KINDS: tuple[PasteKind, ...] = ("feather", "poisson", "multiband")
 
 
 def bits(pix_fmt: str) -> int:
@@ -32,9 +35,10 @@ def bits(pix_fmt: str) -> int:
     side=st.floats(6, 120),
     angle=st.floats(-3.2, 3.2),
     seed=st.integers(0, 99),
+    kind=st.sampled_from(KINDS),
 )
 def test_nothing_outside_the_mask_is_touched(
-    pix_fmt: str, width: int, height: int, x: float, y: float, side: float, angle: float, seed: int
+    pix_fmt: str, width: int, height: int, x: float, y: float, side: float, angle: float, seed: int, kind: PasteKind
 ) -> None:
     colours = conversion(pix_fmt, Colour(range=1), height)
     before = noise(width, height, pix_fmt, colours.layout.bits, seed)
@@ -43,7 +47,7 @@ def test_nothing_outside_the_mask_is_touched(
     affine = square_crop((x, y), side, angle, crop_px)
     mask = disc(crop_px, 0.25, 0.1)
     rgb = np.random.default_rng(seed).random((3, crop_px, crop_px), np.float32)
-    paste(planes, rgb, mask, affine, colours)
+    paste(planes, rgb, mask, affine, colours, kind)
     for number, (old, new) in enumerate(zip(before, planes, strict=True)):
         if number >= colours.layout.colour_planes:
             assert np.array_equal(old, new), "alpha"
@@ -58,8 +62,8 @@ def test_nothing_outside_the_mask_is_touched(
 
 
 @settings(deadline=None, max_examples=30)
-@given(pix_fmt=st.sampled_from(FORMATS), seed=st.integers(0, 99), full=st.integers(0, 2))
-def test_an_empty_mask_changes_nothing(pix_fmt: str, seed: int, full: int) -> None:
+@given(pix_fmt=st.sampled_from(FORMATS), seed=st.integers(0, 99), full=st.integers(0, 2), kind=st.sampled_from(KINDS))
+def test_an_empty_mask_changes_nothing(pix_fmt: str, seed: int, full: int, kind: PasteKind) -> None:
     colours = conversion(pix_fmt, Colour(range=full), 61)
     before = noise(53, 61, pix_fmt, colours.layout.bits, seed)
     planes = copied(before)
@@ -69,14 +73,21 @@ def test_an_empty_mask_changes_nothing(pix_fmt: str, seed: int, full: int) -> No
         np.zeros((32, 32), np.float32),
         square_crop((30, 30), 20, 0, 32),
         colours,
+        kind,
     )
     assert same(before, planes)
 
 
 @settings(deadline=None, max_examples=30)
-@given(pix_fmt=st.sampled_from(FLAT), x=st.integers(0, 20), y=st.integers(0, 20), seed=st.integers(0, 99))
-def test_a_crop_on_the_grid_goes_back_bit_for_bit(pix_fmt: str, x: int, y: int, seed: int) -> None:
-    """Full mask, whole-pixel crop, colours within RGB: the frame is the same bits again."""
+@given(
+    pix_fmt=st.sampled_from(FLAT),
+    x=st.integers(0, 20),
+    y=st.integers(0, 20),
+    seed=st.integers(0, 99),
+    kind=st.sampled_from(KINDS),
+)
+def test_a_crop_on_the_grid_goes_back_bit_for_bit(pix_fmt: str, x: int, y: int, seed: int, kind: PasteKind) -> None:
+    """Full mask, whole-pixel crop, colours within RGB: the frame is the same bits again, however it is pasted."""
     colours = conversion(pix_fmt, Colour(matrix=1, range=1), 64)
     random = np.random.default_rng(seed)
     peak = colours.layout.top_code
@@ -87,7 +98,7 @@ def test_a_crop_on_the_grid_goes_back_bit_for_bit(pix_fmt: str, x: int, y: int, 
     planes = copied(before)
     affine = np.array([[1.0, 0.0, -x], [0.0, 1.0, -y]])
     crop = crop_rgb(planes, affine, 40, colours)
-    paste(planes, crop, np.ones((40, 40), np.float32), affine, colours)
+    paste(planes, crop, np.ones((40, 40), np.float32), affine, colours, kind)
     assert same(before, planes)
 
 
