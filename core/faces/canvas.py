@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from core.faces.finds import LONGEST_PX, Detections, by_shape, in_picture, multiple, on_black
+from core.faces.finds import LONGEST_PX, Detections, by_shape, in_picture, multiple, not_beside, on_black, suppress
 from core.faces.pixels import network_input
 from core.geometry import Float64Array
 from core.inference.manifest import ModelManifest
@@ -56,12 +56,15 @@ class Reading:
     """How a family's outputs are read.
 
     `widths` are the numbers a row of each kind of output has; the outputs are each kind at every stride. `decode`
-    gets one picture's outputs [a,width], the picture's width in pixels and the least score, and gives the faces in
-    that picture's pixels, best first.
+    gets one picture's outputs [a,width], the picture's width in pixels and the least score, and gives the finds in
+    that picture's pixels, best first. Of those, one that overlaps a better one by more than `overlap_max` is left
+    out, `rim_px` of the whole picture added to the sides (see suppress).
     """
 
     widths: tuple[int, ...]
     score_min: float
+    overlap_max: float
+    rim_px: float
     decode: Callable[[Sequence[Float32Array], int, float], Detections]
 
 
@@ -106,6 +109,8 @@ class CanvasDetector:
             heads = [output.reshape(len(rows), -1, width) for output, width in zip(outputs, widths, strict=True)]
             for item, row in enumerate(rows):
                 one = self._reading.decode([head[item] for head in heads], images.shape[3], self._score_min)
+                one = in_picture(one, laid[row][1])
+                one = one.take(suppress(one.box, self._reading.overlap_max, rim_px=self._reading.rim_px))
                 high, wide = pictures[row].shape[:2]
-                found[row] = in_picture(one, laid[row][1], wide, high)
+                found[row] = not_beside(one, wide, high)
         return [found[row] for row in range(len(laid))]

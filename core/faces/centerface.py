@@ -21,6 +21,7 @@ from core.faces.finds import (
     by_shape,
     in_picture,
     multiple,
+    not_beside,
     on_black,
     suppress,
 )
@@ -67,7 +68,7 @@ class CenterFace:
             for item, row in enumerate(rows):
                 one = decode(*(output[item] for output in maps), score_min=self._score_min)
                 high, wide = pictures[row].shape[:2]
-                found[row] = in_picture(one, laid[row][1], wide, high)
+                found[row] = not_beside(in_picture(one, laid[row][1]), wide, high)
         return [found[row] for row in range(len(laid))]
 
 

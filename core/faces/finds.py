@@ -61,15 +61,20 @@ def suppress(box: NDArray[np.floating], overlap_max: float, *, rim_px: float = 0
     return kept
 
 
-def in_picture(found: Detections, fitted_from_picture: Float64Array, wide: int, high: int) -> Detections:
-    """Finds of the fitted picture in the pixels of the picture [high,wide]; those centred in the padding are left
-    out."""
+def in_picture(found: Detections, fitted_from_picture: Float64Array) -> Detections:
+    """Finds of the fitted picture in the pixels of the picture."""
     back = invert(fitted_from_picture)
-    box = map_boxes(back, found.box).astype(np.float32)
-    centre = (box[:, :2] + box[:, 2:]) / 2
-    keep = np.flatnonzero(np.all((centre >= 0) & (centre <= (wide - 1, high - 1)), axis=1))
-    points = apply(back, found.points).astype(np.float32)
-    return Detections(box=box[keep], score=found.score[keep], points=points[keep])
+    return Detections(
+        box=map_boxes(back, found.box).astype(np.float32),
+        score=found.score,
+        points=apply(back, found.points).astype(np.float32),
+    )
+
+
+def not_beside(found: Detections, wide: int, high: int) -> Detections:
+    """Finds centred in the picture [high,wide], not in the padding beside it."""
+    centre = (found.box[:, :2] + found.box[:, 2:]) / 2
+    return found.take(np.flatnonzero(np.all((centre >= 0) & (centre <= (wide - 1, high - 1)), axis=1)))
 
 
 def on_black(

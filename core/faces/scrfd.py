@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.faces.canvas import STRIDES_PX, CanvasDetector, Reading
-from core.faces.finds import Detections, best_first, suppress
+from core.faces.finds import Detections, best_first
 from core.inference.sessions import Session
 from core.records import Float32Array
 
@@ -28,16 +28,11 @@ OVERLAP_MAX = 0.4
 RIM_PX = 1.0  # insightface counts x1, y1 as a box's last pixel
 
 
-def open_scrfd(session: Session) -> CanvasDetector:
-    """The detector of a session whose manifest says the family scrfd."""
-    return CanvasDetector(session, Reading(WIDTHS, SCORE_MIN, decode))
-
-
 def decode(heads: Sequence[Float32Array], wide: int, score_min: float) -> Detections:
-    """Faces out of nine outputs of one picture `wide` px wide, in that picture's pixels, best first.
+    """Finds out of nine outputs of one picture `wide` px wide, in that picture's pixels, best first.
 
-    heads: scores [a,1], boxes [a,4] and points [a,10], each at strides 8, 16 and 32; the anchors a run over rows,
-    columns and the two of a cell.
+    Overlapping ones are all there. heads: scores [a,1], boxes [a,4] and points [a,10], each at strides 8, 16 and 32;
+    the anchors a run over rows, columns and the two of a cell.
     """
     scores, boxes, points = [], [], []
     for level, stride in enumerate(STRIDES_PX):
@@ -49,5 +44,12 @@ def decode(heads: Sequence[Float32Array], wide: int, score_min: float) -> Detect
         scores.append(score[rows])
         boxes.append(np.concatenate([anchor - reach[:, :2], anchor + reach[:, 2:]], axis=1))
         points.append(anchor[:, None] + marks[rows].reshape(-1, 5, 2) * np.float32(stride))
-    found = best_first(np.concatenate(boxes), np.concatenate(scores), np.concatenate(points))
-    return found.take(suppress(found.box, OVERLAP_MAX, rim_px=RIM_PX))
+    return best_first(np.concatenate(boxes), np.concatenate(scores), np.concatenate(points))
+
+
+SCRFD_READING = Reading(WIDTHS, SCORE_MIN, OVERLAP_MAX, RIM_PX, decode)
+
+
+def open_scrfd(session: Session) -> CanvasDetector:
+    """The detector of a session whose manifest says the family scrfd."""
+    return CanvasDetector(session, SCRFD_READING)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.faces.canvas import STRIDES_PX, CanvasDetector, Reading
-from core.faces.finds import FAR_LOG, Detections, best_first, suppress
+from core.faces.finds import FAR_LOG, Detections, best_first
 from core.inference.sessions import Session
 from core.records import Float32Array
 
@@ -21,16 +21,11 @@ SCORE_MIN = 0.5
 OVERLAP_MAX = 0.3  # OpenCV's default
 
 
-def open_yunet(session: Session) -> CanvasDetector:
-    """The detector of a session whose manifest says the family yunet."""
-    return CanvasDetector(session, Reading(WIDTHS, SCORE_MIN, decode))
-
-
 def decode(heads: Sequence[Float32Array], wide: int, score_min: float) -> Detections:
-    """Faces out of twelve outputs of one picture `wide` px wide, in that picture's pixels, best first.
+    """Finds out of twelve outputs of one picture `wide` px wide, in that picture's pixels, best first.
 
-    heads: classes [a,1], objectness [a,1], boxes [a,4] and points [a,10], each at strides 8, 16 and 32; the cells a
-    run over rows and columns.
+    Overlapping ones are all there. heads: classes [a,1], objectness [a,1], boxes [a,4] and points [a,10], each at
+    strides 8, 16 and 32; the cells a run over rows and columns.
     """
     scores, boxes, points = [], [], []
     for level, stride in enumerate(STRIDES_PX):
@@ -44,5 +39,12 @@ def decode(heads: Sequence[Float32Array], wide: int, score_min: float) -> Detect
         scores.append(score[rows])
         boxes.append(np.concatenate([centre - half, centre + half], axis=1))
         points.append((cell[:, None] + marks) * np.float32(stride))
-    found = best_first(np.concatenate(boxes), np.concatenate(scores), np.concatenate(points))
-    return found.take(suppress(found.box, OVERLAP_MAX))
+    return best_first(np.concatenate(boxes), np.concatenate(scores), np.concatenate(points))
+
+
+YUNET_READING = Reading(WIDTHS, SCORE_MIN, OVERLAP_MAX, 0.0, decode)
+
+
+def open_yunet(session: Session) -> CanvasDetector:
+    """The detector of a session whose manifest says the family yunet."""
+    return CanvasDetector(session, YUNET_READING)
