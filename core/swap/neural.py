@@ -21,11 +21,12 @@ from core.swap import boost as tiles
 from core.swap.masker import Masker
 from core.swap.source import SourceInput, crop_from_template, template_of
 
+HELD = 8  # identities whose items are kept
 AT_ONCE = 4  # pictures of one call where the session takes any number; bounds the activations' memory
 
 
 class NeuralSwapper:
-    """The swapper of one model. Holds the input `source` of each identity it has seen."""
+    """The swapper of one model. Holds the input `source` of the last identities it has seen."""
 
     needs_mesh = False
 
@@ -41,7 +42,7 @@ class NeuralSwapper:
         self._strength = options.strength
         self._template = template_of(session.manifest)
         self._check()
-        self._items: dict[str, Float32Array] = {}
+        self._items: dict[str, tuple[SourceIdentity, Float32Array]] = {}
         self._lock = threading.Lock()
 
     def _check(self) -> None:
@@ -89,13 +90,23 @@ class NeuralSwapper:
 
     def _items_for(self, crops: Float32Array, identity: SourceIdentity) -> Float32Array:
         """The input `source` [n,...] of each crop."""
-        with self._lock:
-            wanted = self._items.get(identity.id)
-            if wanted is None:
-                wanted = self._items.setdefault(identity.id, self._source.of(identity))
+        wanted = self._item(identity)
         if self._strength < 1:
             return self._source.mixed(self._source.own(crops, self._boost), wanted, self._strength)
         return np.broadcast_to(wanted, (len(crops), *wanted.shape))
+
+    def _item(self, identity: SourceIdentity) -> Float32Array:
+        """The item of an identity. One with the same id that is another object is looked at again: its vectors may
+        come from another detector's points."""
+        with self._lock:
+            seen, item = self._items.get(identity.id, (None, None))
+            if seen is not identity or item is None:
+                item = self._source.of(identity)
+                self._items.pop(identity.id, None)
+                self._items[identity.id] = (identity, item)
+                if len(self._items) > HELD:
+                    self._items.pop(next(iter(self._items)))
+            return item
 
     def _run(self, pictures: Float32Array, items: Float32Array) -> Float32Array:
         """The network's answers [m,3,s,s] to pictures [m,3,s,s], a whole number of them for each of the items [n,...].
