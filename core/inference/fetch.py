@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,8 +79,17 @@ def discard(found: Found) -> None:
 
 
 def clear(downloads: Path) -> None:
-    """Remove all downloads, finished or not."""
-    shutil.rmtree(downloads, ignore_errors=True)
+    """Remove all downloads, finished or not, unless another process is fetching."""
+    if not downloads.is_dir():
+        return
+    with (downloads / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        for file in downloads.iterdir():
+            if file.name != "lock":
+                file.unlink(missing_ok=True)
 
 
 def _downloaded(url: str, downloads: Path, options: FetchOptions) -> Path:

