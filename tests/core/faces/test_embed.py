@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pytest
+from insightface.app.common import Face
+from insightface.model_zoo.arcface_onnx import ArcFaceONNX
+from insightface.utils import face_align
 from numpy.typing import NDArray
 
-from core.faces.align import cut, shrink
+from core.errors import ModelError
+from core.faces.align import chip_from_points, cut, shrink
 from core.faces.analyse import FaceModels
-from core.faces.embed import distance
+from core.faces.embed import Recogniser, distance
+from core.faces.pixels import network_input
 from core.geometry import square_crop
+from core.inference.manifest import load_manifests, manifest_folder
+from core.inference.pixels import numbers_of
 from core.records import Float32Array
+from tests.core.faces.twin_models import open_twin
 from tests.faces_assets import astronaut
 
 
@@ -35,6 +47,101 @@ def test_batch_equals_single(models: FaceModels, carphone_frames: list[NDArray[n
     for row in range(3):
         np.testing.assert_allclose(embeddings(models, carphone_frames[row : row + 1])[0], together[row], atol=1e-5)
     assert models.embedder.embed([]).shape == (0, 128)
+
+
+def test_arcface_compares_directions(clips: Path) -> None:
+    recogniser = Recogniser(open_twin("w600k_r50", clips / "twins").session)
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(2, 512)).astype(np.float32)
+    assert recogniser.distance(first, 7 * first) == pytest.approx(0, abs=1e-6)
+    assert recogniser.distance(first, -first) == pytest.approx(2)
+    expected = 1 - float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))
+    assert recogniser.distance(first, second) == pytest.approx(expected, abs=1e-6)
+    mean = recogniser.mean(np.stack([first, 3 * second]))
+    units = first / np.linalg.norm(first) + second / np.linalg.norm(second)
+    assert recogniser.distance(mean, units) == pytest.approx(0, abs=1e-6)
+    assert np.linalg.norm(mean) == pytest.approx((np.linalg.norm(first) + 3 * np.linalg.norm(second)) / 2, rel=1e-5)
+    np.testing.assert_array_equal(recogniser.mean(first[None]), first)
+
+
+def test_dlib_compares_places(models: FaceModels) -> None:
+    first, second = np.eye(2, 128, dtype=np.float32) * 1.4
+    assert models.embedder.distance(first, second) == pytest.approx(1.4 * 2**0.5)
+    np.testing.assert_allclose(models.embedder.mean(np.stack([first, second])), (first + second) / 2)
+
+
+@pytest.mark.parametrize("name", ["w600k_r50", "w600k_mbf"])
+def test_vectors_are_insightfaces(name: str, models: FaceModels, clips: Path) -> None:
+    """The same chips and points give the same vectors, on twins.
+
+    Points are given to insightface in double precision: in single precision its alignment is off by some 1e-4 px.
+    Even so its template is rounded to single precision, which moves samples by up to 1e-4 px and one in some
+    thousands of them by one grey level.
+    """
+    twin = open_twin(name, clips / "twins")
+    recogniser = Recogniser(twin.session)
+    oracle = ArcFaceONNX(str(twin.file))
+    picture = astronaut()
+    for turns in range(4):
+        shown = np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+        (upright,) = models.detector.detect([picture])
+        points = np.stack([_turned(point, turns, len(picture)) for point in upright.points[0]]).astype(np.float64)
+        chip = recogniser.chip(shown, points.astype(np.float32))
+        expected = face_align.norm_crop(shown, points)
+        apart = np.abs(chip.astype(int) - expected)
+        assert apart.max() <= 1
+        assert (apart > 0).mean() < 1e-3
+        np.testing.assert_allclose(
+            chip_from_points(points.astype(np.float32), recogniser.template),
+            face_align.estimate_norm(points),
+            atol=1e-3,
+        )
+        np.testing.assert_allclose(
+            recogniser.embed([expected])[0], oracle.get_feat(expected[..., ::-1])[0], rtol=1e-5, atol=1e-4
+        )
+        (vector,) = recogniser.embed([chip])
+        theirs = oracle.get(np.ascontiguousarray(shown[..., ::-1]), Face(kps=points))
+        np.testing.assert_allclose(_unit(vector), _unit(theirs), atol=1e-4)
+
+
+def _turned(point: NDArray[np.floating], turns: int, side: int) -> NDArray[np.float64]:
+    """The point of a square picture after quarter turns counter-clockwise."""
+    x, y = float(point[0]), float(point[1])
+    for _ in range(turns):
+        x, y = y, side - 1 - x
+    return np.array([x, y])
+
+
+def _unit(vector: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.asarray(vector / np.linalg.norm(vector))
+
+
+def test_pictures_become_numbers_by_the_manifests_rule() -> None:
+    """The same as the rule for colours, for every manifest and both orders of channels."""
+    picture = np.random.default_rng(1).integers(0, 256, (2, 16, 24, 3), np.uint8)
+    colours = picture.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    for manifest in load_manifests(manifest_folder()).values():
+        for order in ("RGB", "BGR"):
+            pixels = replace(manifest.pixels, order=order)
+            numbers = network_input(list(picture), pixels)
+            assert numbers.flags.c_contiguous
+            scale = np.abs(numbers).max()
+            np.testing.assert_allclose(numbers, numbers_of(colours, pixels), atol=1e-6 * scale)
+
+
+def test_manifests_that_will_not_do(clips: Path) -> None:
+    session = open_twin("w600k_r50", clips / "twins").session
+    manifest = session.manifest
+    for change, message in (
+        (
+            {"family": "someones"},
+            "no recogniser of the family 'someones'; family of its manifest: one of dlib, arcface",
+        ),
+        ({"template": None}, "model w600k_r50: a recogniser without a template"),
+    ):
+        session.manifest = replace(manifest, **change)
+        with pytest.raises(ModelError, match=message):
+            Recogniser(session)
 
 
 def test_cut_does_not_alias_and_keeps_its_place() -> None:
