@@ -1,173 +1,270 @@
 """ONNX Runtime sessions on a known provider, made by one factory for the life of an actor.
 
-The model is loaded from bytes whose hash is known. Files with external data or operators outside the standard
-domain are refused, because either would run or read something the hash does not cover.
+A session says which provider really runs it (core.inference.loading). When the device's memory runs out, the actor
+steps down (core.inference.residency) and the call is repeated; every step is named in the session's `use`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from core.inference.manifest import ModelManifest, TensorSpec
-from core.inference.onnxfile import parse_onnx
-from core.inference.providers import CPU, DeviceSpec, session_options
-from core.inference.weights import PULL_HINT, model_bytes
+from core.inference.gpu import look_at_gpu
+from core.inference.loading import Loaded, Loader, first_line
+from core.inference.manifest import ModelManifest
+from core.inference.providers import CPU, DeviceSpec
+from core.inference.residency import Event, Ladder, is_out_of_memory, watch
 from core.records import Float32Array
 from core.records.models import ModelUse, Precision
 
 __all__ = ["CPU", "Session", "Sessions"]
 
+WATCH_EVERY = 64  # calls on a GPU between two looks at its memory
+ANY_BATCH = 1 << 30  # where the first batch is open, every limit is a step
+
+Feeds = Mapping[str, NDArray[np.float32]]
+
 
 class Session:
-    """One loaded model. `provider` is the execution provider that really runs it; `device` where that is.
+    """One model. `provider` is the execution provider that really runs it, `device` the device's name.
 
     `batch` is the fixed number of items of one call of the runtime, None where any will do. `arrays` are tensors of
     the published file that surgery took out of the graph ("emap" of inswapper). Any number of threads may call `run`.
     """
 
-    def __init__(
-        self, manifest: ModelManifest, inner: ort.InferenceSession, use: ModelUse, arrays: Mapping[str, Float32Array]
-    ) -> None:
+    def __init__(self, manifest: ModelManifest, owner: Sessions, load: Callable[[int | None], Loaded]) -> None:
         self.manifest = manifest
-        self.use = use
-        self.arrays = dict(arrays)
-        self._inner = inner
-        self._outputs = [spec.name for spec in manifest.outputs]
+        self._owner = owner
+        self._load = load
+        self._shared = {spec.name for spec in manifest.inputs if len(spec.shape) < 2}
         self._lock = threading.Lock()
+        self._running = 0
+        self._loaded: Loaded | None = load(owner.limit)
+        self._base = self._describe(self._loaded)
+        self.arrays = {name: np.asarray(array) for name, array in self._loaded.ready.arrays.items()}
+
+    @property
+    def use(self) -> ModelUse:
+        return replace(self._base, steps=self._owner.steps)
 
     @property
     def provider(self) -> str:
-        return self.use.provider
+        return self._base.provider
 
     @property
     def device(self) -> str:
-        return self.use.device
+        return self._base.device
 
     @property
     def batch(self) -> int | None:
-        return self.use.batch
+        return self._base.batch
 
-    def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> list[Float32Array]:
+    def run(self, feeds: Feeds) -> list[Float32Array]:
         """The manifest's outputs, in its order, for items along the first axis of every feed, any number of them.
 
-        A model with a fixed batch is run as often as needed; the last part is filled up with its own last item and
-        cut off again. Raises `ModelError` when the runtime refuses the inputs.
+        An input that the manifest gives less than two axes is no list of items: it holds one number, or the same one
+        for each item. A model with a fixed batch is run as often as needed; the last part is filled up with its own
+        last item and cut off again. Raises `ModelError` when the runtime refuses the inputs, or when memory is short
+        and nothing is left to give up.
         """
-        counts = {len(feed) for feed in feeds.values()}
+        counts = {len(feed) for name, feed in feeds.items() if name not in self._shared}
         if len(counts) != 1:
-            raise ModelError(f"inputs of {sorted(counts)} items in one call", where=f"model {self.manifest.id}")
+            raise self._error(f"inputs of {sorted(counts)} items in one call")
         count = counts.pop()
-        if count == 0:
-            return self._nothing(feeds)
-        size = self.batch or count
-        parts = [self._part(feeds, start, size) for start in range(0, count, size)]
+        parts: list[list[Float32Array]] = []
+        start = 0
+        while start < count or not parts:
+            size = max(1, min(self._size() or count, count))
+            try:
+                parts.append(self._part(feeds, start, min(start + size, count)))
+            except Exception as error:  # ONNX Runtime raises many unrelated classes, all direct children of Exception
+                if not is_out_of_memory(str(error)):
+                    if isinstance(error, ModelError):
+                        raise
+                    raise self._error(first_line(error)) from error
+                if not self._owner.relieve(self):
+                    raise self._error(
+                        f"too little memory on {self.device}", "close other programs there or use the device cpu"
+                    ) from error
+                continue
+            start += size
         return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
-    def _part(self, feeds: Mapping[str, NDArray[np.float32]], start: int, size: int) -> list[Float32Array]:
-        part = {name: feed[start : start + size] for name, feed in feeds.items()}
-        valid = min(size, *(len(feed) for feed in part.values()))
-        if valid < size:
-            part = {name: np.concatenate([feed, np.repeat(feed[-1:], size - valid, 0)]) for name, feed in part.items()}
-        return [output[:valid] for output in self._call(part)] if valid < size else self._call(part)
+    def drop(self) -> bool:
+        """Give the memory back unless a call is running; the next call loads the model again. True when given."""
+        with self._lock:
+            if self._running or self._loaded is None:
+                return False
+            self._loaded.close()
+            self._loaded = None
+            return True
 
-    def _nothing(self, feeds: Mapping[str, NDArray[np.float32]]) -> list[Float32Array]:
-        """Outputs of no items; where the manifest leaves a shape open, that of one item of zeros tells it."""
-        shapes = [spec.shape[1:] for spec in self.manifest.outputs]
-        if all(isinstance(size, int) for shape in shapes for size in shape):
-            return [np.zeros((0, *(int(size) for size in shape)), np.float32) for shape in shapes]
-        one = {name: np.zeros((1, *feed.shape[1:]), np.float32) for name, feed in feeds.items()}
-        return [output[:0] for output in self._part(one, 0, self.batch or 1)]
+    def _size(self) -> int | None:
+        """The most items of the next call, None for any number."""
+        sizes = [size for size in (self._base.batch, self._owner.limit) if size is not None]
+        return min(sizes, default=None)
 
-    def _call(self, feeds: Mapping[str, NDArray[np.float32]]) -> list[Float32Array]:
+    def _part(self, feeds: Feeds, start: int, end: int) -> list[Float32Array]:
+        """The items from `start` to `end`, at least one of which is computed: of no items, zeros are, and cut off."""
+        loaded = self._enter()
         try:
-            return [np.asarray(output, np.float32) for output in self._inner.run(self._outputs, dict(feeds))]
-        except Exception as error:  # ONNX Runtime raises many unrelated classes, all direct children of Exception
-            raise ModelError(first_line(error), where=f"model {self.manifest.id}") from error
+            valid = end - start
+            size = loaded.batch or max(valid, 1)
+            part: dict[str, NDArray[np.float32]] = {}
+            for name, feed in feeds.items():
+                if name in self._shared:
+                    part[name] = self._one_number(name, feed, loaded, size)
+                elif valid == 0:
+                    part[name] = np.zeros((size, *feed.shape[1:]), np.float32)
+                elif valid == size:
+                    part[name] = feed[start:end]
+                else:
+                    rows = np.minimum(np.arange(start, start + size), end - 1)
+                    part[name] = feed[rows]
+            outputs = loaded.run(part)
+            return outputs if valid == size else [output[:valid] for output in outputs]
+        finally:
+            self._leave()
+
+    def _one_number(self, name: str, feed: NDArray[np.float32], loaded: Loaded, count: int) -> NDArray[np.float32]:
+        """An input of the whole call in the shape that the graph states."""
+        numbers = np.unique(feed)
+        if len(numbers) != 1:
+            raise self._error(f"input {name} takes one number a call, not {len(numbers)}")
+        shape = next(value.shape for value in loaded.inner.get_inputs() if value.name == name)
+        return np.full([size if isinstance(size, int) else count for size in shape], numbers[0], np.float32)
+
+    def _enter(self) -> Loaded:
+        with self._lock:
+            limit = self._owner.limit
+            fixed = self._loaded is not None and self._loaded.provider != CPU and self._loaded.batch is not None
+            if fixed and limit is not None and self._loaded is not None and (self._loaded.batch or 1) > limit:
+                self._loaded.close()
+                self._loaded = None
+            if self._loaded is None:
+                self._loaded = self._load(limit)
+                self._base = self._describe(self._loaded)
+            self._running += 1
+            return self._loaded
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._running -= 1
+        if self._base.provider != CPU:
+            self._owner.observe()
+
+    def _describe(self, loaded: Loaded) -> ModelUse:
+        return ModelUse(
+            id=self.manifest.id,
+            sha256=loaded.ready.sha256,
+            listed=loaded.ready.listed,
+            provider=loaded.provider,
+            device=loaded.device,
+            precision=loaded.ready.precision,
+            batch=loaded.batch,
+        )
+
+    def _error(self, what: str, hint: str = "") -> ModelError:
+        return ModelError(what, where=f"model {self.manifest.id}", hint=hint)
 
 
 class Sessions:
-    """The models of one actor, each loaded when it is first opened, kept as long as this object. Thread-safe."""
+    """The models of one actor, each loaded when it is first opened, kept as long as this object. Thread-safe.
 
-    def __init__(self, cache: Path, device: DeviceSpec) -> None:
-        self._cache = cache
+    `progress` is told, a line at a time, what takes long: surgery on weights, engines, providers passed over.
+    `enhancer_may_go`: the job allows that the enhancer is left out when memory runs short.
+    """
+
+    def __init__(
+        self,
+        cache: Path,
+        device: DeviceSpec,
+        *,
+        progress: Callable[[str], None] | None = None,
+        enhancer_may_go: bool = False,
+    ) -> None:
         self._spec = device
+        self._loader = Loader(cache, device, progress)
         self._open: dict[tuple[str, Precision], Session] = {}
-        self._lock = threading.RLock()
+        self._opening = threading.RLock()
+        self._state = threading.Lock()
+        first = device.batch if device.wish in {"cuda", "tensorrt"} else ANY_BATCH
+        self._ladder = Ladder(batch=first, enhancer_may_go=enhancer_may_go)
+        self._calls = 0
 
     def open(self, manifest: ModelManifest, *, precision: Precision = "fp32") -> Session:
         """The session of a model, the same object each time.
 
-        Raises `ModelError` when the model is missing, altered, refused, or does not have the manifest's tensors.
+        Raises `ModelError` when the model is missing, altered, refused, does not have the manifest's tensors, or when
+        the device that was asked for does not run it.
         """
-        with self._lock:
+        with self._opening:
             key = (manifest.id, precision)
-            if key not in self._open:
-                self._open[key] = self._load(manifest, precision)
+            while key not in self._open:
+                try:
+                    self._open[key] = Session(
+                        manifest, self, lambda limit: self._loader.load(manifest, precision, limit)
+                    )
+                except ModelError as error:
+                    if not is_out_of_memory(error.what) or not self.relieve(None):
+                        raise
             return self._open[key]
 
     def uses(self) -> tuple[ModelUse, ...]:
         """How every model that was opened really runs, in the order of opening."""
-        with self._lock:
-            return tuple(session.use for session in self._open.values())
+        return tuple(session.use for session in list(self._open.values()))
 
-    def _load(self, manifest: ModelManifest, precision: Precision) -> Session:
-        data = model_bytes(manifest, self._cache)
-        _refuse_reaching_out(data, manifest)
+    @property
+    def providers(self) -> Sequence[str]:
+        """The providers that the device wish allows and that work here, best first."""
+        return self._loader.usable()
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The step-downs that memory pressure forced, in order."""
+        return self._ladder.taken
+
+    @property
+    def limit(self) -> int | None:
+        """The most items of one call that the steps allow, None for any number."""
+        return self._ladder.limit
+
+    @property
+    def enhancer_off(self) -> bool:
+        """Whether the last step was taken: the enhancer is to be left out."""
+        return "enhancer off" in self._ladder.taken
+
+    def ring(self, frames: int) -> int:
+        """How many frames may be held at once where `frames` were planned."""
+        return self._ladder.ring(frames)
+
+    def relieve(self, caller: Session | None) -> bool:
+        """Take the next step because memory ran out; False when there is none. Called by sessions."""
+        return self._on("out of memory", caller)
+
+    def observe(self) -> None:
+        """Look at the device's memory once in a while. Called by sessions after a call on a GPU."""
+        with self._state:
+            self._calls += 1
+            if self._calls % WATCH_EVERY:
+                return
         try:
-            inner = ort.InferenceSession(data, session_options(CPU, self._spec), providers=[CPU])
-        except Exception as error:  # as in Session.run
-            raise ModelError(first_line(error), where=f"model {manifest.id}", hint=PULL_HINT) from error
-        for kind, have, want in (
-            ("inputs", inner.get_inputs(), manifest.inputs),
-            ("outputs", inner.get_outputs(), manifest.outputs),
-        ):
-            names = {value.name for value in have}
-            missing = [spec.name for spec in want if spec.name not in names]
-            if missing:
-                raise ModelError(f"no {kind} named {', '.join(missing)}", where=f"model {manifest.id}")
-        use = ModelUse(
-            id=manifest.id,
-            sha256=manifest.sha256 or "",
-            listed=manifest.sha256 is not None,
-            provider=str(inner.get_providers()[0]),
-            device="cpu",
-            precision=precision,
-            batch=_fixed_batch(inner, manifest.inputs),
-        )
-        return Session(manifest, inner, use, {})
+            gpu = look_at_gpu(self._spec.device_id)
+        except ModelError:
+            return  # a driver without NVML: errors alone drive the steps
+        self._on(watch(gpu.used_bytes, gpu.total_bytes), None)
 
-
-def _fixed_batch(inner: Any, inputs: Sequence[TensorSpec]) -> int | None:
-    """The number of items that the graph states, None where it leaves that open."""
-    names = {spec.name for spec in inputs}
-    first = {value.shape[0] for value in inner.get_inputs() if value.name in names and value.shape}
-    sizes = {size for size in first if isinstance(size, int)}
-    return sizes.pop() if len(sizes) == 1 else None
-
-
-def _refuse_reaching_out(data: bytes, manifest: ModelManifest) -> None:
-    where = f"model {manifest.id}"
-    try:
-        model = parse_onnx(data)
-    except ModelError as error:
-        raise ModelError(error.what, where=where, hint=PULL_HINT) from error
-    domains = {item.domain for item in model.opset_import} | {node.domain for node in model.graph.node}
-    foreign = sorted(domains - {"", "ai.onnx"})
-    if foreign or model.functions:
-        raise ModelError(f"operators outside the standard: {', '.join(foreign) or 'local functions'}", where=where)
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise ModelError("weights in another file", where=where, hint="only models in one file are loaded")
-
-
-def first_line(error: Exception) -> str:
-    """What a foreign exception says, in one line."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    def _on(self, event: Event, caller: Session | None) -> bool:
+        with self._state:
+            self._ladder, step = self._ladder.on(event)
+        if step == "unused sessions dropped":
+            for session in list(self._open.values()):
+                if session is not caller:
+                    session.drop()
+        return step is not None

@@ -55,8 +55,8 @@ def manifest(kind: str, data: bytes) -> ModelManifest:
         sha256=hashlib.sha256(converted).hexdigest(),
         size_bytes=len(converted),
         archive=ArchiveSpec("tinyweights", "1.0", kind, 1000, MEMBER, hashlib.sha256(data).hexdigest()),  # type: ignore[arg-type]
-        inputs=(TensorSpec("input.1", "float32", (1,), ""),),
-        outputs=(TensorSpec("537", "float32", (1,), ""),),
+        inputs=(TensorSpec("input.1", "float32", (1, 3, 32, 32), ""),),
+        outputs=(TensorSpec("537", "float32", (1, 3, 32, 32), ""),),
     )
 
 
@@ -196,6 +196,6 @@ def test_models_that_reach_out_or_do_not_load_are_refused(tmp_path: Path) -> Non
         open_session(cached(cache, b"hello"), cache)
     with pytest.raises(ModelError, match="model tiny"):
         open_session(cached(cache, small_model(op="NoSuchOperator")), cache)
-    other_names = small_model().replace(b"537", b"999")
-    with pytest.raises(ModelError, match="no outputs named 537"):
+    other_names = small_model().replace(b"input.1", b"input.2")
+    with pytest.raises(ModelError, match="expected input.1 float32"):
         open_session(cached(cache, other_names), cache)

