@@ -13,7 +13,9 @@ from core.errors import ModelError
 from core.inference.manifest import ModelManifest
 from core.inference.twins import detectors
 from core.inference.twins.detectors import scrfd
+from core.inference.twins.gfpgan import gfpgan
 from core.inference.twins.ghost import ghost
+from core.inference.twins.gpen import gpen, uniface
 from core.inference.twins.inswapper import inswapper
 from core.inference.twins.recognisers import iresnet50, mobilefacenet
 from core.inference.twins.simswap import converter, simswap
@@ -37,6 +39,12 @@ def builders() -> dict[str, Builder]:
         "ghost_2_256": partial(ghost, layers=2),
         "ghost_3_256": partial(ghost, layers=3),
         "blendswap_256": partial(ghost, layers=2, image=True),
+        "uniface_256": uniface,
+        "gfpgan_1.4": gfpgan,
+        "gpen_256": gpen,
+        "gpen_512": gpen,
+        "gpen_1024": gpen,
+        "gpen_2048": gpen,
         "crossface_ghost": converter,
         "crossface_simswap": converter,
         "crossface_hififace": converter,

@@ -31,7 +31,8 @@ MAX_BYTES = 2_000_000_000  # a protobuf message stays below 2 GiB
 class Carry:
     """Which channels pass through a convolution: `count` from input `start` on, to output `to` on.
 
-    An output is `weight` x the mean of the samples it stands for, plus `bias`; weight 0 leaves the bias alone.
+    An output is `weight` x the mean of the samples it stands for, plus `bias`; weight 0 leaves the bias alone. `mixed`
+    (modulated convolutions only): what the other channels make is added.
     """
 
     count: int = 0
@@ -39,6 +40,7 @@ class Carry:
     to: int = 0
     weight: float = 1.0
     bias: float = 0.0
+    mixed: bool = False
 
 
 NOTHING = Carry()
@@ -232,6 +234,11 @@ class Graph:
 
     def prelu(self, x: str, channels: int) -> str:
         return self.node("PRelu", [x, self.weight(np.full((channels, 1, 1), 0.25, np.float32))])
+
+    def split(self, x: str, sizes: Sequence[int], axis: int) -> list[str]:
+        if self.opset >= 13:
+            return self.nodes("Split", [x, self.constant(list(sizes))], len(sizes), axis=axis)
+        return self.nodes("Split", [x], len(sizes), axis=axis, split=list(sizes))
 
     def slice(self, x: str, start: int, end: int, axis: int, step: int = 1) -> str:
         return self.node("Slice", [x, *(self.constant([value]) for value in (start, end, axis, step))])

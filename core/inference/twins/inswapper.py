@@ -39,7 +39,7 @@ def inswapper(manifest: ModelManifest, width: int, seed: int, *, half: bool = Fa
         x = graph.leaky(graph.conv(graph.resize(x, 2), channels, 3, gain=LEAKY_GAIN, carry=COLOURS))
     x = graph.leaky(graph.conv(x, (middle, small), 3, gain=LEAKY_GAIN, carry=COLOURS))
 
-    x = graph.picture(graph.reflect_pad(x, 3), small, 7, pad=0, gain=PICTURE_GAIN, bias=-PICTURE_GAIN / 2)
+    x = graph.picture(graph.reflect_pad(x, 3), small, 7, pad=0, gain=PICTURE_GAIN, bias=-PICTURE_GAIN / 2, noise=0.12)
     x = graph.scalar("Div", graph.scalar("Add", graph.node("Tanh", [x]), 1.0), 2.0)
     graph.output(x, manifest.outputs[0].name, (1, 3, 128, 128))
     graph.weight(graph.uniform((LATENT, LATENT), 1 / math.sqrt(LATENT)), "emap")
