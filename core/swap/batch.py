@@ -18,12 +18,14 @@ BATCH = 4  # beyond four, throughput of the 128-px networks grows little and lat
 class FaceWork:
     """One face of one frame: its crop on the way in, the new crop and mask on the way out.
 
-    crop and fresh are float32 RGB [3,S,S] in 0..1, mask float32 [S,S], landmarks float32 [468,2] in crop pixels.
+    crop and fresh are float32 RGB [3,S,S] in 0..1, mask float32 [S,S], landmarks float32 [468,2] in crop pixels; row
+    is the face's in the table of faces.
     """
 
     crop_from_frame: Float64Array
     crop: Float32Array
     landmarks: Float32Array
+    row: int = -1
     fresh: Float32Array | None = None
     mask: Float32Array | None = None
 

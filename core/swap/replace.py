@@ -14,7 +14,9 @@ from core.records import FaceTable, MediaIndex, SourceIdentity
 from core.swap.batch import FaceWork
 from core.swap.crop import crop_rgb
 from core.swap.paste import paste
+from core.swap.stages import Stage
 from core.swap.swapper import Swapper
+from core.swap.tone import matched
 from core.trust.label import label_for
 
 LEAST_FACE_PX = 12  # a crop that covers fewer displayed pixels a side holds no face to replace
@@ -28,7 +30,7 @@ class Replacer:
     ) -> None:
         video = index.video
         self._faces = faces
-        self._swapper = swapper
+        self._first = Stage("swap", swapper)
         self._identity = identity
         self._colours = conversion(pix_fmt, video.colour, video.height)
         self._display_from_coded = display_from_coded(
@@ -55,7 +57,7 @@ class Replacer:
     def _reason_against(self, row: int) -> str | None:
         if self._faces.source[row] < 0:
             return "not selected"
-        if self._swapper.needs_mesh and not np.isfinite(self._faces.mesh[row]).all():
+        if self._first.model.needs_mesh and not np.isfinite(self._faces.mesh[row]).all():
             return "no mesh"
         box = self._faces.box[row].astype(np.float64)[None]
         seen = np.concatenate(
@@ -63,33 +65,48 @@ class Replacer:
         )
         return None if box_area(seen)[0] > 0 else "outside the picture"
 
-    def cut(self, planes: Sequence[Plane], rows: Sequence[int]) -> list[FaceWork]:
-        """The crops of these rows, out of the frame's planes."""
+    def cut(self, planes: Sequence[Plane], rows: Sequence[int], stage: Stage | None = None) -> list[FaceWork]:
+        """The crops of these rows, out of the frame's planes, as a stage wants them; None is the swap."""
+        model = (stage or self._first).model
         works = []
         for row in rows:
             points = apply(self._display_from_coded, self._faces.points[row])
             mesh = apply(self._display_from_coded, self._faces.mesh[row])
-            side_px = self._swapper.side_for(float(self._faces.reach_px[row]), self._identity)
+            side_px = model.side_for(float(self._faces.reach_px[row]), self._identity)
             try:
-                crop_from_display = self._swapper.crop_from_display(points, mesh, side_px)
+                crop_from_display = model.crop_from_display(points, mesh, side_px)
             except ValueError:
-                self.skipped["no area"] += 1
+                self._skip("no area", stage)
                 continue
             if scale_of(crop_from_display) > side_px / LEAST_FACE_PX:
-                self.skipped["too small"] += 1
+                self._skip("too small", stage)
                 continue
             crop_from_frame = compose(crop_from_display, self._display_from_coded)
             crop = crop_rgb(planes, crop_from_frame, side_px, self._colours)
             landmarks = np.asarray(apply(crop_from_frame, self._faces.mesh[row]), np.float32)
-            works.append(FaceWork(crop_from_frame, crop, landmarks))
+            works.append(FaceWork(crop_from_frame, crop, landmarks, row))
         return works
 
-    def finish(self, planes: Sequence[Plane], works: Sequence[FaceWork]) -> None:
-        """Paste the new faces and draw the label on writable planes. Larger faces lie over smaller ones."""
+    def _skip(self, reason: str, stage: Stage | None) -> None:
+        """Count a face that a stage leaves as it is. A later stage's are replaced all the same."""
+        self.skipped[reason if self._is_swap(stage) else f"{reason} to {(stage or self._first).name}"] += 1
+
+    def _is_swap(self, stage: Stage | None) -> bool:
+        return stage is None or stage.model is self._first.model
+
+    def paste(self, planes: Sequence[Plane], works: Sequence[FaceWork], stage: Stage | None = None) -> None:
+        """Lay a stage's new faces into writable planes. Larger faces lie over smaller ones."""
+        how = stage or self._first
         for work in reversed(works):
             if work.fresh is None or work.mask is None:
                 raise ValueError("a face was pasted before it was swapped")
-            paste(planes, work.fresh, work.mask, work.crop_from_frame, self._colours)
+            fresh = matched(work.fresh, work.crop, work.mask, how.colour)
+            paste(planes, fresh, work.mask, work.crop_from_frame, self._colours, how.paste)
+        if self._is_swap(stage):
+            self.faces_replaced += len(works)
+
+    def finish(self, planes: Sequence[Plane], works: Sequence[FaceWork], stage: Stage | None = None) -> None:
+        """Lay the last stage's new faces into writable planes and draw the label."""
+        self.paste(planes, works, stage)
         self._label.draw(planes)
-        self.faces_replaced += len(works)
         self.frames_replaced += 1

@@ -17,10 +17,11 @@ from core.media.decode import DecodedFrame, decode_segment
 from core.media.index import index_film
 from core.media.planes import plane_views, to_working, working_format
 from core.records import FaceTable, MediaIndex, Segment, SegmentReceipt, SourceIdentity, WorkOrder
-from core.swap.batch import Batcher
+from core.swap.chain import RING, Chain, Clock
 from core.swap.mesh import MeshSwapper
 from core.swap.replace import Replacer
-from core.swap.segment import RING, _Clock, _replaced, render_segment
+from core.swap.segment import render_segment
+from core.swap.stages import Stage
 from core.swap.swapper import Swapper, open_swapper
 from core.trust.label import label_for
 from tests.core.media import rendering
@@ -166,7 +167,7 @@ def test_untouched_frames_are_not_copied_and_the_ring_is_bounded(clips: Path) ->
             yield item
 
     decoded = list(decode_segment(source, index, rendering.cut(index, 1)[0]))
-    for item in _replaced(counted(decoded), replacer, Batcher(swapper, NOBODY), _Clock(), []):
+    for item in Chain(replacer, (Stage("swap", swapper),), NOBODY, Clock()).through(counted(decoded)):
         assert item.ordinal == given
         given += 1
         if item.ordinal not in (3, 40):

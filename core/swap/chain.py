@@ -1,0 +1,116 @@
+"""Frames through the face stages, with batches across frames and a bounded number of frames held.
+
+One ring holds the frames in order. Each frame goes through the stages at its own pace: once all of its faces are back
+from a stage they are pasted, and the next stage's crops are cut out of the result. A frame leaves when it is the
+oldest and finished; where the ring is full before that, the stage which the oldest waits for runs with what it has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from core.media.decode import DecodedFrame
+from core.media.planes import plane_views
+from core.records import SourceIdentity
+from core.swap.batch import Batcher, FaceWork
+from core.swap.stages import Stage
+
+if TYPE_CHECKING:
+    from core.swap.replace import Replacer
+
+RING = 8  # frames held while their faces wait for a full batch; bounds memory
+
+
+@dataclass
+class Clock:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, started: float) -> float:
+        now = time.monotonic()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - started
+        return now
+
+
+@dataclass
+class _Held:
+    """A frame on its way, the stage that its faces are in, and these faces; `stage` None: finished."""
+
+    item: DecodedFrame
+    stage: int | None = None
+    works: list[FaceWork] = field(default_factory=list)
+
+
+class Chain:
+    """The stages with their batches. Seconds of cutting are in the clock's "crop", of laying back in its "paste"."""
+
+    def __init__(
+        self, replacer: Replacer, stages: Sequence[Stage], identity: SourceIdentity, clock: Clock, ring: int = RING
+    ) -> None:
+        self._replacer = replacer
+        self._stages = stages
+        self._batchers = [Batcher(stage.model, identity, stage.batch) for stage in stages]
+        self._clock = clock
+        self._size = ring
+        self._ring: deque[_Held] = deque()
+
+    def through(self, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
+        """The frames in order, with their faces changed. Fewer than `ring` frames stay here between two calls."""
+        for item in frames:
+            self._enter(item)
+            self._advance()
+            yield from self._leaving(fewer_than=self._size)
+        yield from self._leaving(fewer_than=1)
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds that each stage's model took, by the stage's name."""
+        return {stage.name: batcher.seconds for stage, batcher in zip(self._stages, self._batchers, strict=True)}
+
+    def _leaving(self, fewer_than: int) -> Iterator[DecodedFrame]:
+        """Frames that are finished, and as many more, oldest first, as it takes to hold fewer than so many."""
+        while self._ring and (self._ring[0].stage is None or len(self._ring) >= fewer_than):
+            waits_for = self._ring[0].stage
+            if waits_for is None:
+                yield self._ring.popleft().item
+            else:
+                self._batchers[waits_for].flush()
+                self._advance()
+
+    def _enter(self, item: DecodedFrame) -> None:
+        held = _Held(item)
+        self._ring.append(held)
+        if rows := self._replacer.wanted(item.ordinal):
+            self._start(held, 0, rows)
+            if not held.works:  # none of them can be cut: the frame stays as it is
+                held.stage = None
+
+    def _advance(self) -> None:
+        """Paste what is back, and send these frames into their next stage, as far as it goes."""
+        for held in self._ring:
+            while held.stage is not None and all(work.done for work in held.works):
+                self._finish(held, held.stage)
+
+    def _start(self, held: _Held, number: int, rows: Sequence[int]) -> None:
+        started = time.monotonic()
+        stage = self._stages[number]
+        held.stage = number
+        held.works = self._replacer.cut(plane_views(held.item.frame), rows, stage)
+        self._clock.add("crop", started)
+        self._batchers[number].add(held.works)
+
+    def _finish(self, held: _Held, number: int) -> None:
+        started = time.monotonic()
+        stage, works = self._stages[number], held.works
+        last = number + 1 == len(self._stages)
+        held.item.frame.make_writable()
+        (self._replacer.finish if last else self._replacer.paste)(plane_views(held.item.frame), works, stage)
+        self._clock.add("paste", started)
+        held.works = []  # crops of large sides are what fills memory
+        held.stage = None
+        if not last:
+            self._start(held, number + 1, [work.row for work in works])

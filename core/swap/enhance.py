@@ -1,0 +1,105 @@
+"""Enhancers: networks that restore a face, as a face stage after the swap. No identity is asked for.
+
+The face is cut out of the frame anew, by the enhancer's own template, after the swap was pasted. Conventions are those
+of GFPGAN's and its relatives' published use (faces.md): RGB, numbers and answers in -1..1, the answer blended.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import InputError, ModelError
+from core.faces.align import chip_from_points
+from core.geometry import Float64Array
+from core.inference.manifest import TensorSpec, by_id, load_manifests, manifest_folder
+from core.inference.pixels import colours_of, numbers_of
+from core.inference.sessions import Session, Sessions
+from core.records import Float32Array, SourceIdentity, SwapOptions
+from core.swap.masker import Masker
+
+# CodeFormer's input `weight`: 0 is the most beautiful face, 1 the most faithful one; its authors' default.
+FIDELITY = 0.5
+BATCH = 4
+BATCH_SIDE_PX = 512  # of larger crops, as many at once as have the pixels of BATCH such crops
+
+
+class Enhancer:
+    """One enhancing model with the surface of a Swapper, so that a face stage can hold either."""
+
+    needs_mesh = False
+
+    def __init__(self, session: Session, masker: Masker, blend: float) -> None:
+        """`ModelError` where the manifest is not that of an enhancer; `blend` is 0..1, see SwapOptions."""
+        manifest = session.manifest
+        picture, *others = manifest.inputs
+        template = manifest.template
+        if template is None or picture.shape[-1] != template.side_px or len(others) > 1:
+            what = "an enhancer has a picture of its template's side as first input and at most a weight beside it"
+            raise ModelError(what, where=f"model {manifest.id}", hint="see models/README.md")
+        self.id = manifest.id
+        self.provider = session.provider
+        self.device = session.device
+        self._session = session
+        self._masker = masker
+        self._blend = blend
+        self._template = template
+        self._picture = picture.name
+        self._weight: TensorSpec | None = others[0] if others else None
+
+    @property
+    def batch(self) -> int:
+        """How many faces of it are worth to be gathered."""
+        share = (BATCH_SIDE_PX / self._template.side_px) ** 2
+        return self._session.batch or max(1, min(BATCH, int(BATCH * share)))
+
+    def side_for(self, reach_px: float, identity: SourceIdentity) -> int:
+        """The template's, however large the face."""
+        del reach_px, identity
+        return self._template.side_px
+
+    def crop_from_display(self, points: NDArray[Any], mesh: NDArray[Any], side_px: int) -> Float64Array:
+        """The least-squares similarity that takes the five points onto the template; `mesh` is not used."""
+        del mesh, side_px
+        return chip_from_points(points, self._template)
+
+    def swap(
+        self, crops: Float32Array, landmarks: Float32Array, identity: SourceIdentity
+    ) -> tuple[Float32Array, Float32Array]:
+        """Restored crops and masks of the same faces, shapes and ranges as of Swapper.swap.
+
+        The blend is in the masks: what is kept of the face is then the frame's own samples, not a crop of them.
+        """
+        del identity
+        manifest = self._session.manifest
+        feeds: dict[str, NDArray[np.float32]] = {self._picture: numbers_of(crops, manifest.pixels)}
+        if self._weight is not None:
+            feeds[self._weight.name] = np.full(len(crops), FIDELITY, np.float32)
+        made = self._session.run(feeds)[0]
+        if not np.isfinite(made).all():
+            raise ModelError("the network answered with numbers that are not finite", where=f"model {self.id}")
+        colours = np.clip(colours_of(made, manifest.output_pixels), 0, 1)
+        masks = self._masker.masks(crops, landmarks) * np.float32(self._blend)
+        return np.asarray(colours, np.float32), np.asarray(masks, np.float32)
+
+
+def open_enhancer(options: SwapOptions, sessions: Sessions) -> Enhancer | None:
+    """The enhancer that the options name, None where they name none or blend nothing of it in.
+
+    It gets the options' masks without their padding, which is meant for the swapper's crop. Raises `InputError` for a
+    blend out of bounds, `ModelError` for an unknown name and for missing or wrong weights.
+    """
+    if not 0 <= options.enhancer_blend <= 1:
+        raise InputError(f"enhancer blend {options.enhancer_blend:g}", hint="a number from 0 to 1")
+    if options.enhancer is None or options.enhancer_blend == 0:
+        return None
+    manifest = by_id(load_manifests(manifest_folder()), options.enhancer, "enhancer")
+    session = sessions.open(manifest, precision=options.precision)
+    return Enhancer(session, Masker(whole_face(options), sessions), options.enhancer_blend)
+
+
+def whole_face(options: SwapOptions) -> SwapOptions:
+    """The options with masks for an enhancer's crop."""
+    return SwapOptions(masks=options.masks, mask_blur=options.mask_blur)
