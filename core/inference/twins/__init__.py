@@ -17,8 +17,10 @@ from core.inference.twins.gfpgan import gfpgan
 from core.inference.twins.ghost import ghost
 from core.inference.twins.gpen import gpen, uniface
 from core.inference.twins.inswapper import inswapper
+from core.inference.twins.masks import bisenet, xseg
 from core.inference.twins.recognisers import iresnet50, mobilefacenet
 from core.inference.twins.simswap import converter, simswap
+from core.inference.twins.unets import hififace, hyperswap
 
 Builder = Callable[[ModelManifest, int, int], bytes]
 
@@ -40,6 +42,12 @@ def builders() -> dict[str, Builder]:
         "ghost_3_256": partial(ghost, layers=3),
         "blendswap_256": partial(ghost, layers=2, image=True),
         "uniface_256": uniface,
+        "hififace_256": hififace,
+        "hyperswap_1a_256": hyperswap,
+        "hyperswap_1b_256": hyperswap,
+        "hyperswap_1c_256": hyperswap,
+        "xseg": xseg,
+        "bisenet": bisenet,
         "gfpgan_1.4": gfpgan,
         "gpen_256": gpen,
         "gpen_512": gpen,
