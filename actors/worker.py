@@ -27,13 +27,17 @@ from core.records import (
     AnalysisReceipt,
     FaceTable,
     MediaIndex,
+    ModelUse,
     SegmentReceipt,
     SourceIdentity,
+    SwapOptions,
     WorkOrder,
 )
 
 if TYPE_CHECKING:  # the models and OpenCV are loaded by the first order that needs them, never for --swapper none
     from core.faces.analyse import FaceModels
+    from core.inference.providers import Wish
+    from core.inference.sessions import Sessions
     from core.swap.swapper import Swapper
 
 Heartbeat = Callable[[int], None]
@@ -62,13 +66,15 @@ class WorkerSettings:
     """Where the job's state is, where the models are, and how many threads one segment may use.
 
     `threads` (decoder and encoder of one segment) is the same for every worker of a job, because encoders give other
-    bytes with another number of threads; `model_threads` is this worker's share of the cores.
+    bytes with another number of threads; `model_threads` is this worker's share of the cores; `device` is where its
+    models run (core.inference.providers).
     """
 
     store: JobStore
     model_cache: str
     threads: int
     model_threads: int
+    device: Wish = "auto"
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,9 @@ class Worker:
         self._turn = threading.Lock()
         self._index: tuple[str, MediaIndex] | None = None
         self._identity: tuple[str, SourceIdentity] | None = None
-        self._models: FaceModels | None = None
-        self._swapper: Swapper | None = None
+        self._sessions: Sessions | None = None
+        self._models: tuple[str, FaceModels] | None = None
+        self._swapper: tuple[tuple[str, SwapOptions], Swapper] | None = None
 
     def setup(self) -> WorkerInfo:
         return WorkerInfo(os.getpid(), platform.node())
@@ -117,7 +124,7 @@ class Worker:
         from core.faces.table import write_table  # noqa: PLC0415 - loads pyarrow
 
         started = time.monotonic()
-        models = self._face_models()
+        models = self._face_models(order.detector)
         table, damage = analyse_segment(
             Path(order.target),
             self._film(order.index),
@@ -145,6 +152,7 @@ class Worker:
                 device=models.device,
                 attempt=attempt,
                 damage=damage,
+                models=self._uses(order),
             )
             store.adopt(scratch, name)
         finally:
@@ -171,7 +179,14 @@ class Worker:
                 heartbeat=turn.heartbeat,
             )
             name = f"segments/{order.id}/{attempt}-{secrets.token_hex(4)}.mp4"
-            receipt = replace(made, order_id=order.id, segment=order.segment.index, file=name, attempt=attempt)
+            receipt = replace(
+                made,
+                order_id=order.id,
+                segment=order.segment.index,
+                file=name,
+                attempt=attempt,
+                models=self._uses(order),
+            )
             store.adopt(scratch, name)
         finally:
             turn.end()
@@ -224,22 +239,45 @@ class Worker:
         if order.swapper == "none":
             return None
         with self._lock:
-            if self._swapper is None or self._swapper.id != order.swapper:
+            key = (order.swapper, order.options)
+            if self._swapper is None or self._swapper[0] != key:
                 from core.swap.swapper import open_swapper  # noqa: PLC0415 - loads OpenCV
 
-                self._swapper = open_swapper(order.swapper)
-            return self._swapper
+                self._swapper = (key, open_swapper(order.swapper, self._loaded(), order.options))
+            return self._swapper[1]
 
-    def _face_models(self) -> FaceModels:
+    def _face_models(self, detector: str) -> FaceModels:
         with self._lock:
-            if self._models is None:
+            if self._models is None or self._models[0] != detector:
                 from core.faces.analyse import open_models  # noqa: PLC0415 - loads ONNX Runtime
-                from core.inference.providers import DeviceSpec  # noqa: PLC0415
-                from core.inference.sessions import Sessions  # noqa: PLC0415
 
-                device = DeviceSpec(threads=self._settings.model_threads)
-                self._models = open_models(Sessions(Path(self._settings.model_cache), device))
-            return self._models
+                self._models = (detector, open_models(self._loaded(), detector))
+            return self._models[1]
+
+    def _loaded(self) -> Sessions:
+        """The sessions of this renderer's whole life. With the lock held."""
+        if self._sessions is None:
+            from core.inference.providers import DeviceSpec  # noqa: PLC0415 - loads ONNX Runtime
+            from core.inference.sessions import Sessions  # noqa: PLC0415
+
+            device = DeviceSpec(wish=self._settings.device, threads=self._settings.model_threads)
+            self._sessions = Sessions(Path(self._settings.model_cache), device)
+        return self._sessions
+
+    def _uses(self, order: Order) -> tuple[ModelUse, ...]:
+        """How the models that the order names ran; `PlanError` when a file is another than the order's."""
+        named = dict(order.models)
+        with self._lock:
+            uses = self._sessions.uses() if self._sessions is not None else ()
+        uses = tuple(use for use in uses if use.id in named)
+        for use in uses:
+            if use.sha256 != named[use.id]:
+                raise PlanError(
+                    f"model {use.id} here is not the file that the job began with",
+                    where=self._settings.model_cache,
+                    hint="give every machine the same models, then run the same command again",
+                )
+        return uses
 
 
 class _Turn:

@@ -12,15 +12,16 @@ from actors.drive import Order, Patience
 from actors.worker import WorkerSettings
 from core import codec
 from core.errors import InputError
-from core.records import Damage, JobReport, JobSpec, SegmentReceipt, SourceIdentity
+from core.inference.manifest import by_id, load_manifests, manifest_folder
+from core.records import Damage, JobReport, JobSpec, ModelUse, SegmentReceipt, SourceIdentity
 from farm import stages
 from farm.artifacts import DiskStore, check_output_place, open_store
+from farm.models import job_models
 from farm.ports import Pool, Progress
 from farm.report import make_report
 from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
 from farm.versions import code_hash
 
-SWAPPERS = ("mesh", "none")
 UNUSED_SOURCE = "the source face was not used: --swapper none"
 NO_FACES = "no face was found in the film: every frame is passed through, no label"
 
@@ -64,8 +65,8 @@ def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progre
 
 def check_spec(spec: JobSpec) -> None:
     """What can be refused without opening anything."""
-    if spec.swapper not in SWAPPERS:
-        raise InputError(f"no swapper {spec.swapper!r}", hint=f"choose one of {', '.join(SWAPPERS)}")
+    if spec.swapper not in ("mesh", "none"):
+        by_id(load_manifests(manifest_folder()), spec.swapper, "swapper")
     if spec.swapper != "none" and spec.source is None:
         raise InputError("no source face given", hint="name an image with --source, or use --swapper none")
 
@@ -79,6 +80,7 @@ def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
         model_cache=str(settings.model_cache),
         threads=settings.segment_threads,
         model_threads=max(1, settings.cores // (SEGMENTS_IN_FLIGHT if run.local else workers)),
+        device=run.device,
     )
     if run.local:
         from actors.local import LocalPool  # noqa: PLC0415
@@ -103,6 +105,7 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
     code = code_hash()
     output = Path(spec.output).absolute()
     fails = spec.on_damage == "fail"
+    models = job_models(spec, settings.model_cache)
     with clock.stage("index"):
         film = stages.index_stage(store, Path(spec.target))
     with clock.stage("plan"):
@@ -124,17 +127,17 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
     cast: Sequence[stages.SegmentCast] = [stages.SegmentCast(segment.index) for segment in plan.segments]
     if spec.swapper != "none":
         with clock.stage("source"):
-            face = source_face(spec, settings)
+            face = source_face(spec, settings, models.recognisers)
             identity = stages.keep_identity(store, face)
             notes += face.notes
-        maps.append(run_map("analyse", stages.analysis_orders(film, plan, spec, code=code)))
+        maps.append(run_map("analyse", stages.analysis_orders(film, plan, spec, models.looking, code=code)))
         with clock.stage("cast"):
             cast = stages.cast_stage(store, film, plan, spec, maps[0].receipts, code=code)
         if not any(entry.faces for entry in cast):
             notes.append(NO_FACES)
     elif spec.source is not None:
         notes.append(UNUSED_SOURCE)
-    rendered = run_map("render", stages.work_orders(film, plan, spec, cast, identity, code=code))
+    rendered = run_map("render", stages.work_orders(film, plan, spec, cast, identity, models.rendering, code=code))
     maps.append(rendered)
     pool.close()
     receipts = [receipt for receipt in rendered.receipts if isinstance(receipt, SegmentReceipt)]
@@ -163,20 +166,24 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
         seconds=time.monotonic() - started_s,
         output_sha256=sha256,
         output_bytes=size_bytes,
+        models=merge_models([receipt.models for mapped in maps for receipt in mapped.receipts]),
     )
 
 
-def source_face(spec: JobSpec, settings: Settings) -> SourceIdentity:
-    """The face to put in."""
+def source_face(spec: JobSpec, settings: Settings, recognisers: Sequence[str]) -> SourceIdentity:
+    """The face to put in, with the vectors of the recognisers whose manifests are named."""
     from core.faces.analyse import open_models  # noqa: PLC0415 - loads OpenCV and ONNX Runtime
+    from core.faces.embed import Recogniser  # noqa: PLC0415
     from core.faces.identity import load_identity  # noqa: PLC0415
     from core.inference.providers import DeviceSpec  # noqa: PLC0415
     from core.inference.sessions import Sessions  # noqa: PLC0415
 
     if spec.source is None:
         raise InputError("no source face given", hint="name an image with --source")
-    models = open_models(Sessions(settings.model_cache, DeviceSpec(wish="cpu", threads=settings.cores)))
-    return load_identity(spec.source, models)
+    sessions = Sessions(settings.model_cache, DeviceSpec(wish="cpu", threads=settings.cores))
+    manifests = load_manifests(manifest_folder())
+    lookers = [Recogniser(sessions.open(by_id(manifests, name, "embedder"))) for name in recognisers]
+    return load_identity(spec.source, open_models(sessions, spec.detector), lookers)
 
 
 def provenance(receipts: Sequence[SegmentReceipt]) -> dict[str, str]:
@@ -186,6 +193,11 @@ def provenance(receipts: Sequence[SegmentReceipt]) -> dict[str, str]:
     from core.trust.label import aigc_tags  # noqa: PLC0415 - loads OpenCV
 
     return aigc_tags(codec.digest([receipt.order_id for receipt in receipts])[:32])
+
+
+def merge_models(lists: Sequence[Sequence[ModelUse]]) -> tuple[ModelUse, ...]:
+    """Every way in which a model ran, once."""
+    return tuple(dict.fromkeys(use for uses in lists for use in uses))
 
 
 def merge_damage(lists: Sequence[Sequence[Damage]]) -> tuple[Damage, ...]:

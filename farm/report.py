@@ -13,6 +13,7 @@ from core.records import (
     JobReport,
     JobSpec,
     MediaIndex,
+    ModelUse,
     SegmentReceipt,
     VerifyReport,
 )
@@ -37,6 +38,7 @@ def make_report(
     seconds: float,
     output_sha256: str,
     output_bytes: int,
+    models: Sequence[ModelUse] = (),
 ) -> JobReport:
     """The report of a job that is published. Frames a second are over the whole job, start-up included."""
     skipped: Counter[str] = Counter()
@@ -72,6 +74,7 @@ def make_report(
         labelled=faces > 0,
         notes=tuple(dict.fromkeys(notes)),
         versions=versions(),
+        models=tuple(models),
     )
 
 
@@ -103,11 +106,20 @@ def page(report: JobReport) -> list[str]:
     ]
     if report.faces_skipped:
         lines.append("  skipped   " + ", ".join(f"{count} {why}" for why, count in report.faces_skipped.items()))
+    lines += [f"  model     {model_text(use)}" for use in report.models]
     lines += [f"  note      {note}" for note in report.notes]
     lines += [f"  damaged   frame {d.frame} (pts {d.pts}): {d.reason}" for d in report.damage[:SHOWN_DAMAGE]]
     if len(report.damage) > SHOWN_DAMAGE:
         lines.append(f"  damaged   and {len(report.damage) - SHOWN_DAMAGE} frames more")
     return lines
+
+
+def model_text(use: ModelUse) -> str:
+    """Which file ran, where and how, in one line."""
+    batch = "any batch" if use.batch is None else f"batch {use.batch}"
+    unlisted = "" if use.listed else ", not the published file"
+    steps = f", stepped down: {', '.join(use.steps)}" if use.steps else ""
+    return f"{use.id} {use.sha256[:12]} on {use.device} ({use.provider}), {use.precision}, {batch}{unlisted}{steps}"
 
 
 def print_report(data: bytes) -> None:

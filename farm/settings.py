@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 # One segment renders at a time in a renderer, the next one gets ready; beyond eight threads an encoder gains little.
 SEGMENTS_IN_FLIGHT = 2
@@ -35,13 +36,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a job is run; nothing here changes the film that comes out."""
+    """How a job is run. None of it is part of what was asked for; `device` may change pixels by rounding."""
 
     local: bool = False
     workers: int | None = None
     address: str | None = None
     store: Path | None = None
     keep: bool = False
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
 
 
 def quiet_libraries() -> None:

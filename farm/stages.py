@@ -13,7 +13,6 @@ from pathlib import Path
 from actors.drive import Order, Receipt
 from core import codec
 from core.errors import InputError, PlanError, VerifyFailed
-from core.inference.manifest import Role, by_role, load_manifests, manifest_folder
 from core.media.containers import check_output, container_for
 from core.media.decode import decode_segment
 from core.media.encode import resolve_encoder
@@ -33,14 +32,15 @@ from core.records import (
     Segment,
     SegmentReceipt,
     SourceIdentity,
+    SwapOptions,
     VerifyReport,
     WorkOrder,
 )
 from farm.artifacts import DiskStore, publish_film
+from farm.models import ModelHashes
 from farm.ports import Pool, Progress
 
 PROBE_S = 60.0
-ANALYSIS_ROLES: tuple[Role, ...] = ("detector", "mesh")
 DAMAGE_HINT = "render what decodes with --on-damage keep"
 
 
@@ -179,10 +179,8 @@ def refuse_index_damage(film: Film, segments: Sequence[Segment]) -> None:
 # ---------------------------------------------------------------- analyse and cast
 
 
-def analysis_orders(film: Film, plan: Plan, spec: JobSpec, *, code: str) -> list[AnalysisOrder]:
+def analysis_orders(film: Film, plan: Plan, spec: JobSpec, models: ModelHashes, *, code: str) -> list[AnalysisOrder]:
     """One order a segment, named by the film, the segment, the models that look at it and the program's `code`."""
-    manifests = load_manifests(manifest_folder())
-    models = [by_role(manifests, role).sha256 for role in ANALYSIS_ROLES]
     target = str(film.path.resolve())
     return [
         AnalysisOrder(
@@ -192,6 +190,8 @@ def analysis_orders(film: Film, plan: Plan, spec: JobSpec, *, code: str) -> list
             target_sha256=film.index.sha256,
             index=film.name,
             on_damage=spec.on_damage,
+            detector=spec.detector,
+            models=models,
         )
         for segment in plan.segments
     ]
@@ -248,6 +248,7 @@ def work_orders(
     spec: JobSpec,
     cast: Sequence[SegmentCast],
     identity: tuple[str, str] | None,
+    models: ModelHashes,
     *,
     code: str,
 ) -> list[WorkOrder]:
@@ -272,6 +273,8 @@ def work_orders(
             identity=identity[0] if swaps and identity else None,
             identity_sha256=identity[1] if swaps and identity else None,
             face_count=entry.faces if swaps else 0,
+            options=spec.swap if swaps else SwapOptions(),
+            models=models if swaps else (),
         )
         named = replace(order, target="", index="", on_damage="keep")
         orders.append(replace(order, id=codec.digest([named, code])))

@@ -67,7 +67,6 @@ class JobSpec:
     swapper: str = "mesh"
     swap: SwapOptions = SwapOptions()
     detector: str = "centerface"
-    recogniser: str | None = None  # None: the one that the swapper's manifest names
     select: Literal["largest", "all"] = "largest"
     encode: EncodeSpec = EncodeSpec()
     segment_s: Fraction = Fraction(10)

@@ -28,7 +28,7 @@ def make_app() -> typer.Typer:
         help="Replace faces in long films on a farm of machines, and change nothing else.",
         no_args_is_help=True,
         add_completion=False,
-        rich_markup_mode=None,
+        rich_markup_mode="rich",
         pretty_exceptions_enable=False,
     )
 

@@ -15,9 +15,10 @@ from actors.local import LocalPool
 from actors.worker import WorkerSettings
 from core import codec
 from core.errors import InputError
-from core.records import Damage, EncodeSpec, JobSpec, SegmentReceipt
+from core.records import Damage, EncodeSpec, JobSpec, SegmentReceipt, SwapOptions
 from farm import stages
 from farm.artifacts import DiskStore
+from farm.models import ModelHashes
 from farm.settings import load_settings
 from farm.versions import code_hash
 from tests.actors.films import Job, make_film, make_job
@@ -68,12 +69,13 @@ def pool(job: Job) -> Iterator[LocalPool]:
     made.close()
 
 
-def ids(job: Job, spec: JobSpec, **cast: stages.SegmentCast) -> list[str]:
+def ids(job: Job, spec: JobSpec, models: ModelHashes = (), **cast: stages.SegmentCast) -> list[str]:
     entries = [stages.SegmentCast(segment.index) for segment in job.plan.segments]
     for place, entry in cast.items():
         entries[int(place[1:])] = entry
     plan = stages.plan_stage(job.store, job.film, spec)
-    return [o.id for o in stages.work_orders(job.film, plan, spec, entries, ("identity/a.json", "a"), code=CODE)]
+    orders = stages.work_orders(job.film, plan, spec, entries, ("identity/a.json", "a"), models, code=CODE)
+    return [order.id for order in orders]
 
 
 def test_an_order_changes_with_what_decides_its_pixels_and_with_nothing_else(job: Job) -> None:
@@ -86,6 +88,10 @@ def test_an_order_changes_with_what_decides_its_pixels_and_with_nothing_else(job
     assert [a == b for a, b in zip(faces, plain, strict=True)] == [True, True, False, True]
     other = ids(job, spec, s2=stages.SegmentCast(2, 5, "cast/g.parquet", "g"))
     assert other[2] not in (faces[2], plain[2])
+    strong = ids(job, replace(spec, swap=SwapOptions(strength=0.5)), s2=stages.SegmentCast(2, 5, "cast/f.parquet", "f"))
+    tuned = ids(job, spec, (("mesh", "01"),), s2=stages.SegmentCast(2, 5, "cast/f.parquet", "f"))
+    for changed in (strong, tuned):
+        assert [a == b for a, b in zip(changed, faces, strict=True)] == [True, True, False, True]
     assert ids(job, replace(spec, swapper="none")) == plain, "nobody to replace: the same work, whatever the swapper"
 
 
