@@ -6,8 +6,9 @@ benchmarks. It swaps nobody's face and is never offered to a user as a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 from core.errors import ModelError
 from core.inference.manifest import ModelManifest
@@ -25,9 +26,9 @@ from core.inference.twins.unets import hififace, hyperswap
 Builder = Callable[[ModelManifest, int, int], bytes]
 
 
-def builders() -> dict[str, Builder]:
-    """What builds the twin of each manifest id."""
-    return {
+# What builds the twin of each manifest id.
+TWINS: Mapping[str, Builder] = MappingProxyType(
+    {
         "det_10g": partial(scrfd, spec=detectors.SCRFD_10G),
         "det_2.5g": partial(scrfd, spec=detectors.SCRFD_2_5G),
         "det_500m": partial(scrfd, spec=detectors.SCRFD_500M),
@@ -57,6 +58,7 @@ def builders() -> dict[str, Builder]:
         "crossface_simswap": converter,
         "crossface_hififace": converter,
     }
+)
 
 
 def build_twin(manifest: ModelManifest, *, width: int = 8, seed: int = 0) -> bytes:
@@ -64,9 +66,8 @@ def build_twin(manifest: ModelManifest, *, width: int = 8, seed: int = 0) -> byt
 
     `width` divides channel counts. Raises `ModelError` for a model that no twin is known of.
     """
-    known = builders()
-    if manifest.id not in known:
-        raise ModelError(f"no twin of {manifest.id}", hint=f"there are twins of: {', '.join(sorted(known))}")
+    if manifest.id not in TWINS:
+        raise ModelError(f"no twin of {manifest.id}", hint=f"there are twins of: {', '.join(sorted(TWINS))}")
     if width < 1:
         raise ModelError(f"width divisor {width} is below 1")
-    return known[manifest.id](manifest, width, seed)
+    return TWINS[manifest.id](manifest, width, seed)
