@@ -66,7 +66,7 @@ def listing(where: str, downloads: Path, options: FetchOptions) -> set[str]:
         path = _downloaded(where, downloads, options)
     names: set[str] = set()
     for file in _files(path):
-        names.add(unquote(Path(urlsplit(where).path).name) if "://" in where else file.name)
+        names.add(_name_of(where) if "://" in where else file.name)
         if zipfile.is_zipfile(file):
             names |= {Path(member).name for member in _members(file)}
     return names
@@ -99,14 +99,20 @@ def _downloaded(url: str, downloads: Path, options: FetchOptions) -> Path:
         if options.open_s3 is None:
             raise ModelError("s3:// cannot be read here", where=url, hint="download the file and add it")
         opener = options.open_s3
-    name = unquote(Path(urlsplit(url).path).name) or "file"
-    file = downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
+    file = downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{_name_of(url)}"
     downloads.mkdir(parents=True, exist_ok=True)
     with (downloads / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not file.exists():
             download(url, file, opener, options.meter)
     return file
+
+
+def _name_of(url: str) -> str:
+    try:
+        return unquote(Path(urlsplit(url).path).name) or "file"
+    except ValueError as error:
+        raise ModelError(f"not an address: {error}", where=url) from error
 
 
 def _local(path: Path, file: str) -> Found:
