@@ -57,8 +57,10 @@ def open_s3(url: str, first: int, version: str) -> Stream:
 
 
 def _client() -> Any:
+    """A client of a session of its own, because boto3's shared one is not made for threads."""
     # download() tries again by itself and goes on where the line broke
-    return boto3.client("s3", config=Config(connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 1}))
+    config = Config(connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 1})
+    return boto3.session.Session().client("s3", config=config)
 
 
 def _chunks(body: Any) -> Iterator[bytes]:
