@@ -13,6 +13,7 @@ import typer
 from core import codec
 from core.errors import ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
+from farm.cli.twin import twin
 from farm.settings import load_settings
 
 if TYPE_CHECKING:
@@ -210,3 +211,6 @@ def check(cache: Cache = None, json: AsJson = False) -> None:
     if faults:
         names = ", ".join(row["id"] for row in faults)
         raise ModelError(f"not ready: {names}", where=str(folder), hint=f"the first: {faults[0]['fault']}")
+
+
+app.command()(twin)
