@@ -89,8 +89,8 @@ def check_safety(model: onnx.ModelProto, where: str) -> None:
 def check_tensors(model: onnx.ModelProto, manifest: ModelManifest) -> None:
     """`ModelError` unless the graph's inputs and outputs are the manifest's.
 
-    The first axis counts items: any number fits there where the manifest says 1 or gives it a name. Other axes fit
-    where the manifest or the file leaves them free.
+    The first axis counts items, or the anchors of all of them: any number fits there. Other axes also fit where the
+    manifest or the file leaves them free.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
@@ -128,11 +128,10 @@ def _fits(value: onnx.ValueInfoProto, spec: TensorSpec) -> bool:
     dims = list(tensor.shape.dim)
     if len(dims) != len(spec.shape):
         return False
-    for axis, (dim, want) in enumerate(zip(dims, spec.shape, strict=True)):
-        counts_items = axis == 0 and want == 1
-        if isinstance(want, int) and not counts_items and dim.HasField("dim_value") and dim.dim_value != want:
-            return False
-    return True
+    pairs = list(zip(dims, spec.shape, strict=True))[1:]
+    return all(
+        not isinstance(want, int) or not dim.HasField("dim_value") or dim.dim_value == want for dim, want in pairs
+    )
 
 
 def _type_name(dtype: str) -> str:
