@@ -88,8 +88,10 @@ class _Buffers:
         self._inner, self._outputs = inner, outputs
         self._place = (device, device_id)
         self._binding = inner.io_binding()
+        # Made by shape: on the CPU a tensor made from an array would be that array, and the next call would change it.
         self._inputs = {
-            name: ort.OrtValue.ortvalue_from_numpy(array, device, device_id) for name, array in arrays.items()
+            name: ort.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype.type, device, device_id)
+            for name, array in arrays.items()
         }
         for name, value in self._inputs.items():
             self._binding.bind_ortvalue_input(name, value)
@@ -112,7 +114,10 @@ class _Buffers:
         types = {value.name: DTYPES.get(value.type, np.float32) for value in self._inner.get_outputs()}
         for name in self._outputs:
             self._binding.bind_output(name, *self._place)
-        self._inner.run_with_iobinding(self._binding)
+        # Whatever is captured as a CUDA graph must find the final buffers: this call is not.
+        options = ort.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", "-1")
+        self._inner.run_with_iobinding(self._binding, options)
         shapes = [value.shape() for value in self._binding.get_outputs()]
         self._binding.clear_binding_outputs()
         self._results = [

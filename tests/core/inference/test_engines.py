@@ -1,0 +1,147 @@
+"""Engines on disk: built once whoever asks, named by all they depend on, shared, never half there.
+
+The builder here writes small files where TensorRT writes its own; all else is what runs on a GPU.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.errors import ModelError, StorageError
+from core.inference.engines import RECORD, EngineKey, build_engine, engines_folder, find_engine
+from core.inference.providers import EngineFiles
+
+KEY = EngineKey(
+    model="restoreformer++",
+    sha256="ab" * 32,
+    batch=4,
+    precision="fp16",
+    onnxruntime="1.31.1",
+    tensorrt="10.16.1",
+    capability="9.0",
+    driver="580.95.05",
+)
+
+
+def write(files: EngineFiles) -> None:
+    files.wrapper.write_bytes(b"wrapper")
+    (files.wrapper.parent / f"{files.prefix}_0_sm90.engine").write_bytes(b"engine" * 100)
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def test_the_name_changes_with_everything_an_engine_depends_on() -> None:
+    others = [
+        replace(KEY, sha256="cd" * 32),
+        replace(KEY, batch=1),
+        replace(KEY, precision="fp32"),
+        replace(KEY, onnxruntime="1.32.0"),
+        replace(KEY, tensorrt="10.17.0"),
+        replace(KEY, capability="8.9"),
+        replace(KEY, driver="590.1"),
+        replace(KEY, model="gfpgan_1.4"),
+    ]
+    assert len({key.name for key in (KEY, *others)}) == len(others) + 1
+    assert KEY.name.startswith("restoreformer__-")
+    assert "/" not in replace(KEY, model="a/b").name
+
+
+def test_built_once_then_found(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert find_engine(KEY, tmp_path) is None
+    files = build_engine(KEY, tmp_path, write, said.append)
+    assert files.wrapper.read_bytes() == b"wrapper"
+    assert files.wrapper.parent == engines_folder(tmp_path) / KEY.name
+    assert files.timing.is_dir()
+    assert str(files.wrapper.parent) in said[0]
+    assert "engine built" in said[-1]
+    said.clear()
+    assert build_engine(KEY, tmp_path, lambda _: pytest.fail("built again"), said.append) == files
+    assert said == []
+    assert find_engine(KEY, tmp_path) == files
+    assert find_engine(replace(KEY, driver="1"), tmp_path) is None
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail(files: EngineFiles) -> None:
+        files.wrapper.write_bytes(b"half")
+        raise ModelError("no kernel")
+
+    with pytest.raises(ModelError, match="no kernel"):
+        build_engine(KEY, tmp_path, fail, quiet)
+    assert [path for path in engines_folder(tmp_path).iterdir() if path.name.startswith(f"{KEY.name}.part")] == []
+    assert find_engine(KEY, tmp_path) is None
+    with pytest.raises(ModelError, match="left no engine"):
+        build_engine(KEY, tmp_path, lambda _: None, quiet)
+    assert build_engine(KEY, tmp_path, write, quiet).wrapper.exists()
+
+
+def test_what_a_killed_builder_left_is_swept_and_damage_is_built_anew(tmp_path: Path) -> None:
+    left = engines_folder(tmp_path) / f"{KEY.name}.part-0123"
+    left.mkdir(parents=True)
+    files = build_engine(KEY, tmp_path, write, quiet)
+    assert not left.exists()
+    files.wrapper.write_bytes(b"cut")
+    assert find_engine(KEY, tmp_path) is None
+    assert build_engine(KEY, tmp_path, write, quiet).wrapper.read_bytes() == b"wrapper"
+
+
+def _build_in_process(cache: str, mark: str, gate: threading.Barrier) -> None:
+    def slow(files: EngineFiles) -> None:
+        with Path(mark).open("a") as file:
+            file.write("built\n")
+        write(files)
+
+    gate.wait(20)
+    assert build_engine(KEY, Path(cache), slow, quiet).wrapper.read_bytes() == b"wrapper"
+
+
+def test_many_processes_one_build(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    gate = context.Barrier(2)
+    mark = tmp_path / "mark"
+    processes = [
+        context.Process(target=_build_in_process, args=(str(tmp_path / "cache"), str(mark), gate)) for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert mark.read_text() == "built\n"
+
+
+def test_engines_travel_through_the_shared_folder(tmp_path: Path) -> None:
+    here, there, shared = tmp_path / "here", tmp_path / "there", tmp_path / "shared"
+    build_engine(KEY, here, write, quiet, shared)
+    assert (shared / KEY.name / RECORD).is_file()
+    fetched = find_engine(KEY, there, shared)
+    assert fetched is not None
+    assert fetched.wrapper.is_relative_to(there)
+    assert fetched.wrapper.read_bytes() == b"wrapper"
+    elsewhere = build_engine(KEY, tmp_path / "third", lambda _: pytest.fail("built again"), quiet, shared)
+    assert elsewhere.wrapper.exists()
+
+
+def test_an_altered_shared_engine_is_refused(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    build_engine(KEY, tmp_path / "here", write, quiet, shared)
+    engine = next((shared / KEY.name).glob("*.engine"))
+    engine.write_bytes(b"Engine" * 100)  # same size
+    with pytest.raises(ModelError, match="altered"):
+        find_engine(KEY, tmp_path / "there", shared)
+    assert find_engine(KEY, tmp_path / "there") is None
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "engines").write_text("in the way")
+    with pytest.raises(StorageError, match="engines cannot be kept") as caught:
+        build_engine(KEY, tmp_path, write, quiet)
+    assert "\n" not in str(caught.value)
