@@ -13,6 +13,7 @@ from types import MappingProxyType
 from core.errors import ModelError
 from core.inference.manifest import ModelManifest
 from core.inference.twins import detectors
+from core.inference.twins.codebook import codeformer, restoreformer
 from core.inference.twins.detectors import scrfd
 from core.inference.twins.gfpgan import gfpgan
 from core.inference.twins.ghost import ghost
@@ -22,6 +23,7 @@ from core.inference.twins.masks import bisenet, xseg
 from core.inference.twins.recognisers import iresnet50, mobilefacenet
 from core.inference.twins.simswap import converter, simswap
 from core.inference.twins.unets import hififace, hyperswap
+from core.inference.twins.yunet import yunet
 
 Builder = Callable[[ModelManifest, int, int], bytes]
 
@@ -32,6 +34,7 @@ TWINS: Mapping[str, Builder] = MappingProxyType(
         "det_10g": partial(scrfd, spec=detectors.SCRFD_10G),
         "det_2.5g": partial(scrfd, spec=detectors.SCRFD_2_5G),
         "det_500m": partial(scrfd, spec=detectors.SCRFD_500M),
+        "yunet_2023_mar": yunet,
         "w600k_r50": iresnet50,
         "w600k_mbf": mobilefacenet,
         "inswapper_128": inswapper,
@@ -50,6 +53,8 @@ TWINS: Mapping[str, Builder] = MappingProxyType(
         "xseg": xseg,
         "bisenet": bisenet,
         "gfpgan_1.4": gfpgan,
+        "restoreformer++": restoreformer,
+        "codeformer": codeformer,
         "gpen_256": gpen,
         "gpen_512": gpen,
         "gpen_1024": gpen,
