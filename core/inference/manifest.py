@@ -6,6 +6,7 @@ named by `converter`, and both hashes, of the file as published and of the conve
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from core.errors import ModelError
 
 Role = Literal["detector", "mesh", "embedder", "swapper", "converter", "enhancer", "occlusion", "region", "screen"]
 Identity = Literal["embedding", "emap", "converted", "image"]
+ALIGNED_ROLES = ("embedder", "swapper", "enhancer")
 
 # Where the five points go, as fractions of the crop's side: left eye, right eye, nose, left, right mouth corner.
 # arcface_112_v2 x 112 is insightface's arcface_dst; arcface_128 is that set shifted by 8 px on a side of 128; the
@@ -166,13 +168,71 @@ def read_manifest(path: Path) -> ModelManifest:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         manifest = msgspec.convert(_named_templates(data), ModelManifest)
+        unknown = _unknown(data, msgspec.to_builtins(manifest))
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"manifest cannot be read: {error}", where=str(path)) from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ModelError(f"not a model manifest: {error}", where=str(path)) from error
     if manifest.id != path.stem:
         raise ModelError(f"manifest says id {manifest.id!r}", where=str(path), hint="name the file after the id")
+    fault = f"unknown field {unknown}" if unknown else _fault(manifest)
+    if fault:
+        raise ModelError(f"not a model manifest: {fault}", where=str(path), hint="see models/README.md")
     return manifest
+
+
+def _unknown(data: Any, read: Any, name: str = "") -> str | None:
+    """The first field of the TOML file that a manifest does not have, so that a slip of the pen is not passed over."""
+    if isinstance(data, dict) and isinstance(read, dict):
+        for key, value in data.items():
+            full = f"{name}.{key}" if name else key
+            if key not in read and not (key == "name" and "points" in read):
+                return full
+            if found := _unknown(value, read.get(key), full):
+                return found
+    if isinstance(data, list) and isinstance(read, (list, tuple)):
+        for one, other in zip(data, read, strict=False):
+            if found := _unknown(one, other, name):
+                return found
+    return None
+
+
+def _fault(manifest: ModelManifest) -> str | None:
+    """What a manifest's fields say against each other, in words; None when nothing."""
+    swap, hashed = manifest.swap, manifest.sha256
+    faults = (
+        (hashed is not None and not re.fullmatch("[0-9a-f]{64}", hashed), "sha256 is not 64 hex digits"),
+        (manifest.embedded and None in (hashed, manifest.converter), "an archive needs sha256 and converter"),
+        (not manifest.embedded and not manifest.file, "neither archive nor file"),
+        (not manifest.inputs or not manifest.outputs, "no inputs or no outputs"),
+        (manifest.role in ALIGNED_ROLES and manifest.template is None, f"role {manifest.role} without template"),
+        ((manifest.role == "swapper") != (swap is not None), "swap belongs to the role swapper"),
+        (any(0 in pixels.std or not pixels.scale for pixels in _pixels(manifest)), "std and scale must not be 0"),
+        (
+            any(len(t.points) != 5 or t.side_px < 1 for t in _templates(manifest)),
+            "a template has a side and five points",
+        ),
+    )
+    for holds, what in faults:
+        if holds:
+            return what
+    if swap is None:
+        return None
+    if {spec.name for spec in manifest.inputs} != {"source", "target"}:
+        return "a swapper's inputs are source and target"
+    if swap.identity == "image":
+        return None if swap.image is not None else "identity image without swap.image"
+    if swap.recogniser is None:
+        return f"identity {swap.identity} without recogniser"
+    return "identity converted without converter" if swap.identity == "converted" and swap.converter is None else None
+
+
+def _templates(manifest: ModelManifest) -> list[Template]:
+    return [t for t in (manifest.template, manifest.swap.image if manifest.swap else None) if t is not None]
+
+
+def _pixels(manifest: ModelManifest) -> list[PixelSpec]:
+    return [manifest.pixels, manifest.output_pixels, *([manifest.swap.image_pixels] if manifest.swap else [])]
 
 
 def _named_templates(value: Any) -> Any:

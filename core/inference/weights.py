@@ -33,6 +33,7 @@ __all__ = [
     "add",
     "check",
     "installed",
+    "is_there",
     "model_bytes",
     "model_file",
     "model_path",
@@ -134,6 +135,15 @@ def check(manifest: ModelManifest, cache: Path) -> str | None:
     return None
 
 
+def is_there(manifest: ModelManifest, cache: Path, source: str | None = None) -> bool:
+    """Whether `pull` has nothing to do: the model is whole, and no published file is to replace a variant of it."""
+    try:
+        have = installed(manifest, cache)
+    except ModelError:
+        return False
+    return source is None or have.listed or manifest.sha256 is None
+
+
 def read_record(manifest: ModelManifest, cache: Path) -> Record | None:
     """What `add` wrote of an operator's model; None where it never did. `ModelError` for a record that is altered."""
     path = cache / f"{manifest.id}.json"
@@ -174,7 +184,7 @@ def pull(
     a line now and then. Raises `ModelError` for what is wrong with the source, `PolicyError` for a licence that was
     not acknowledged, and `StorageError` for the cache folder.
     """
-    if check(manifest, cache) is None:
+    if is_there(manifest, cache, source):
         return model_file(manifest, cache)
     if manifest.archive is not None:
         try:

@@ -164,7 +164,7 @@ def pull(
 ) -> None:
     """Fetch weights and check them; without names, those that ship in free packages."""
     from core.inference.fetch import FetchOptions, clear  # noqa: PLC0415 - loads onnx
-    from core.inference.weights import check  # noqa: PLC0415 - loads onnx
+    from core.inference.weights import is_there  # noqa: PLC0415 - loads onnx
     from core.inference.weights import pull as pull_weights  # noqa: PLC0415 - loads onnx
     from farm.s3 import open_s3  # noqa: PLC0415 - loads boto3
 
@@ -173,7 +173,7 @@ def pull(
     with meter() as tell:
         options = FetchOptions(open_s3, tell)
         for manifest in wanted(names or [], source, downloads, options):
-            if check(manifest, folder) is None:
+            if is_there(manifest, folder, source):
                 say(f"{manifest.id}: ready")
             else:
                 pull_weights(manifest, folder, say, source=source, accept_licence=accept_licence, options=options)

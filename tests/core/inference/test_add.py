@@ -191,6 +191,18 @@ def test_pull_takes_a_folder_and_says_what_it_does(file: Path, tmp_path: Path) -
     assert said == []  # nothing to do
 
 
+def test_pull_from_somewhere_replaces_a_variant(file: Path, tmp_path: Path) -> None:
+    manifest, cache = small_manifest(DATA), tmp_path / "cache"
+    variant = tmp_path / "variant.onnx"
+    variant.write_bytes(small_onnx(seed=5))
+    add(manifest, variant, cache, unlisted=True, accept_licence=True)
+    file.rename(tmp_path / "small.onnx")
+    pull(manifest, cache, lambda _: None)  # nothing to do: there is a whole file
+    assert not installed(manifest, cache).listed
+    pull(manifest, cache, lambda _: None, source=str(tmp_path))
+    assert installed(manifest, cache).listed
+
+
 def test_pull_without_an_address(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="model small has no public address; run: farm models add small FILE"):
         pull(small_manifest(), tmp_path, lambda _: None)

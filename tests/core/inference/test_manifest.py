@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ModelError
-from core.inference.manifest import by_role, load_manifests, manifest_folder, read_manifest
+from core.inference.manifest import by_id, by_role, load_manifests, manifest_folder, read_manifest
 
 
 def test_shipped_manifests_name_licence_and_hashes() -> None:
@@ -95,6 +95,45 @@ def test_broken_manifests_end_in_one_line(tmp_path: Path, text: str | None, mess
         read_manifest(path)
     assert "\n" not in str(caught.value)
     assert "x.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("commercial_use = false", "commercial_use = false\nlicense = 1", "unknown field license"),
+        ("unit = true", "unt = true", "unknown field swap.unt"),
+        ('meaning = "the', 'menaing = "the', "missing required field `meaning`"),
+        ('name = "arcface_128"', 'name = "arcface_99"', "missing required field `points`"),
+        ('name = "arcface_128"', "points = [[1, 2]]", "a template has a side and five points"),
+        ('sha256 = "e4', 'sha256 = "xx', "sha256 is not 64 hex digits"),
+        ('recogniser = "w600k_r50"', "", "identity emap without recogniser"),
+        ('identity = "emap"', 'identity = "converted"', "identity converted without converter"),
+        ('identity = "emap"', 'identity = "image"', "identity image without swap.image"),
+        ('name = "source"', 'name = "latent"', "a swapper's inputs are source and target"),
+        ('role = "swapper"', 'role = "enhancer"', "swap belongs to the role swapper"),
+        ('file = "inswapper_128.onnx"', "", "neither archive nor file"),
+        ("[swap]", "[pixels]\nstd = [0.0, 1.0, 1.0]\n\n[swap]", "std and scale must not be 0"),
+    ],
+)
+def test_manifests_that_contradict_themselves(old: str, new: str, message: str, tmp_path: Path) -> None:
+    text = (manifest_folder() / "inswapper_128.toml").read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "inswapper_128.toml"
+    path.write_text(text, encoding="utf-8")
+    assert read_manifest(path).id == "inswapper_128"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ModelError, match=message) as caught:
+        read_manifest(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_new_model_is_a_new_file(tmp_path: Path) -> None:
+    text = (manifest_folder() / "ghost_1_256.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(text.replace('id = "ghost_1_256"', 'id = "mine"'), encoding="utf-8")
+    manifests = load_manifests(tmp_path)
+    assert by_id(manifests, "mine", "swapper").swap == load_manifests(manifest_folder())["ghost_1_256"].swap
+    with pytest.raises(ModelError, match="no swapper called 'yours'; one of: mine"):
+        by_id(manifests, "yours", "swapper")
 
 
 def test_missing_manifests_end_in_one_line(tmp_path: Path) -> None:
