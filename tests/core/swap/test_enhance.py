@@ -1,0 +1,213 @@
+"""Enhancers on their twins: one path for all of them, and a film through swap and enhancer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from core.errors import InputError, ModelError
+from core.geometry import apply
+from core.inference.manifest import by_id, load_manifests, manifest_folder
+from core.inference.pixels import colours_of, numbers_of
+from core.inference.providers import DeviceSpec
+from core.inference.sessions import Sessions
+from core.media.compare import frame_hash, frame_hashes
+from core.media.plan import plan_segments
+from core.records import (
+    EncoderSettings,
+    EncodeSpec,
+    FaceTable,
+    Float32Array,
+    SegmentReceipt,
+    SourceIdentity,
+    SwapOptions,
+    WorkOrder,
+)
+from core.swap.enhance import BATCH, FIDELITY, Enhancer, open_enhancer
+from core.swap.masker import Masker, box_mask
+from core.swap.mesh import MeshSwapper
+from core.swap.segment import render_segment
+from core.swap.stages import open_stages
+from tests.core.media import rendering
+from tests.core.swap.conftest import Film
+from tests.frames import NOBODY
+
+QUICK = ("gpen_256", "gfpgan_1.4")
+
+
+@pytest.fixture(scope="module")
+def sessions(twins: Path) -> Sessions:
+    return Sessions(twins, DeviceSpec(wish="cpu"))
+
+
+def opened(name: str, sessions: Sessions, **options: object) -> Enhancer:
+    made = open_enhancer(replace(SwapOptions(enhancer=name), **options), sessions)  # type: ignore[arg-type]
+    assert made is not None
+    return made
+
+
+def crops_for(enhancer: Enhancer, count: int, seed: int = 0) -> Float32Array:
+    side = enhancer.side_for(100.0, NOBODY)
+    coarse = np.random.default_rng(seed).random((count, 3, 8, 8), np.float32)
+    return np.asarray(np.kron(coarse, np.ones((1, 1, side // 8, side // 8), np.float32)), np.float32)
+
+
+def unknown(count: int) -> Float32Array:
+    return np.full((count, 468, 2), np.nan, np.float32)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_every_family(name: str, sessions: Sessions) -> None:
+    """Crops of the template's side come back restored: what the network itself says, as colours within 0..1."""
+    enhancer = opened(name, sessions)
+    manifest = by_id(load_manifests(manifest_folder()), name)
+    crops = crops_for(enhancer, 2)
+    fresh, masks = enhancer.swap(crops, unknown(2), NOBODY)
+    assert fresh.shape == crops.shape
+    assert masks.shape == (2, 1, *crops.shape[2:])
+    feeds = {manifest.inputs[0].name: numbers_of(crops[1:], manifest.pixels)}
+    if len(manifest.inputs) > 1:
+        feeds["weight"] = np.array([FIDELITY], np.float32)
+    alone = colours_of(sessions.open(manifest).run(feeds)[0], manifest.output_pixels)
+    assert np.abs(fresh[1] - np.clip(alone[0], 0, 1)).max() < 1e-4
+    assert 0 <= fresh.min() < fresh.max() <= 1
+    assert np.abs(fresh - crops).max() > 0.05
+
+
+def test_no_faces_at_all(sessions: Sessions) -> None:
+    enhancer = opened("gpen_256", sessions)
+    fresh, masks = enhancer.swap(crops_for(enhancer, 1)[:0], unknown(0), NOBODY)
+    assert fresh.shape == (0, 3, 256, 256)
+    assert masks.shape == (0, 1, 256, 256)
+    assert 1 <= enhancer.batch <= BATCH
+
+
+def test_the_blend_is_in_the_mask(sessions: Sessions) -> None:
+    crops = crops_for(enhancer := opened("gpen_256", sessions), 1)
+    for blend in (0.25, 1.0):
+        enhancer = opened("gpen_256", sessions, enhancer_blend=blend, mask_padding=(0.2, 0.0, 0.0, 0.0))
+        mask = enhancer.swap(crops, unknown(1), NOBODY)[1][0, 0]
+        assert np.allclose(mask, blend * box_mask(256, 0.3, (0, 0, 0, 0)), atol=1e-6)
+
+
+def test_the_face_lies_on_the_template(sessions: Sessions) -> None:
+    enhancer = opened("gfpgan_1.4", sessions)
+    template = by_id(load_manifests(manifest_folder()), "gfpgan_1.4").template
+    assert template is not None
+    wanted = np.array(template.points)
+    turn = np.array([[0.3, -0.1, 40.0], [0.1, 0.3, 25.0]])
+    crop_from_display = enhancer.crop_from_display(apply(turn, wanted), unknown(1)[0], 512)
+    assert np.allclose(apply(crop_from_display, apply(turn, wanted)), wanted, atol=1e-6)
+    with pytest.raises(ValueError, match="coincide"):
+        enhancer.crop_from_display(np.full((5, 2), 7.0), unknown(1)[0], 512)
+
+
+def test_what_cannot_be(sessions: Sessions) -> None:
+    assert open_enhancer(SwapOptions(), sessions) is None
+    assert open_enhancer(SwapOptions(enhancer="gpen_256", enhancer_blend=0), sessions) is None
+    with pytest.raises(InputError, match="enhancer blend"):
+        open_enhancer(SwapOptions(enhancer="gpen_256", enhancer_blend=1.5), sessions)
+    with pytest.raises(ModelError, match="no enhancer called 'inswapper_128'"):
+        open_enhancer(SwapOptions(enhancer="inswapper_128"), sessions)
+    with pytest.raises(ModelError, match="template's side"):
+        Enhancer(sessions.open(by_id(load_manifests(manifest_folder()), "xseg")), Masker(SwapOptions(), None), 1.0)
+
+
+@pytest.mark.parametrize("kind", ["occlusion", "region"])
+def test_masks_by_networks(kind: str, sessions: Sessions) -> None:
+    """A network's mask lies within the box; crops of one call do not mix."""
+    masker = Masker(SwapOptions(masks=("box", kind)), sessions)  # type: ignore[arg-type]
+    crops = np.random.default_rng(2).random((3, 3, 128, 128), np.float32)
+    crops[1] *= np.linspace(0, 1, 128, dtype=np.float32)
+    together = masker.masks(crops, unknown(3))
+    assert together.shape == (3, 1, 128, 128)
+    assert (together <= box_mask(128, 0.3, (0, 0, 0, 0)) + 1e-6).all()
+    assert together[:, 0, [0, -1]].max() == 0
+    alone = np.concatenate([masker.masks(crop[None], unknown(1)) for crop in crops])
+    assert np.abs(together - alone).mean() < 1e-3
+
+
+def test_a_film_through_both_stages(film: Film, identity: SourceIdentity, sessions: Sessions, tmp_path: Path) -> None:
+    """Swapped and enhanced, the same frames however the film is cut; the receipt names stages and models."""
+    faces = film.faces.take(film.faces.frame % 2 == 0)
+    enhanced = SwapOptions(enhancer="gpen_256", enhancer_blend=0.5, paste="poisson")
+    whole, receipts = frames_of(film, faces, identity, enhanced, sessions, tmp_path, Fraction(100))
+    parts, _ = frames_of(film, faces, identity, enhanced, sessions, tmp_path, Fraction(0))
+    assert whole == parts
+    plain, _ = frames_of(film, faces, identity, replace(enhanced, enhancer=None), sessions, tmp_path, Fraction(100))
+    original = frame_hashes(film.path, film.index)
+    assert [a != b for a, b in zip(whole, original, strict=True)] == [n % 2 == 0 for n in range(len(original))]
+    assert [a != b for a, b in zip(whole, plain, strict=True)] == [n % 2 == 0 for n in range(len(original))]
+    assert set(receipts[0].seconds) == {"decode", "crop", "swap", "enhance", "paste", "encode"}
+    assert receipts[0].faces_replaced == receipts[0].frames_replaced == len(faces)
+    assert [(use.id, use.listed) for use in receipts[0].models] == [("gpen_256", False)]
+    assert receipts[0].provider == "OpenCV"
+
+
+def lossless(film: Film) -> EncoderSettings:
+    chosen = rendering.settings(film.index, "matroska", [EncodeSpec("ffv1", None, None)])
+    assert chosen is not None
+    return chosen
+
+
+def frames_of(
+    film: Film,
+    faces: FaceTable,
+    identity: SourceIdentity,
+    options: SwapOptions,
+    sessions: Sessions,
+    folder: Path,
+    segment_s: Fraction,
+) -> tuple[list[str], list[SegmentReceipt]]:
+    """Hashes of the frames of the film's lossless segments, and their receipts."""
+    chosen = lossless(film)
+    hashes: list[str] = []
+    receipts = []
+    for segment in plan_segments(film.index, segment_s):
+        order = WorkOrder(
+            f"order {segment.index}",
+            segment,
+            str(film.path),
+            film.index.sha256,
+            "index",
+            "mesh",
+            chosen,
+            "keep",
+            options=options,
+            models=(("gpen_256", "0" * 64),),
+        )
+        path = folder / f"{segment.index}.mkv"
+        receipts.append(
+            render_segment(
+                source=film.path,
+                index=film.index,
+                order=order,
+                faces=faces,
+                identity=identity,
+                swapper=MeshSwapper(),
+                output=path,
+                threads=1,
+                heartbeat=lambda _: None,
+                sessions=sessions,
+            )
+        )
+        with av.open(str(path)) as container:
+            hashes += [frame_hash(frame) for frame in container.decode(video=0)]
+    return hashes, receipts
+
+
+def test_stages_of_an_order(film: Film, sessions: Sessions) -> None:
+    chosen = lossless(film)
+    segment = plan_segments(film.index, Fraction(100))[0]
+    order = WorkOrder("x", segment, "f", "0", "i", "mesh", chosen, "keep", options=SwapOptions(colour="light"))
+    (only,) = open_stages(order, None, MeshSwapper())
+    assert (only.name, only.colour, only.paste) == ("swap", "light", "feather")
+    two = open_stages(replace(order, options=SwapOptions(enhancer="gpen_256")), sessions, MeshSwapper())
+    assert [stage.name for stage in two] == ["swap", "enhance"]
+    with pytest.raises(ValueError, match="without sessions"):
+        open_stages(replace(order, options=SwapOptions(enhancer="gpen_256")), None, MeshSwapper())
