@@ -18,7 +18,7 @@ from core.errors import ModelError
 from core.inference.download import Meter, Opener, download
 from core.inference.https import open_https
 
-MEMBER_LIMIT_BYTES = 2 << 30  # protobuf, and so an ONNX file without external data, ends there
+MODEL_LIMIT_BYTES = 2 << 30  # protobuf, and so an ONNX file without external data, ends there
 DEPTH = 2  # folders below the one that was named
 
 
@@ -52,6 +52,18 @@ def take(where: str, file: str, downloads: Path, options: FetchOptions) -> Found
     held = _downloaded(url, downloads, options)
     found = _local(held, file)
     return Found(found.data, url if not zipfile.is_zipfile(held) else f"{file} in {url}", held)
+
+
+def read_model(file: Path) -> bytes:
+    """The bytes of a file that may be an ONNX file; `ModelError` when it cannot be read or is too large to be one."""
+    try:
+        if file.exists() and not file.is_file():
+            raise ModelError("not a file", where=str(file))
+        if file.stat().st_size > MODEL_LIMIT_BYTES:
+            raise ModelError("larger than an ONNX file may be", where=str(file))
+        return file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=str(file), hint="name a file") from error
 
 
 def listing(where: str, downloads: Path, options: FetchOptions) -> set[str]:
@@ -119,11 +131,11 @@ def _local(path: Path, file: str) -> Found:
     """`file` in a folder or zip, or the file `path` itself."""
     try:
         if not path.is_dir():
-            return Found(_member(path, file) or path.read_bytes(), str(path)) if path.exists() else _nothing(path)
+            return Found(_member(path, file) or read_model(path), str(path)) if path.exists() else _nothing(path)
         candidates = list(_files(path))
         for candidate in candidates:
             if candidate.name == file:
-                return Found(candidate.read_bytes(), str(candidate))
+                return Found(read_model(candidate), str(candidate))
         for candidate in candidates:
             if candidate.suffix == ".zip" and (data := _member(candidate, file, needed=False)) is not None:
                 return Found(data, f"{file} in {candidate}")
@@ -164,7 +176,7 @@ def _member(pack: Path, file: str, *, needed: bool = True) -> bytes | None:
                 raise ModelError(f"holds no {file}", where=str(pack), hint="the file must have its published name")
             return None
         with zipfile.ZipFile(pack) as opened:
-            if opened.getinfo(names[0]).file_size > MEMBER_LIMIT_BYTES:
+            if opened.getinfo(names[0]).file_size > MODEL_LIMIT_BYTES:
                 raise ModelError(f"{file} is larger than an ONNX file may be", where=str(pack))
             return opened.read(names[0])
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:

@@ -22,7 +22,7 @@ from pathlib import Path
 from core.codec import decode, encode
 from core.errors import InputError, ModelError, PolicyError, StorageError
 from core.inference.archives import PULL_HINT, fetch_embedded
-from core.inference.fetch import FetchOptions, discard, take
+from core.inference.fetch import FetchOptions, discard, read_model, take
 from core.inference.manifest import ModelManifest
 from core.inference.onnxfile import check_model
 
@@ -165,7 +165,7 @@ def add(manifest: ModelManifest, file: Path, cache: Path, *, unlisted: bool, acc
     """
     _refuse_embedded(manifest)
     accepted = _licence(manifest, cache, accept_licence)
-    return _admit(manifest, _read(file), str(file), cache, unlisted=unlisted, accepted=accepted)
+    return _admit(manifest, read_model(file), str(file), cache, unlisted=unlisted, accepted=accepted)
 
 
 def pull(
@@ -313,13 +313,6 @@ def _unreadable(manifest: ModelManifest, cache: Path, path: Path, error: OSError
     if isinstance(error, FileNotFoundError):
         return _missing(manifest, cache)
     return ModelError(f"model {manifest.id} cannot be read: {error.strerror}", where=str(path))
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror}", where=str(file), hint="name a file") from error
 
 
 def _write(data: bytes, path: Path) -> None:

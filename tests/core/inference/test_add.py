@@ -130,8 +130,16 @@ def test_a_wrong_file_changes_nothing(file: Path, tmp_path: Path) -> None:
         file.write_bytes(data)
         with pytest.raises(ModelError, match=r"downloaded\.onnx as small: "):
             add(manifest, file, cache, unlisted=True, accept_licence=True)
-    with pytest.raises(ModelError, match="nowhere: cannot be read"):
-        added(manifest, tmp_path / "nowhere", cache)
+    large = tmp_path / "film.mkv"
+    with large.open("wb") as film:
+        film.truncate(3 << 30)  # takes no room
+    for path, message in (
+        (tmp_path / "nowhere", "nowhere: cannot be read: No such file or directory; name a file"),
+        (tmp_path, "not a file"),
+        (large, "larger than an ONNX file may be"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            added(manifest, path, cache)
     assert {child.name: child.read_bytes() for child in cache.iterdir()} == before
 
 
