@@ -1,0 +1,218 @@
+"""Prepared models: the published file after surgery, for one batch and one precision, kept in the cache.
+
+    CACHE/prepared/
+      <id>-<sha256, 16 digits>-b<batch>-<precision>-v<version>.onnx        the changed model
+      ….npz       arrays taken out of it (emap), where there are any
+      ….json      its record: hashes and the parity report; written last, so that a record means a whole file
+      ….failed.json   the parity report of a change that was outside its tolerance; nothing else is kept of it
+      ….lock      held by the process that makes it
+
+A name holds everything that the result depends on; another version of the surgery makes its own files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.codec import decode, encode
+from core.errors import InputError, ModelError, StorageError
+from core.inference.manifest import ModelManifest
+from core.inference.onnxfile import parse_onnx
+from core.inference.parity import OutsideTolerance, ParityReport, compare, require
+from core.inference.surgery import VERSION, operate
+from core.inference.weights import Installed, installed
+from core.records import Float32Array
+from core.records.models import Precision
+
+FOLDER = "prepared"
+READ_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How many faces a call takes (None: any number), and in which precision the network computes."""
+
+    batch: int | None = None
+    precision: Precision = "fp32"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model ready to be loaded. `sha256` is of the file at `path`; `arrays` are tensors taken out of the graph
+    ({"emap": [512,512]} for inswapper); `parity` is None for embedded models, which are used as they are."""
+
+    path: Path
+    sha256: str
+    arrays: dict[str, Float32Array]
+    parity: ParityReport | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What lies beside a prepared file. `weights` is the sha256 of the file it was made from."""
+
+    id: str
+    weights: str
+    sha256: str
+    arrays_sha256: str | None
+    steps: dict[str, int]
+    parity: ParityReport
+
+
+def prepare(
+    manifest: ModelManifest, cache: Path, variant: Variant, progress: Callable[[str], None] | None = None
+) -> Prepared:
+    """The model in this variant, from the cache or made now; embedded models as they are.
+
+    Only one process makes it; others wait. Raises `ModelError` for weights that are missing, altered or cannot be
+    changed, `OutsideTolerance` where the result differs from the published file too much, `StorageError` for the cache.
+    """
+    have = installed(manifest, cache)
+    if manifest.embedded:
+        return Prepared(have.path, have.sha256, {}, None)
+    base = cache / FOLDER / stem(manifest, have.sha256, variant)
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        ready = _ready(base)
+        if ready is not None:
+            return ready
+        with _locked(base):
+            ready = _ready(base)
+            return ready if ready is not None else _make(manifest, have, variant, base, progress or _silent)
+    except OSError as error:
+        raise StorageError(
+            f"the model cache cannot be written: {error.strerror or error}",
+            where=str(base.parent),
+            hint="name another folder",
+        ) from error
+
+
+def stem(manifest: ModelManifest, sha256: str, variant: Variant) -> str:
+    """The name of a prepared file without its ending."""
+    batch = "any" if variant.batch is None else variant.batch
+    return f"{manifest.id}-{sha256[:16]}-b{batch}-{variant.precision}-v{VERSION}"
+
+
+def _make(
+    manifest: ModelManifest, have: Installed, variant: Variant, base: Path, progress: Callable[[str], None]
+) -> Prepared:
+    """Surgery, parity, then publication by rename; the record comes last."""
+    where = f"model {manifest.id}"
+    batch = "any number of faces" if variant.batch is None else f"batches of {variant.batch}"
+    progress(f"{manifest.id}: preparing {batch} in {variant.precision}")
+    part = _beside(base, f".{secrets.token_hex(4)}.part")
+    try:
+        model = parse_onnx(have.path.read_bytes())
+        try:
+            operated = operate(model, manifest, variant.batch)
+        except ModelError as error:
+            raise ModelError(
+                error.what, where=f"{where}, {error.where}" if error.where else where, hint=error.hint
+            ) from error
+        with part.open("wb") as file:
+            file.write(operated.model.SerializeToString(deterministic=True))
+        arrays, steps = operated.arrays, operated.steps
+        del model, operated
+        report, _, _ = compare(manifest, have.path, part, variant.batch, variant.precision)
+        if not report.passed:
+            _write(_beside(base, ".failed.json"), encode(report))
+            require(report)
+        arrays_sha256 = _publish_arrays(arrays, base)
+        sha256 = _hash(part)
+        part.replace(_beside(base, ".onnx"))
+    finally:
+        part.unlink(missing_ok=True)
+    record = Record(manifest.id, have.sha256, sha256, arrays_sha256, steps, report)
+    _write(_beside(base, ".json"), encode(record))
+    progress(f"{manifest.id}: prepared {batch} in {variant.precision}")
+    return Prepared(_beside(base, ".onnx"), sha256, arrays, report)
+
+
+def _ready(base: Path) -> Prepared | None:
+    """The prepared model, if it is whole. Raises `OutsideTolerance` for one that was tried and refused."""
+    failed = _read(_beside(base, ".failed.json"))
+    if failed is not None:
+        with contextlib.suppress(InputError):
+            require(decode(failed, ParityReport))
+    data = _read(_beside(base, ".json"))
+    if data is None:
+        return None
+    try:
+        record = decode(data, Record)
+        path = _beside(base, ".onnx")
+        if _hash(path) != record.sha256:
+            return None
+        arrays: dict[str, Float32Array] = {}
+        if record.arrays_sha256 is not None:
+            store = _beside(base, ".npz")
+            if _hash(store) != record.arrays_sha256:
+                return None
+            with np.load(store, allow_pickle=False) as found:
+                arrays = {name: np.asarray(found[name], np.float32) for name in found.files}
+    except (InputError, FileNotFoundError):
+        return None
+    return Prepared(path, record.sha256, arrays, record.parity)
+
+
+def _publish_arrays(arrays: dict[str, Float32Array], base: Path) -> str | None:
+    if not arrays:
+        return None
+    part = _beside(base, f".{secrets.token_hex(4)}.npz")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        sha256 = _hash(part)
+        part.replace(_beside(base, ".npz"))
+    finally:
+        part.unlink(missing_ok=True)
+    return sha256
+
+
+@contextlib.contextmanager
+def _locked(base: Path) -> Iterator[None]:
+    with _beside(base, ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _beside(base: Path, ending: str) -> Path:
+    return base.with_name(base.name + ending)  # with_suffix would cut ids such as gfpgan_1.4
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _silent(line: str) -> None:
+    del line
+
+
+__all__ = ["OutsideTolerance", "Prepared", "Variant", "prepare"]
