@@ -49,8 +49,8 @@ def test_batch_equals_single(models: FaceModels, carphone_frames: list[NDArray[n
     assert models.embedder.embed([]).shape == (0, 128)
 
 
-def test_arcface_compares_directions(clips: Path) -> None:
-    recogniser = Recogniser(open_twin("w600k_r50", clips / "twins").session)
+def test_arcface_compares_directions(twins: Path) -> None:
+    recogniser = Recogniser(open_twin("w600k_r50", twins).session)
     random = np.random.default_rng(0)
     first, second = random.normal(size=(2, 512)).astype(np.float32)
     assert recogniser.distance(first, 7 * first) == pytest.approx(0, abs=1e-6)
@@ -71,14 +71,14 @@ def test_dlib_compares_places(models: FaceModels) -> None:
 
 
 @pytest.mark.parametrize("name", ["w600k_r50", "w600k_mbf"])
-def test_vectors_are_insightfaces(name: str, models: FaceModels, clips: Path) -> None:
+def test_vectors_are_insightfaces(name: str, models: FaceModels, twins: Path) -> None:
     """The same chips and points give the same vectors, on twins.
 
     Points are given to insightface in double precision: in single precision its alignment is off by some 1e-4 px.
     Even so its template is rounded to single precision, which moves samples by up to 1e-4 px and one in some
     thousands of them by one grey level.
     """
-    twin = open_twin(name, clips / "twins")
+    twin = open_twin(name, twins)
     recogniser = Recogniser(twin.session)
     oracle = ArcFaceONNX(str(twin.file))
     picture = astronaut()
@@ -129,8 +129,8 @@ def test_pictures_become_numbers_by_the_manifests_rule() -> None:
             np.testing.assert_allclose(numbers, numbers_of(colours, pixels), atol=1e-6 * scale)
 
 
-def test_manifests_that_will_not_do(clips: Path) -> None:
-    session = open_twin("w600k_r50", clips / "twins").session
+def test_manifests_that_will_not_do(twins: Path) -> None:
+    session = open_twin("w600k_r50", twins).session
     manifest = session.manifest
     for change, message in (
         (

@@ -74,8 +74,8 @@ def variant(kind: str) -> NDArray[np.uint8]:
     }[kind]()
 
 
-def test_several_images_give_the_mean_of_their_vectors(models: FaceModels, clips: Path, tmp_path: Path) -> None:
-    recogniser = Recogniser(open_twin("w600k_r50", clips / "twins").session)
+def test_several_images_give_the_mean_of_their_vectors(models: FaceModels, twins: Path, tmp_path: Path) -> None:
+    recogniser = Recogniser(open_twin("w600k_r50", twins).session)
     main = save(tmp_path, astronaut())
     more = [save(tmp_path, variant(kind), f"{kind}.png") for kind in ("mirrored", "dark", "small")]
     spec = SourceSpec(str(main), None, tuple(map(str, more)))

@@ -24,13 +24,13 @@ SIDE = 640
 
 
 @pytest.fixture(scope="module", params=["det_10g", "det_2.5g", "det_500m"])
-def twin(request: pytest.FixtureRequest, clips: Path) -> Twin:
-    return open_twin(request.param, clips / "twins")
+def twin(request: pytest.FixtureRequest, twins: Path) -> Twin:
+    return open_twin(request.param, twins)
 
 
 @pytest.fixture(scope="module")
-def det_10g(clips: Path) -> Twin:
-    return open_twin("det_10g", clips / "twins")
+def det_10g(twins: Path) -> Twin:
+    return open_twin("det_10g", twins)
 
 
 def picture(width: int, height: int, turn: int = 0) -> Picture:
@@ -120,13 +120,13 @@ def test_decode_reads_the_outputs_as_published() -> None:
     np.testing.assert_allclose(found.points[0], np.arange(10).reshape(5, 2) * 16 + [48, 32])
 
 
-def test_other_families_and_other_outputs_are_refused(det_10g: Twin) -> None:
+def test_other_families_and_other_outputs_are_refused(det_10g: Twin, twins: Path) -> None:
     session = det_10g.session
     for change, message in (
         ({"family": "someones"}, "family of its manifest: one of centerface, scrfd, yunet"),
         ({"outputs": session.manifest.outputs[:6]}, "6 outputs, a detector of the family scrfd has 9"),
     ):
-        other = open_twin("det_10g", det_10g.file.parent).session
+        other = open_twin("det_10g", twins).session
         other.manifest = replace(session.manifest, **change)
         with pytest.raises(ModelError, match=message):
             open_detector(other)

@@ -21,8 +21,8 @@ SIDE = 640
 
 
 @pytest.fixture(scope="module")
-def twin(clips: Path) -> Twin:
-    return open_twin("yunet_2023_mar", clips / "twins")
+def twin(twins: Path) -> Twin:
+    return open_twin("yunet_2023_mar", twins)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,8 @@ def test_decode_reads_the_outputs_as_published() -> None:
     assert len(decode(heads, 96, 0.71)) == 0
 
 
-def test_other_outputs_are_refused(twin: Twin) -> None:
-    other = open_twin("yunet_2023_mar", twin.file.parent).session
+def test_other_outputs_are_refused(twin: Twin, twins: Path) -> None:
+    other = open_twin("yunet_2023_mar", twins).session
     other.manifest = replace(other.manifest, outputs=other.manifest.outputs[:9])
     with pytest.raises(ModelError, match="9 outputs, a detector of the family yunet has 12"):
         open_detector(other)

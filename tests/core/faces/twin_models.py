@@ -8,8 +8,7 @@ from pathlib import Path
 from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.inference.providers import DeviceSpec
 from core.inference.sessions import Session, Sessions
-from core.inference.twins import build_twin
-from core.inference.weights import add
+from core.inference.weights import installed
 
 
 @dataclass(frozen=True)
@@ -19,10 +18,6 @@ class Twin:
 
 
 def open_twin(name: str, cache: Path) -> Twin:
-    """The twin of a manifest's id at width/8, added to the model cache `cache` as an operator's own variant."""
+    """A session of its own with the twin of a manifest's id in the model cache `cache`, and that twin's file."""
     manifest = by_id(load_manifests(manifest_folder()), name)
-    file = cache / f"{name}-as-built.onnx"
-    cache.mkdir(exist_ok=True)
-    file.write_bytes(build_twin(manifest))
-    there = add(manifest, file, cache, unlisted=True, accept_licence=True)
-    return Twin(Sessions(cache, DeviceSpec(wish="cpu")).open(manifest), there.path)
+    return Twin(Sessions(cache, DeviceSpec(wish="cpu")).open(manifest), installed(manifest, cache).path)
