@@ -20,6 +20,7 @@ from onnx import TensorProto
 from core.errors import ModelError
 from core.inference.surgery import carry
 from core.inference.surgery.editor import Editor, Shape, attribute, set_attribute
+from core.inference.surgery.operators import BROADCAST, UNARY
 from core.inference.surgery.places import Place, through_reshape
 
 HINT = "it can be used one face at a time: --batch 1"
@@ -154,7 +155,7 @@ class Rebatcher:
 
     def _stay_lifted(self, node: onnx.NodeProto, place: Place) -> None:
         """Shapes behind a tensor that has one axis more than inferred."""
-        if node.op_type not in carry.UNARY and node.op_type not in carry.BROADCAST:
+        if node.op_type not in UNARY and node.op_type not in BROADCAST:
             raise ModelError(f"{node.op_type} after a Reshape that flattened the faces")
         longest = max((name for name in node.input if name in self.lifted), key=self.rank)
         for name in node.output:
@@ -212,7 +213,7 @@ class Rebatcher:
         name = node.output[0]
         while name not in self.editor.outputs:
             readers = self._consumers.get(name, [])
-            if len(readers) != 1 or readers[0].op_type not in carry.UNARY:
+            if len(readers) != 1 or readers[0].op_type not in UNARY:
                 return False
             name = readers[0].output[0]
         return True
