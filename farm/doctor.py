@@ -60,6 +60,43 @@ def look_at_providers() -> Iterator[Finding]:
         yield Finding("provider", name, state, reason or "computed the probe graph")
 
 
+def look_at_gpu() -> Iterator[Finding]:
+    from core.errors import ModelError  # noqa: PLC0415
+    from core.inference import gpu  # noqa: PLC0415
+
+    try:
+        found = gpu.look_at_gpu(0)
+    except ModelError as error:
+        yield Finding("gpu", "device 0", "absent", error.what)
+        return
+    memory = f"{found.used_bytes / 2**30:.1f} of {found.total_bytes / 2**30:.1f} GiB in use"
+    detail = f"compute capability {found.capability}, driver {found.driver}, {memory}"
+    yield Finding("gpu", found.name, "works", detail)
+
+
+def look_at_sessions(cache: Path) -> Iterator[Finding]:
+    """Where each model that is there really runs, and that it computes there what the CPU computes."""
+    from core.errors import ModelError  # noqa: PLC0415
+    from core.inference.manifest import load_manifests, manifest_folder  # noqa: PLC0415
+    from core.inference.providers import DeviceSpec  # noqa: PLC0415
+    from core.inference.sessions import Sessions  # noqa: PLC0415
+    from core.inference.weights import present  # noqa: PLC0415
+
+    sessions = Sessions(cache, DeviceSpec())
+    for name, manifest in sorted(load_manifests(manifest_folder()).items()):
+        try:
+            if present(manifest, cache) is None:
+                continue
+            session = sessions.open(manifest)
+        except ModelError as error:
+            yield Finding("session", name, "broken", str(error))
+            continue
+        use = session.use
+        batch = "any number of items" if use.batch is None else f"{use.batch} items"
+        yield Finding("session", name, "works", f"{use.provider} on {use.device}, {use.precision}, {batch} a call")
+        session.drop()
+
+
 def look_at_encoders() -> Iterator[Finding]:
     from core.media.encode import try_encoder  # noqa: PLC0415
 
@@ -108,22 +145,31 @@ def look_at_disk(folder: Path) -> Iterator[Finding]:
 
 
 def look_at_models(cache: Path) -> Iterator[Finding]:
+    """The embedded models and those the operator has added; the others are counted."""
     from core.inference.manifest import load_manifests, manifest_folder  # noqa: PLC0415
-    from core.inference.weights import check  # noqa: PLC0415
+    from core.inference.weights import check, model_file  # noqa: PLC0415
 
+    others = 0
     for name, manifest in sorted(load_manifests(manifest_folder()).items()):
+        if not manifest.embedded and not model_file(manifest, cache).exists():
+            others += 1
+            continue
         reason = check(manifest, cache)
         yield Finding("model", name, "works" if reason is None else "absent", reason or f"hash matches, in {cache}")
+    if others:
+        yield Finding("model", f"{others} more", "absent", "operators' models: see farm models list")
 
 
 def examine(folder: Path, cache: Path, *, with_ray: bool = True) -> DoctorReport:
     """Try everything; a look that itself fails is a broken finding, never an exception."""
     looks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("gpu", look_at_gpu),
         ("provider", look_at_providers),
         ("encoder", look_at_encoders),
         ("decoder", look_at_decoders),
         ("disk", lambda: look_at_disk(folder)),
         ("model", lambda: look_at_models(cache)),
+        ("session", lambda: look_at_sessions(cache)),
     ]
     if with_ray:
         looks.append(("ray", look_at_ray))

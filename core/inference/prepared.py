@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.inference.manifest import ModelManifest
 from core.inference.onnxfile import check_model
+from core.inference.variants import OutsideTolerance, Variant, prepare
 from core.inference.weights import installed, model_bytes
 from core.records import Float32Array
 from core.records.models import Precision
@@ -31,9 +32,20 @@ class Ready:
 def get_ready(
     manifest: ModelManifest, cache: Path, batch: int | None, precision: Precision, progress: Progress
 ) -> Ready:
-    """The model for `batch` items of one call (None: any number)."""
-    del batch, precision, progress
-    data = model_bytes(manifest, cache)
-    check_model(data, manifest)
+    """The model for `batch` items of one call (None: any number).
+
+    Embedded models are used as they are, in fp32. Where another precision would change the picture too much,
+    `progress` is told and fp32 is taken. Raises `ModelError` for weights that are missing, altered or refused.
+    """
     origin = installed(manifest, cache)
-    return Ready(origin.path, origin.sha256, origin.sha256, origin.listed, "fp32", {})
+    if manifest.embedded:
+        check_model(model_bytes(manifest, cache), manifest)  # operators' files were checked when they were added
+        precision = "fp32"
+    try:
+        made = prepare(manifest, cache, Variant(batch, precision), progress)
+    except OutsideTolerance as error:
+        if precision == "fp32":
+            raise
+        progress(f"{error}; fp32 is used")
+        return get_ready(manifest, cache, batch, "fp32", progress)
+    return Ready(made.path, made.sha256, origin.sha256, origin.listed, precision, made.arrays)

@@ -216,6 +216,14 @@ class Sessions:
                         raise
             return self._open[key]
 
+    def build(self, manifest: ModelManifest, *, precision: Precision = "fp32") -> Path | None:
+        """Make what opening the model on this device needs and takes long: its variant, and the TensorRT engine.
+
+        Returns the engine's folder, None where the model is not run by TensorRT. Raises `ModelError` like `open`.
+        """
+        engine = self._loader.build(manifest, precision)
+        return engine.wrapper.parent if engine is not None else None
+
     def uses(self) -> tuple[ModelUse, ...]:
         """How every model that was opened really runs, in the order of opening."""
         return tuple(session.use for session in list(self._open.values()))

@@ -13,6 +13,7 @@ import typer
 from core import codec
 from core.errors import ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
+from farm.cli.build import build
 from farm.cli.twin import twin
 from farm.settings import load_settings
 
@@ -214,3 +215,4 @@ def check(cache: Cache = None, json: AsJson = False) -> None:
 
 
 app.command()(twin)
+app.command()(build)

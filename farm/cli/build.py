@@ -1,0 +1,119 @@
+"""`farm models build`: everything that takes long before a model runs on this machine's device, done now."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core import codec
+from core.errors import InputError, ModelError
+from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
+from farm.settings import load_settings
+
+if TYPE_CHECKING:
+    from core.inference.sessions import Sessions
+    from core.records.models import Precision
+
+
+class Device(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+
+def build(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Models; see `farm models list`.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every model whose weights are here.")] = False,
+    device: Annotated[Device, typer.Option("--device", help="What it is built for.")] = Device.AUTO,
+    device_id: Annotated[int, typer.Option("--device-id", min=0, help="Which GPU.")] = 0,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=8, help="Faces of one call on a GPU.")] = 4,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Half floats where that changes the picture little.")] = False,
+    shared: Annotated[
+        Path | None, typer.Option("--shared", metavar="FOLDER", help="Where the farm's machines share engines.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option("--cache", help="Folder of the models.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """Prepare models for a device: change them for its batch, build TensorRT's engines, compare with the CPU.
+
+    A TensorRT engine takes minutes, is kept in the model cache, and is built once for each kind of GPU. Exit code 2
+    when a model does not run on the device.
+    """
+    from core.inference.providers import DeviceSpec  # noqa: PLC0415 - loads ONNX Runtime
+    from core.inference.sessions import Sessions  # noqa: PLC0415
+
+    folder = cache or load_settings().model_cache
+    manifests = chosen(names or [], everything, folder)
+    spec = DeviceSpec(
+        wish=device.value, device_id=device_id, batch=batch, engine_cache=str(shared) if shared is not None else None
+    )
+    sessions = Sessions(folder, spec, progress=say)
+    found = [build_one(manifest, sessions, "fp16" if fp16 else "fp32") for manifest in manifests]
+    show(found, folder, json)
+    faults = [row for row in found if row["fault"]]
+    if faults:
+        raise ModelError(
+            f"not built: {', '.join(row['id'] for row in faults)}",
+            where=str(folder),
+            hint=f"the first: {faults[0]['fault']}",
+        )
+
+
+def chosen(names: Sequence[str], everything: bool, cache: Path) -> list[ModelManifest]:
+    """The models named, or all whose weights are there; `InputError` for neither."""
+    from core.inference.weights import present  # noqa: PLC0415 - loads onnx
+
+    manifests = load_manifests(manifest_folder())
+    if everything:
+        return [manifest for manifest in manifests.values() if present(manifest, cache) is not None]
+    if not names:
+        raise InputError("no model named", hint="name models, or use --all")
+    return [by_id(manifests, name) for name in names]
+
+
+def build_one(manifest: ModelManifest, sessions: Sessions, precision: Precision) -> dict[str, Any]:
+    """Build, open, compare, and give the memory back; what came of it."""
+    started = time.monotonic()
+    row: dict[str, Any] = {"id": manifest.id, "fault": None, "engine": None}
+    try:
+        engine = sessions.build(manifest, precision=precision)
+        session = sessions.open(manifest, precision=precision)
+    except ModelError as error:
+        return row | {"fault": str(error), "seconds": time.monotonic() - started}
+    use = session.use
+    session.drop()
+    return row | {
+        "engine": str(engine) if engine is not None else None,
+        "provider": use.provider,
+        "device": use.device,
+        "precision": use.precision,
+        "batch": use.batch,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def show(found: Sequence[dict[str, Any]], cache: Path, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(codec.encode({"cache": str(cache), "models": found}).decode() + "\n")
+        return
+    for row in found:
+        if row["fault"]:
+            told = f"not built: {row['fault']}"
+        else:
+            batch = "any batch" if row["batch"] is None else f"batch {row['batch']}"
+            engine = f", engine in {row['engine']}" if row["engine"] else ""
+            told = f"{row['provider']} on {row['device']}, {row['precision']}, {batch}{engine}"
+        sys.stdout.write(f"{row['id']:<20} {row['seconds']:6.1f} s  {told}\n")
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"farm: {text}\n")

@@ -1,0 +1,363 @@
+"""Sessions: any number of items on any batch, shared by threads, small on memory, and clear when they refuse.
+
+The models are small graphs that count what they are fed; memory runs out for real, in the runtime's own arena.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from core.errors import ModelError
+from core.inference.binding import BoundRunner, PlainRunner
+from core.inference.loading import first_line
+from core.inference.manifest import ArchiveSpec, ModelManifest, TensorSpec
+from core.inference.providers import CPU, CUDA, TENSORRT, DeviceSpec, open_inner, session_options, try_provider
+from core.inference.reference import KEPT, check_outputs, made_up_feeds, sample, stored_reference
+from core.inference.residency import Ladder
+from core.inference.sessions import Session, Sessions
+from core.inference.weights import add, model_file
+from core.records import Float32Array
+
+ROOT = Path(__file__).resolve().parents[3]
+SIDE = 6
+ONE = DeviceSpec(wish="cpu")
+
+
+def graph(batch: int | str, *, weight: bool = False) -> bytes:
+    """image [n,3,6,6], vector [n,4] -> sum [n,3,6,6] of image, mean of vector and weight; where [n]: sums of image."""
+    inputs = [
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, SIDE, SIDE]),
+        helper.make_tensor_value_info("vector", TensorProto.FLOAT, [batch, 4]),
+    ]
+    nodes = [
+        helper.make_node("ReduceMean", ["vector"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("Unsqueeze", ["mean", "axes"], ["level"]),
+        helper.make_node("ReduceSum", ["image", "all"], ["where"], keepdims=0),
+    ]
+    if weight:
+        inputs.append(helper.make_tensor_value_info("weight", TensorProto.DOUBLE, [1]))
+        nodes += [
+            helper.make_node("Cast", ["weight"], ["single"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["level", "single"], ["scaled"]),
+            helper.make_node("Add", ["image", "scaled"], ["sum"]),
+        ]
+    else:
+        nodes.append(helper.make_node("Add", ["image", "level"], ["sum"]))
+    made = helper.make_graph(
+        nodes,
+        "counting",
+        inputs,
+        [
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, [batch, 3, SIDE, SIDE]),
+            helper.make_tensor_value_info("where", TensorProto.FLOAT, [batch]),
+        ],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3]),
+            helper.make_tensor("all", TensorProto.INT64, [3], [1, 2, 3]),
+        ],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def manifest(name: str = "counting", *, weight: bool = False) -> ModelManifest:
+    inputs = [TensorSpec("image", "float32", (1, 3, SIDE, SIDE), ""), TensorSpec("vector", "float32", (1, 4), "")]
+    return ModelManifest(
+        id=name,
+        role="swapper",
+        title="a test's model",
+        licence="tests",
+        commercial_use=True,
+        licence_note="",
+        inputs=(*inputs, TensorSpec("weight", "float64", (1,), "")) if weight else tuple(inputs),
+        outputs=(TensorSpec("where", "float32", (1,), ""), TensorSpec("sum", "float32", (1, 3, SIDE, SIDE), "")),
+    )
+
+
+def embed(cache: Path, data: bytes, *, weight: bool = False) -> ModelManifest:
+    """The file as an embedded model, which is loaded as it is, whatever batch it states."""
+    made = replace(
+        manifest(weight=weight),
+        archive=ArchiveSpec("package", "1", "wheel", 1, "member", "0" * 64),
+        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=len(data),
+    )
+    cache.mkdir(exist_ok=True)
+    model_file(made, cache).write_bytes(data)
+    return made
+
+
+def feeds(count: int, seed: int = 0) -> dict[str, Float32Array]:
+    random = np.random.default_rng(seed)
+    return {
+        "image": random.standard_normal((count, 3, SIDE, SIDE)).astype(np.float32),
+        "vector": random.standard_normal((count, 4)).astype(np.float32),
+    }
+
+
+def expected(given: dict[str, Float32Array]) -> list[Float32Array]:
+    level = given["vector"].mean(axis=1)[:, None, None, None]
+    return [given["image"].sum(axis=(1, 2, 3)), given["image"] + level]
+
+
+@pytest.mark.parametrize("batch", ["batch", 1, 3, 4])
+def test_any_number_of_items_on_any_batch(batch: int | str, tmp_path: Path) -> None:
+    session = Sessions(tmp_path, ONE).open(embed(tmp_path, graph(batch)))
+    assert session.batch == (batch if isinstance(batch, int) else None)
+    for count in (0, 1, 2, 3, 4, 5, 9):
+        given = feeds(count)
+        outputs = session.run(given)
+        for output, right in zip(outputs, expected(given), strict=True):
+            assert output.shape == right.shape
+            assert output.dtype == np.float32
+            np.testing.assert_allclose(output, right, atol=1e-5)
+
+
+def test_one_number_for_the_whole_call(tmp_path: Path) -> None:
+    session = Sessions(tmp_path, ONE).open(embed(tmp_path, graph(2, weight=True), weight=True))
+    given = feeds(3)
+    right = expected({**given, "vector": given["vector"] * 0.25})
+    for weight in (np.array([0.25]), np.full(3, 0.25), np.array(0.25)):
+        outputs = session.run({**given, "weight": weight.astype(np.float32)})
+        np.testing.assert_allclose(outputs[1], right[1], atol=1e-5)
+    with pytest.raises(ModelError, match="weight takes one number a call, not 2"):
+        session.run({**given, "weight": np.array([0, 1], np.float32)})
+
+
+def test_the_same_session_for_the_same_model(tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path, ONE)
+    model = embed(tmp_path, graph("batch"))
+    with pytest.raises(ModelError, match="not in the cache"):
+        sessions.open(replace(model, sha256="0" * 64, id="absent"))
+    opened: list[Session] = []
+    threads = [threading.Thread(target=lambda: opened.append(sessions.open(model))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 6
+    assert len(set(map(id, opened))) == 1
+    (use,) = sessions.uses()
+    assert (use.id, use.sha256, use.listed) == ("counting", model.sha256, True)
+    assert (use.provider, use.device, use.precision, use.batch, use.steps) == (CPU, "cpu", "fp32", None, ())
+
+
+def test_threads_share_a_session(tmp_path: Path) -> None:
+    session = Sessions(tmp_path, ONE).open(embed(tmp_path, graph(3)))
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        for count in range(1, 8):
+            given = feeds(count, seed)
+            if not np.allclose(session.run(given)[1], expected(given)[1], atol=1e-5):
+                wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_dropped_session_loads_again(tmp_path: Path) -> None:
+    session = Sessions(tmp_path, ONE).open(embed(tmp_path, graph("batch")))
+    assert session.drop()
+    assert not session.drop()
+    given = feeds(2)
+    np.testing.assert_allclose(session.run(given)[1], expected(given)[1], atol=1e-5)
+
+
+def test_refusals_are_one_line(tmp_path: Path) -> None:
+    session = Sessions(tmp_path, ONE).open(embed(tmp_path, graph("batch")))
+    given = feeds(2)
+    bad = [
+        {**given, "vector": given["vector"][:1]},
+        {**given, "image": given["image"][:, :2]},
+        {"image": given["image"]},
+        {**given, "image": given["image"][:, :, :5]},
+    ]
+    for one in bad:
+        with pytest.raises(ModelError, match="model counting") as caught:
+            session.run(one)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_operators_file_is_prepared_for_any_number(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    file = tmp_path / "given.onnx"
+    file.write_bytes(graph(1))
+    installed = add(manifest("mine"), file, cache, unlisted=True, accept_licence=True)
+    sessions = Sessions(cache, ONE)
+    session = sessions.open(manifest("mine"))
+    assert session.batch is None
+    given = feeds(5)
+    np.testing.assert_allclose(session.run(given)[1], expected(given)[1], atol=1e-5)
+    assert (session.use.sha256, session.use.listed) == (installed.sha256, False)
+
+
+@pytest.mark.parametrize(("wish", "provider"), [("cuda", CUDA), ("tensorrt", TENSORRT)])
+def test_a_gpu_is_used_or_refused(wish: str, provider: str, tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path, DeviceSpec(wish=wish))  # type: ignore[arg-type]
+    model = embed(tmp_path, graph("batch"))
+    reason = try_provider(provider)
+    if reason is None:
+        assert sessions.open(model).provider == provider
+        return
+    with pytest.raises(ModelError) as caught:
+        sessions.open(model)
+    assert str(caught.value).startswith(f"{wish} was asked for, and {provider} does not work here: {reason}; ")
+    assert "farm doctor" in caught.value.hint
+
+
+def test_auto_finds_something(tmp_path: Path) -> None:
+    session = Sessions(tmp_path, DeviceSpec()).open(embed(tmp_path, graph("batch")))
+    given = feeds(3)
+    np.testing.assert_allclose(session.run(given)[1], expected(given)[1], atol=1e-3)
+
+
+def test_bound_buffers_give_what_plain_calls_give(tmp_path: Path) -> None:
+    """The path of GPUs, on the CPU: other shapes in between, more than are kept, and no result is overwritten."""
+    inner = open_inner(graph("batch"), session_options(CPU, ONE), {CPU: {}})
+    plain, bound = PlainRunner(inner, ["sum", "where"]), BoundRunner(inner, ["sum", "where"], "cpu", 0)
+    kept = [(given, bound.run(given)) for given in (feeds(count, count) for count in (2, 3, 2, 1, 4, 5, 6, 2))]
+    again = feeds(2, 77)
+    kept.append((again, bound.run(again)))
+    for given, outputs in kept:
+        for output, right in zip(outputs, plain.run(given), strict=True):
+            np.testing.assert_array_equal(output, right)
+
+
+def test_reference_is_computed_once_and_catches_what_is_wrong(tmp_path: Path) -> None:
+    model = manifest()
+    calls: list[int] = []
+
+    def compute(given: dict[str, Float32Array]) -> list[Float32Array]:
+        calls.append(1)
+        return expected(given)
+
+    file = tmp_path / "model.reference.npz"
+    reference = stored_reference(model, file, "ab", compute)
+    again = stored_reference(model, file, "ab", compute)
+    assert len(calls) == 1
+    for one, other in zip(reference.samples, again.samples, strict=True):
+        np.testing.assert_array_equal(one, other)
+    stored_reference(model, file, "cd", compute)  # other weights
+    file.write_bytes(b"torn")
+    stored_reference(model, file, "cd", compute)
+    assert len(calls) == 3
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+    right = expected(reference.feeds)
+    check_outputs(model, reference, right, "fp32")
+    check_outputs(model, reference.first(1), [output[:1] for output in right], "fp32")
+    swapped = [output[::-1] for output in right]
+    noisy = [output * np.float32(1.02) for output in right]
+    broken = [right[0], np.full_like(right[1], np.nan)]
+    check_outputs(model, reference, noisy, "fp16")
+    for wrong in (swapped, noisy, broken):
+        with pytest.raises(ModelError, match="something else than the CPU"):
+            check_outputs(model, reference, wrong, "fp32")
+
+
+def test_made_up_inputs_fit_the_manifest() -> None:
+    given = made_up_feeds(manifest(weight=True))
+    assert {name: feed.shape[1:] for name, feed in given.items()} == {
+        "image": (3, SIDE, SIDE),
+        "vector": (4,),
+        "weight": (),
+    }
+    np.testing.assert_allclose(np.linalg.norm(given["vector"], axis=1), 1, atol=1e-6)
+    assert 0 <= given["image"].min() < given["image"].max() <= 1
+    assert not np.array_equal(given["image"][0], given["image"][1])
+    assert sample(np.zeros((2, 3, 200, 200), np.float32)).shape[1] <= KEPT
+
+
+OUT_OF_MEMORY = """
+import sys
+from pathlib import Path
+import numpy as np
+import onnxruntime as ort
+from tests.core.inference.test_sessions import hungry
+from core.errors import ModelError
+from core.inference.providers import DeviceSpec
+from core.inference.sessions import Sessions
+
+info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+config = ort.OrtArenaCfg({"max_mem": int(sys.argv[2]), "arena_extend_strategy": 1})
+ort.create_and_register_allocator(info, config)
+sessions = Sessions(Path(sys.argv[1]), DeviceSpec(wish="cpu"), enhancer_may_go=True)
+session = sessions.open(hungry(Path(sys.argv[1])))
+images = np.random.default_rng(0).random((7, 3, 64, 64), np.float32)
+try:
+    (means,) = session.run({"image": images})
+    np.testing.assert_allclose(means, 0.1 * images.sum(axis=1).mean(axis=(1, 2)), rtol=1e-4)
+    print("right")
+except ModelError as error:
+    print(error)
+print(",".join(session.use.steps), sessions.ring(8), sessions.enhancer_off)
+"""
+
+
+def hungry(cache: Path) -> ModelManifest:
+    """A model that needs 1 MiB of memory an item: 64 channels of 64x64."""
+    made = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "w"], ["wide"]),
+            helper.make_node("Relu", ["wide"], ["positive"]),
+            helper.make_node("ReduceMean", ["positive"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        ],
+        "hungry",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 64, 64])],
+        [helper.make_tensor_value_info("mean", TensorProto.FLOAT, ["batch"])],
+        [helper.make_tensor("w", TensorProto.FLOAT, [64, 3, 1, 1], [0.1] * 192)],
+    )
+    data = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    one = embed(cache, bytes(data))
+    return replace(
+        one,
+        inputs=(TensorSpec("image", "float32", ("batch", 3, 64, 64), ""),),
+        outputs=(TensorSpec("mean", "float32", ("batch",), ""),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("mib", "told"),
+    [
+        (64, ["right", " 8 False"]),
+        (6, ["right", "unused sessions dropped,frame ring halved,batch 2 4 False"]),
+        (3, ["right", "unused sessions dropped,frame ring halved,batch 2,batch 1 4 False"]),
+    ],
+)
+def test_memory_that_runs_out_costs_steps_not_the_job(mib: int, told: list[str], tmp_path: Path) -> None:
+    assert starve(tmp_path, mib << 20) == told
+
+
+def test_memory_that_is_never_enough_is_one_line(tmp_path: Path) -> None:
+    error, steps = starve(tmp_path, 3 << 19)
+    assert error.startswith("model counting: too little memory on cpu; ")
+    assert steps.startswith("unused sessions dropped,frame ring halved,batch 2,batch 1,enhancer off 4 True")
+
+
+def starve(cache: Path, arena_bytes: int) -> list[str]:
+    """What a process says whose arena, ONNX Runtime's own, may not grow beyond this."""
+    command = [sys.executable, "-c", OUT_OF_MEMORY, str(cache), str(arena_bytes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout.strip().splitlines()
+
+
+def test_an_exception_is_told_in_one_line() -> None:
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(KeyError()) == "KeyError"
+    assert Ladder(batch=4).limit is None
