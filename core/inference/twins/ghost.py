@@ -42,7 +42,7 @@ def ghost(manifest: ModelManifest, width: int, seed: int, *, layers: int, image:
     maps = _attributes(graph, target, width, lift)
     x = graph.reshape(source, (-1, LATENT, 1, 1))
     before = max(4, BLOCKS[0][0] // width)
-    x = graph.conv_transpose(x, (LATENT, before), 2, pad=0, gain=LATENT**0.5)
+    x = graph.conv_transpose(x, (LATENT, before), 2, gain=LATENT**0.5)
     for number, (attribute, (_, wanted)) in enumerate(zip(maps, BLOCKS, strict=True)):
         last = wanted == 3
         after = 3 if last else max(4, wanted // width)

@@ -1,7 +1,7 @@
 """Writes ONNX graphs as PyTorch's exporter does, with seeded random weights.
 
-Tensors go straight into one `ModelProto`: helper functions of the onnx package copy the whole graph twice, which a
-network of 554 MB cannot afford. Weights are uniform, so their bits depend on the generator alone.
+Weights never enter a protobuf message: onnx and protobuf would copy a network of 554 MB three times. They are encoded
+one by one and joined to the message of everything else. They are uniform, so their bits depend on the generator alone.
 
 A channel that is *carried* passes its input on unchanged through convolutions, so that a twin's output shows a
 low-pass copy of its input.
@@ -24,6 +24,8 @@ from core.errors import ModelError
 
 RELU_GAIN = math.sqrt(2)
 LEAKY_GAIN = math.sqrt(2 / (1 + 0.2**2))  # of LeakyReLU with slope 0.2: He et al. 2015, equation 14
+# Field numbers of onnx.proto.
+MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = 7, 5, 9
 MAX_BYTES = 2_000_000_000  # a protobuf message stays below 2 GiB
 
 
@@ -56,10 +58,11 @@ class Graph:
         self.random = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
         self.model = onnx.ModelProto(ir_version=ir_version, producer_name="pytorch")
         self.model.opset_import.append(helper.make_opsetid("", opset))
-        self.graph = self.model.graph
-        self.graph.name = f"twin of {name}"
+        self.graph = onnx.GraphProto(name=f"twin of {name}")
         self.opset = opset
         self.half = half
+        self._weights: list[bytes | memoryview] = []  # encoded, so that a large network lies in memory once
+        self._count = 0
         self._bytes = 0
 
     # Tensors
@@ -85,12 +88,14 @@ class Graph:
         self._bytes += array.nbytes
         if self._bytes > MAX_BYTES:
             raise ModelError(f"{self.graph.name} is larger than 2 GB", hint="use a larger width divisor")
-        tensor = self.graph.initializer.add()
-        tensor.name = name or f"w{len(self.graph.initializer) - 1}"
-        tensor.dims.extend(array.shape)
-        tensor.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
-        tensor.raw_data = array.tobytes()
-        return str(tensor.name)
+        name = name or f"w{self._count}"
+        self._count += 1
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        head = onnx.TensorProto(name=name, dims=array.shape, data_type=kind).SerializeToString(deterministic=True)
+        head += _field(TENSOR_RAW_DATA, array.nbytes)
+        self._weights.append(_field(GRAPH_INITIALIZER, len(head) + array.nbytes) + head)
+        self._weights.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        return name
 
     def constant(self, value: Any, dtype: str = "int64") -> str:
         """A Constant node, as PyTorch writes shapes, axes and scalars."""
@@ -197,10 +202,8 @@ class Graph:
             strides=[1, 1],
         )
 
-    def conv_transpose(
-        self, x: str, channels: tuple[int, int], kernel: int = 4, *, pad: int = 1, gain: float = RELU_GAIN
-    ) -> str:
-        """A transposed convolution with stride 2 (a kernel of 4 and pad 1, or 2 and 0, doubles the sides)."""
+    def conv_transpose(self, x: str, channels: tuple[int, int], kernel: int = 4, *, gain: float = RELU_GAIN) -> str:
+        """A transposed convolution with stride 2 that doubles the sides; kernel of 2, 3 or 4."""
         before, after = channels
         kernels = self.uniform((before, after, kernel, kernel), gain / math.sqrt(before * kernel**2 / 4))
         return self.node(
@@ -209,7 +212,7 @@ class Graph:
             dilations=[1, 1],
             group=1,
             kernel_shape=[kernel] * 2,
-            pads=[pad] * 4,
+            pads=[(kernel - 2) // 2] * 2 + [(kernel - 1) // 2] * 2,
             strides=[2, 2],
         )
 
@@ -304,4 +307,20 @@ class Graph:
         return self.node("Pad", [x, self.node("Cast", [flat], to=TensorProto.INT64)], mode="reflect")
 
     def serialise(self) -> bytes:
-        return bytes(self.model.SerializeToString(deterministic=True))
+        """The file: the model's fields, then the graph with its weights in the order they were made."""
+        head = self.model.SerializeToString(deterministic=True)
+        graph = self.graph.SerializeToString(deterministic=True)
+        size = len(graph) + sum(len(part) for part in self._weights)
+        return b"".join([head, _field(MODEL_GRAPH, size), graph, *self._weights])
+
+
+def _field(number: int, size: int) -> bytes:
+    """The head of a length-delimited protobuf field: number and wire type, then the length, as varints."""
+    made = bytearray()
+    for value in (number << 3 | 2, size):
+        rest = value
+        while rest > 0x7F:
+            made.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        made.append(rest)
+    return bytes(made)

@@ -18,6 +18,7 @@ from core.inference.manifest import ModelManifest
 from core.inference.twins.graph import Graph
 
 XSEG_LEVELS = ((32, 2, 4), (64, 2, 3), (128, 2, 2), (256, 3, 2), (256, 3, 2), (256, 3, 2))  # channels, convs, blur
+XSEG_RAISED = 128  # channels of a transposed convolution at most
 RESNET34 = ((64, 3), (128, 4), (256, 6), (512, 3))
 DENSE = 512
 BLURS = {2: (1, 1), 3: (1, 2, 1), 4: (1, 3, 3, 1)}
@@ -49,8 +50,9 @@ def xseg(manifest: ModelManifest, width: int, seed: int) -> bytes:
         x = graph.node("Add", [graph.node("MatMul", [x, weights]), bias])
     x = graph.reshape(x, (-1, before, 4, 4))
     for (skip, channels), (_, convs, _) in zip(reversed(skips), reversed(XSEG_LEVELS), strict=True):
-        x = _response(graph, graph.conv_transpose(x, (before, channels)), channels)
-        x, before = graph.node("Concat", [x, skip], axis=1), 2 * channels
+        raised = min(channels, max(4, XSEG_RAISED // width))
+        x = _response(graph, graph.conv_transpose(x, (before, raised), 3), raised)
+        x, before = graph.node("Concat", [x, skip], axis=1), raised + channels
         for _ in range(convs):
             x, before = _response(graph, graph.conv(x, (before, channels), 3), channels), channels
     x = graph.conv(x, (before, 1), 3, gain=1.0, centred=True, bias=3.0)

@@ -30,11 +30,12 @@ def yunet(manifest: ModelManifest, width: int, seed: int) -> bytes:
     # Samples run to 255: the first layer brings them down.
     x = graph.node("Relu", [graph.conv(x, (3, low), 3, stride=2, gain=math.sqrt(2) / 64)])
     x = _unit(graph, x, (low, before))
-    levels = []
+    levels: list[str] = []
     for channels in STAGES:
         after = max(8, channels // width)
         x = graph.node("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])
-        x = _unit(graph, _unit(graph, x, (before, after)), (after, after))
+        x = _unit(graph, x, (before, after))
+        x = _unit(graph, x, (after, after)) if levels else x
         levels.append(x)
         before = after
     sides = levels[1:]
