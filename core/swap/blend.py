@@ -28,8 +28,11 @@ FOOT = 0.25  # the mask's lowest part, over which what is left of the new sample
 
 
 def feather(old: Float32Array, fresh: Float32Array, weight: Float32Array) -> Float32Array:
-    """A mixture, sample by sample."""
-    return np.asarray(old + weight * (fresh - old), np.float32)
+    """A mixture, sample by sample: old + weight * (fresh - old)."""
+    mixed = fresh - old
+    mixed *= weight
+    mixed += old
+    return mixed
 
 
 def poisson(old: Float32Array, fresh: Float32Array, weight: Float32Array) -> Float32Array:

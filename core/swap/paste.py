@@ -72,7 +72,8 @@ def _blend(plane: Plane, mix: _Mix, kind: PasteKind) -> None:
     region_from_crop = compose(np.array([[1.0, 0.0, -x0], [0.0, 1.0, -y0]]), mix.plane_from_crop)
     shape = (x1 - x0, y1 - y0)
     shown = cv2.warpAffine(mask, region_from_crop, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    weight = np.asarray(np.where(shown > MASK_MIN, np.minimum(shown, 1), 0), np.float32)
+    weight = np.asarray(cv2.threshold(shown, MASK_MIN, 0, cv2.THRESH_TOZERO)[1], np.float32)
+    np.minimum(weight, 1, out=weight)
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
     fresh = np.asarray(
         cv2.warpAffine(codes, region_from_crop, shape, flags=how, borderMode=cv2.BORDER_REPLICATE), np.float32
@@ -83,5 +84,7 @@ def _blend(plane: Plane, mix: _Mix, kind: PasteKind) -> None:
         ones = np.ones_like(mask)
         covered = cv2.warpAffine(ones, region_from_crop, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         fresh = np.asarray(np.where(covered > COVERED_MIN, fresh, old), np.float32)
-    mixed = np.clip(np.rint(BLENDS[kind](old, fresh, weight)), 0, mix.top_code)
+    mixed = BLENDS[kind](old, fresh, weight)
+    np.rint(mixed, out=mixed)  # in place: memory that is new to the process costs more than the arithmetic
+    np.clip(mixed, 0, mix.top_code, out=mixed)
     region[...] = mixed.astype(plane.dtype)

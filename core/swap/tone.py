@@ -15,6 +15,10 @@ from core.records import ColourKind, Float32Array
 LEAST_WEIGHT = 1.0  # the mask's sum, in pixels, under which there is nothing to compare
 # Mean and deviation: a deviation is changed by no more than this factor, so that noise in a flat face is not blown up.
 SPREAD_RANGE = 2.0
+# Brightness, blue less yellow, red less green, by BT.709's weights: what is not alike in faces under one light.
+OPPONENT = np.array([[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -0.4542, -0.0458]])
+OPPONENT.setflags(write=False)
+STATISTICS_PX = 128
 BINS = 256
 STEEPEST = 4.0  # of the histogram's curve: a flat face's few values are not torn apart
 CURVE_SIGMA = 2.0  # in bins; the curve shall not follow every value's chance count
@@ -28,8 +32,9 @@ LIGHT_FLOOR = 0.02  # added to both lights, so that black does not divide by bla
 def matched(fresh: Float32Array, target: Float32Array, mask: Float32Array, kind: ColourKind) -> Float32Array:
     """`fresh` [3,S,S] in the colours of `target` [3,S,S] by `mask` [S,S]; itself where the mask is empty.
 
-    "mean" gives each channel of Lab the target's mean and deviation (E. Reinhard and others, "Color transfer between
-    images", 2001); "histogram" each of R, G, B its distribution; "light" its low-frequency illumination.
+    "mean" gives brightness and two colour differences the target's mean and deviation (E. Reinhard and others, "Color
+    transfer between images", 2001, with axes that need no logarithm); "histogram" each of R, G, B its distribution;
+    "light" its low-frequency illumination.
     """
     if kind == "none" or float(mask.sum()) < LEAST_WEIGHT:
         return fresh
@@ -44,26 +49,41 @@ def matched(fresh: Float32Array, target: Float32Array, mask: Float32Array, kind:
 
 
 def _same_moments(fresh: Float32Array, target: Float32Array, mask: Float32Array) -> Float32Array:
-    """`fresh` [S,S,3] with the mean and deviation of `target` [S,S,3] in every channel of Lab."""
-    new, old = (np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2Lab), np.float32) for picture in (fresh, target))
-    new_mean, new_spread = _moments(new, mask)
-    old_mean, old_spread = _moments(old, mask)
+    """`fresh` [S,S,3] with the mean and deviation of `target` [S,S,3] along every row of OPPONENT.
+
+    One affine map of RGB.
+    """
+    weight = _reduced(mask)
+    new_mean, new_spread = _moments(_reduced(fresh), weight)
+    old_mean, old_spread = _moments(_reduced(target), weight)
     factor = np.clip(old_spread / np.maximum(new_spread, 1e-6), 1 / SPREAD_RANGE, SPREAD_RANGE)
-    lab = np.asarray((new - new_mean) * factor + old_mean, np.float32)
-    return np.asarray(np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), 0, 1), np.float32)
+    linear = np.linalg.inv(OPPONENT) @ (factor[:, None] * OPPONENT)
+    shift = np.linalg.inv(OPPONENT) @ (old_mean - factor * new_mean)
+    made = cv2.transform(fresh, np.column_stack([linear, shift]).astype(np.float32))
+    return np.asarray(np.clip(made, 0, 1), np.float32)
 
 
-def _moments(picture: Float32Array, weight: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Weighted mean and standard deviation [3] of a picture [S,S,3]."""
+def _moments(picture: Float32Array, weight: Float32Array) -> tuple[Float64Array, Float64Array]:
+    """Weighted mean and standard deviation [3] of a picture [S,S,3] along the rows of OPPONENT."""
+    along = cv2.transform(picture, OPPONENT.astype(np.float32))
     share = (weight / weight.sum(dtype=np.float64))[..., None]
-    mean = (picture * share).sum(axis=(0, 1))
-    spread = np.sqrt(((picture - mean) ** 2 * share).sum(axis=(0, 1)))
-    return np.asarray(mean, np.float32), np.asarray(spread, np.float32)
+    mean = (along * share).sum(axis=(0, 1))
+    return mean, np.sqrt(((along - mean) ** 2 * share).sum(axis=(0, 1)))
+
+
+def _reduced(picture: Float32Array) -> Float32Array:
+    """A crop [S,S,...] of at most STATISTICS_PX a side, averaged: enough of it to count."""
+    if len(picture) <= STATISTICS_PX:
+        return picture
+    size = (STATISTICS_PX, STATISTICS_PX)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _same_histogram(fresh: Float32Array, target: Float32Array, mask: Float32Array) -> Float32Array:
     """One channel [S,S] by the curve that takes its weighted distribution to the target's."""
-    (new_levels, new_shares), (old_levels, old_shares) = (_distribution(channel, mask) for channel in (fresh, target))
+    (new_levels, new_shares), (old_levels, old_shares) = (
+        _distribution(_reduced(channel), _reduced(mask)) for channel in (fresh, target)
+    )
     curve = np.interp(new_shares, old_shares, old_levels)
     levels = (np.arange(BINS) + 0.5) / BINS
     # Beyond the values that the mask saw, the curve goes on at 45 degrees.
