@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 
 from core.errors import StorageError
-from core.faces.analyse import FaceModels, analyse_segment
+from core.faces.analyse import FaceModels, analyse_segment, open_models
 from core.faces.cast import cast_faces
 from core.faces.table import read_table, write_table
+from core.inference.providers import DeviceSpec
+from core.inference.sessions import Sessions
 from core.media.index import index_film
 from core.media.plan import plan_segments
 from core.records import FaceTable, MediaIndex
@@ -91,6 +94,21 @@ def test_a_film_on_its_side_is_looked_at_upright(
     x, y = carphone_faces.mesh[:12, :, 0], carphone_faces.mesh[:12, :, 1]
     expected = np.stack([367 - y, x] if degrees == 90 else [y, 447 - x], axis=-1)
     assert np.abs(faces.mesh - expected).mean() < 1.5  # encoded anew
+
+
+@pytest.mark.parametrize("detector", ["det_500m", "yunet_2023_mar"])
+def test_other_detectors_look_at_every_frame_alone_too(detector: str, twins: Path, clips: Path) -> None:
+    """Twins find what they like, but the same in every cut of the film and in batches of frames."""
+    film = carphone_clip(clips, frames=24)
+    index = index_film(film)
+    models = open_models(Sessions(twins, DeviceSpec(wish="cpu")), detector)
+    whole = analyse(film, index, models, Fraction(100))
+    pieces = analyse(film, index, models, Fraction(0))
+    batched = analyse(film, index, replace(models, batch=4), Fraction(100))
+    for name in FaceTable.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(pieces, name), getattr(whole, name))
+        np.testing.assert_allclose(getattr(batched, name), getattr(whole, name), atol=2 / 64)
+    assert (np.diff(whole.frame) >= 0).all()
 
 
 def test_tables_survive_the_disk(carphone_faces: FaceTable, tmp_path: Path) -> None:
