@@ -112,7 +112,7 @@ def _make(
     try:
         model = parse_onnx(have.path.read_bytes())
         try:
-            operated = operate(model, manifest, variant.batch)
+            operated = operate(model, manifest, variant.batch, half=variant.precision == "fp16")
         except ModelError as error:
             raise ModelError(
                 error.what, where=f"{where}, {error.where}" if error.where else where, hint=error.hint
@@ -121,7 +121,7 @@ def _make(
             file.write(operated.model.SerializeToString(deterministic=True))
         arrays, steps = operated.arrays, operated.steps
         del model, operated
-        report, _, _ = compare(manifest, have.path, part, variant.batch, variant.precision)
+        report = compare(manifest, have.path, part, variant.batch, variant.precision, half=steps["widened"] > 0)
         if not report.passed:
             _write(_beside(base, ".failed.json"), encode(report))
             require(report)

@@ -1,7 +1,8 @@
 """Surgery on published ONNX files: from one face to batches, and from float32 to what a device computes fastest.
 
 Order: inputs and outputs in float32, `emap` out (inswapper), constants folded, modulated convolutions without a kernel
-for each face, mean and deviation as InstanceNormalization, batch. Precision comes after that (halve, quantise).
+for each face, mean and deviation as InstanceNormalization, batch. Files published in float16 are widened
+first; mixed precision and INT8 (quantise) come last.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from core.inference.surgery.adain import normalise_instances
 from core.inference.surgery.batching import rebatch, set_single
 from core.inference.surgery.editor import Editor
 from core.inference.surgery.folding import fold
+from core.inference.surgery.halve import halve, widen
 from core.inference.surgery.modulated import demodulate
 from core.records import Float32Array
 
@@ -34,12 +36,16 @@ class Operated:
     steps: dict[str, int] = field(default_factory=dict)
 
 
-def operate(model: onnx.ModelProto, manifest: ModelManifest, batch: int | None) -> Operated:
-    """Change `model` in place to `batch` faces, any number for None; `ModelError` names what cannot be changed."""
+def operate(model: onnx.ModelProto, manifest: ModelManifest, batch: int | None, *, half: bool = False) -> Operated:
+    """Change `model` in place to `batch` faces, any number for None, in mixed float16 precision if `half`.
+
+    `ModelError` names what cannot be changed.
+    """
     made = Operated(model)
     if manifest.swap is not None and manifest.swap.identity == "emap":
         made.arrays["emap"] = take_emap(model.graph)
     editor = Editor(model)
+    made.steps["widened"] = widen(editor)
     set_single(editor)
     plain_types(editor)
     made.steps["folded"] = fold(editor)
@@ -47,6 +53,9 @@ def operate(model: onnx.ModelProto, manifest: ModelManifest, batch: int | None) 
     made.steps["normalised"] = normalise_instances(editor)
     editor.model = editor.finish()  # drops what the chains left behind, so that its faces need no rule
     rebatch(editor, batch)
+    if half:
+        editor.finish()
+        made.steps["halved"] = halve(editor)
     editor.finish()
     return made
 
@@ -82,11 +91,6 @@ def plain_types(editor: Editor) -> None:
     for value in editor.graph.output:
         dtype = value.type.tensor_type.elem_type
         if dtype in (TensorProto.FLOAT16, TensorProto.DOUBLE):
-            inner = editor.new_name(value.name)
-            for node in editor.nodes:
-                for values in (node.input, node.output):
-                    for at, name in enumerate(values):
-                        if name == value.name:
-                            values[at] = inner
+            inner = editor.rename_output(value.name)
             editor.nodes.append(onnx.helper.make_node("Cast", [inner], [value.name], to=TensorProto.FLOAT))
             value.type.tensor_type.elem_type = TensorProto.FLOAT

@@ -250,7 +250,7 @@ class Rebatcher:
             place, shape = self.places[name], self.shape(name)
             if place == Place(0) and shape[0] == 1:
                 continue
-            inner = self._renamed(name)
+            inner = self.editor.rename_output(name)
             if shape[place.axis] != 1:
                 inner, place, shape = self._split(inner, place, shape)
             if place.axis == 0:
@@ -260,16 +260,6 @@ class Rebatcher:
                 self.out.append(onnx.helper.make_node("Transpose", [inner], [name], name=name, perm=order))
                 shape = tuple(shape[axis] for axis in order)
             self.editor.shapes[name] = shape
-
-    def _renamed(self, name: str) -> str:
-        """A new name for the tensor that is the output `name`."""
-        inner = self.editor.new_name(name)
-        for node in self.out:
-            for values in (node.input, node.output):
-                for at, value in enumerate(values):
-                    if value == name:
-                        values[at] = inner
-        return inner
 
     def _split(self, inner: str, place: Place, shape: Shape) -> tuple[str, Place, Shape]:
         """The faces' axis parted from what it counts besides."""

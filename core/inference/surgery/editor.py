@@ -156,6 +156,16 @@ class Editor:
             return [self.add_const(np.array(axes, np.int64), "axes")], {}
         return [], {"axes": list(axes)}
 
+    def rename_output(self, name: str) -> str:
+        """Give the tensor that is the graph's output `name` another name, everywhere; returns it."""
+        inner = self.new_name(name)
+        for node in self.nodes:
+            for values in (node.input, node.output):
+                for at, value in enumerate(values):
+                    if value == name:
+                        values[at] = inner
+        return inner
+
     # Shapes
 
     def infer(self) -> None:
