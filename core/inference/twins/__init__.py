@@ -11,7 +11,7 @@ from functools import partial
 from types import MappingProxyType
 
 from core.errors import ModelError
-from core.inference.manifest import ModelManifest
+from core.inference.manifest import Identity, ModelManifest
 from core.inference.twins import detectors
 from core.inference.twins.codebook import codeformer, restoreformer
 from core.inference.twins.detectors import scrfd
@@ -69,10 +69,36 @@ TWINS: Mapping[str, Builder] = MappingProxyType(
 def build_twin(manifest: ModelManifest, *, width: int = 8, seed: int = 0) -> bytes:
     """The twin's ONNX file: the same bytes for the same manifest, width and seed.
 
-    `width` divides channel counts. Raises `ModelError` for a model that no twin is known of.
+    `width` divides channel counts. A manifest of an unknown id gets the graph of the model with the same kind of
+    contract. Raises `ModelError` for a model that no twin is known of.
     """
-    if manifest.id not in TWINS:
-        raise ModelError(f"no twin of {manifest.id}", hint=f"there are twins of: {', '.join(sorted(TWINS))}")
     if width < 1:
         raise ModelError(f"width divisor {width} is below 1")
-    return TWINS[manifest.id](manifest, width, seed)
+    name = manifest.id if manifest.id in TWINS else _like(manifest)
+    if name is None:
+        raise ModelError(f"no twin of {manifest.id}", hint=f"there are twins of: {', '.join(sorted(TWINS))}")
+    try:
+        return TWINS[name](manifest, width, seed)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"no twin of {manifest.id}: its tensors are not those of a model like {name}",
+            where=f"model {manifest.id}",
+            hint=f"there are twins of: {', '.join(sorted(TWINS))}",
+        ) from error
+
+
+def _like(manifest: ModelManifest) -> str | None:
+    """The id of the known model whose contract is the same kind."""
+    swaps: Mapping[Identity, str] = {
+        "emap": "inswapper_128",
+        "embedding": "hyperswap_1a_256",
+        "converted": "simswap_256",
+        "image": "uniface_256",
+    }
+    if manifest.embedded:
+        return None
+    if manifest.swap is not None:
+        return swaps[manifest.swap.identity]
+    families = {"scrfd": "det_10g", "yunet": "yunet_2023_mar", "arcface": "w600k_r50"}
+    roles = {"converter": "crossface_ghost", "enhancer": "gpen_512", "occlusion": "xseg", "region": "bisenet"}
+    return families.get(manifest.family) or roles.get(manifest.role)

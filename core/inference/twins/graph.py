@@ -81,6 +81,12 @@ class Graph:
                         values[at] = name
         self.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
 
+    def shape(self, x: str, shape: Sequence[int]) -> str:
+        """Note the shape of an inner tensor in the file, as files do that went through a shape inference."""
+        kind = TensorProto.FLOAT16 if self.half else TensorProto.FLOAT
+        self.graph.value_info.append(helper.make_tensor_value_info(x, kind, list(shape)))
+        return x
+
     def weight(self, array: NDArray[Any], name: str | None = None) -> str:
         """An initializer; `ModelError` when the file would pass protobuf's limit."""
         if self.half and array.dtype == np.float32:

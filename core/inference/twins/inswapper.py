@@ -25,23 +25,26 @@ PICTURE_GAIN = 2.0  # (tanh(2 t - 1) + 1) / 2 runs from 0.12 to 0.88 for t in 0.
 def inswapper(manifest: ModelManifest, width: int, seed: int, *, half: bool = False) -> bytes:
     """The file; channel counts divided by `width`; `half`: in float16 between float32 inputs and outputs."""
     graph = Graph(manifest.id, seed, half=half)
-    target, source = graph.input("target", (1, 3, 128, 128)), graph.input("source", (1, LATENT))
+    side = int(manifest.outputs[0].shape[-1])
+    target, source = graph.input("target", (1, 3, side, side)), graph.input("source", (1, LATENT))
     small, middle, most, trunk = (max(4, count // width) for count in (128, 256, 512, 1024))
 
     x = graph.conv(graph.reflect_pad(target, 3), (3, small), 7, pad=0, gain=LEAKY_GAIN * 2, carry=COLOURS)
     x = graph.leaky(x)
     for channels, stride in (((small, middle), 1), ((middle, most), 2), ((most, trunk), 2)):
         x = graph.leaky(graph.conv(x, channels, 3, stride=stride, gain=LEAKY_GAIN, carry=COLOURS))
+    graph.shape(x, (1, trunk, side // 4, side // 4))
     for _ in range(BLOCKS):
         y = graph.node("Relu", [_adain(graph, source, _padded(graph, x, trunk), trunk, 0)])
         x = graph.node("Add", [x, _adain(graph, source, _padded(graph, y, trunk), trunk, COLOURS.count)])
+        graph.shape(x, (1, trunk, side // 4, side // 4))
     for channels in ((trunk, most), (most, middle)):
         x = graph.leaky(graph.conv(graph.resize(x, 2), channels, 3, gain=LEAKY_GAIN, carry=COLOURS))
     x = graph.leaky(graph.conv(x, (middle, small), 3, gain=LEAKY_GAIN, carry=COLOURS))
 
     x = graph.picture(graph.reflect_pad(x, 3), small, 7, pad=0, gain=PICTURE_GAIN, bias=-PICTURE_GAIN / 2, noise=0.12)
     x = graph.scalar("Div", graph.scalar("Add", graph.node("Tanh", [x]), 1.0), 2.0)
-    graph.output(x, manifest.outputs[0].name, (1, 3, 128, 128))
+    graph.output(x, manifest.outputs[0].name, (1, 3, side, side))
     graph.weight(graph.uniform((LATENT, LATENT), 1 / math.sqrt(LATENT)), "emap")
     return graph.serialise()
 
