@@ -20,7 +20,7 @@ OPPONENT = np.array([[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -0
 OPPONENT.setflags(write=False)
 STATISTICS_PX = 128
 BINS = 256
-STEEPEST = 4.0  # of the histogram's curve: a flat face's few values are not torn apart
+STEEPEST = 2.0  # of the histogram's curve: highlights and a flat face's few values are not torn apart
 CURVE_SIGMA = 2.0  # in bins; the curve shall not follow every value's chance count
 # Illumination: parts of the crop's side, then as named.
 LIGHT_SIGMA = 0.065  # blur of the illumination fields
