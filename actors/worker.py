@@ -177,6 +177,7 @@ class Worker:
                 output=scratch,
                 threads=self._settings.threads,
                 heartbeat=turn.heartbeat,
+                sessions=self._models_open(order),
             )
             name = f"segments/{order.id}/{attempt}-{secrets.token_hex(4)}.mp4"
             receipt = replace(
@@ -253,6 +254,12 @@ class Worker:
 
                 self._models = (detector, open_models(self._loaded(), detector))
             return self._models[1]
+
+    def _models_open(self, order: WorkOrder) -> Sessions | None:
+        if not order.models:
+            return None
+        with self._lock:
+            return self._loaded()
 
     def _loaded(self) -> Sessions:
         """The sessions of this renderer's whole life. With the lock held."""

@@ -13,7 +13,7 @@ from actors.worker import WorkerSettings
 from core import codec
 from core.errors import InputError
 from core.inference.manifest import by_id, load_manifests, manifest_folder
-from core.records import Damage, JobReport, JobSpec, ModelUse, SegmentReceipt, SourceIdentity
+from core.records import Damage, JobReport, JobSpec, ModelUse, SegmentReceipt, SourceIdentity, SwapOptions
 from farm import stages
 from farm.artifacts import DiskStore, check_output_place, open_store
 from farm.models import job_models
@@ -22,6 +22,7 @@ from farm.report import make_report
 from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
 from farm.versions import code_hash
 
+OF_NETWORKS = ("boost", "strength", "masks", "mask_blur", "mask_padding")
 UNUSED_SOURCE = "the source face was not used: --swapper none"
 NO_FACES = "no face was found in the film: every frame is passed through, no label"
 
@@ -67,6 +68,11 @@ def check_spec(spec: JobSpec) -> None:
     """What can be refused without opening anything."""
     if spec.swapper not in ("mesh", "none"):
         by_id(load_manifests(manifest_folder()), spec.swapper, "swapper")
+    elif unread := [name for name in OF_NETWORKS if getattr(spec.swap, name) != getattr(SwapOptions(), name)]:
+        raise InputError(
+            f"--swapper {spec.swapper} does not read --{unread[0].replace('_', '-')}",
+            hint="leave it out, or choose a swapper of `farm models list`",
+        )
     if spec.swapper != "none" and spec.source is None:
         raise InputError("no source face given", hint="name an image with --source, or use --swapper none")
 

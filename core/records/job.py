@@ -28,7 +28,8 @@ class SourceSpec:
 
 @dataclass(frozen=True)
 class SwapOptions:
-    """How a face is replaced, beside by which model. None of it is read by the swapper "mesh".
+    """How a face is replaced, beside by which model. The swapper "mesh" has a mask and a side of its own: boost,
+    strength, masks and precision are for networks.
 
     boost: the crop's side in multiples of the model's, 1 to 8. masks: combined by minimum; mask_blur in parts of the
     crop's side; mask_padding top, right, bottom, left in parts of the side. strength: 0 the target's own identity,

@@ -15,7 +15,7 @@ from core.errors import PlanError
 from core.media.decode import DecodedFrame, decode_segment
 from core.media.encode import SegmentEncoder
 from core.media.planes import working_format
-from core.records import Damage, FaceTable, MediaIndex, ModelUse, SegmentReceipt, SourceIdentity, WorkOrder
+from core.records import Damage, FaceTable, MediaIndex, SegmentReceipt, SourceIdentity, WorkOrder
 from core.swap.chain import Chain, Clock
 from core.swap.stages import open_stages
 
@@ -41,9 +41,9 @@ def render_segment(
     """Render the order's segment of the film at `source` into the file `output`.
 
     `faces` has at least the segment's rows, `source` >= 0 where a face is to be replaced. `sessions` is needed where
-    the order names an enhancer. `heartbeat` is called with the number of frames encoded. The receipt's `file` and
-    `attempt` are for the caller to fill in. Damaged frames are rendered and listed; what they mean is the caller's
-    decision.
+    the order names an enhancer. `heartbeat` is called with the number of frames encoded. The receipt's `file`,
+    `attempt` and `models` are for the caller to fill in. Damaged frames are rendered and listed; what they mean is the
+    caller's decision.
     """
     segment = order.segment
     clock = Clock()
@@ -89,7 +89,6 @@ def render_segment(
         attempt=0,
         damage=tuple(damage),
         frames_replaced=replacer.frames_replaced if replacer else 0,
-        models=_in_use(order, sessions),
     )
 
 
@@ -104,9 +103,3 @@ def _watched(frames: Iterator[DecodedFrame], clock: Clock, damage: list[Damage])
         if item.damage is not None:
             damage.append(Damage(item.ordinal, item.pts, item.damage))
         yield item
-
-
-def _in_use(order: WorkOrder, sessions: Sessions | None) -> tuple[ModelUse, ...]:
-    """How the models that the order names really run. Others may be open beside them."""
-    named = {name for name, _ in order.models}
-    return tuple(use for use in sessions.uses() if use.id in named) if sessions else ()

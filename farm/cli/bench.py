@@ -9,12 +9,15 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Measure this machine's media path against plain ffmpeg.")
+from farm.cli.render import Device
+from farm.settings import load_settings
+
+app = typer.Typer(no_args_is_help=True, help="Measure this machine: the media path, the swap.")
 
 
 @app.callback()
 def bench() -> None:
-    """Measure this machine's media path against plain ffmpeg."""
+    """Measure this machine: the media path, the swap."""
 
 
 @app.command()
@@ -29,5 +32,34 @@ def media(
 
     with tempfile.TemporaryDirectory(prefix="farm-bench-", dir=folder) as work:
         table = bench_media(Path(work), seconds=seconds, repeats=repeats, hours=Fraction(hours).limit_denominator(1000))
+    if any(row.met is False for row in table.rows):
+        raise typer.Exit(4)
+
+
+@app.command()
+def swap(
+    width: Annotated[int, typer.Option(min=1, help="Divides the twin's channels: 8 is fast, 1 is the real size.")] = 8,
+    frames: Annotated[int, typer.Option(min=25, help="Frames of the 1080p film.")] = 50,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of runs, ours and the others' in turn.")] = 5,
+    memory_frames: Annotated[int, typer.Option(min=0, help="Frames of the memory test; 0 leaves it out.")] = 10_000,
+    device: Annotated[Device, typer.Option(help="Where the models run.")] = Device.auto,
+    folder: Annotated[Path | None, typer.Option(help="Where films and the twin go (default: temporary).")] = None,
+) -> None:
+    """Faces a second and milliseconds a face, by stage, against the plain loop. Exit code 4 when a goal is missed."""
+    from core.inference.providers import DeviceSpec  # noqa: PLC0415 - loads ONNX Runtime
+    from farm.bench.swap import bench_swap  # noqa: PLC0415
+
+    settings = load_settings()
+    spec = DeviceSpec(wish=device.value, threads=settings.cores)
+    with tempfile.TemporaryDirectory(prefix="farm-bench-", dir=folder) as work:
+        table = bench_swap(
+            Path(work),
+            settings.model_cache,
+            width=width,
+            frames=frames,
+            rounds=rounds,
+            memory_frames=memory_frames,
+            device=spec,
+        )
     if any(row.met is False for row in table.rows):
         raise typer.Exit(4)
