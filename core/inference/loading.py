@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
@@ -48,8 +49,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready to run. `batch`: items of one call, None for any; `outputs`: the graph's names of the
-    manifest's outputs; `open_shapes`: the outputs' shapes behind the first axis where the graph states them."""
+    """A model that is ready to run. `batch`: items of one call, None for any number."""
 
     inner: ort.InferenceSession
     runner: Runner
@@ -57,15 +57,35 @@ class Loaded:
     device: str
     ready: Ready
     batch: int | None
-    shapes: tuple[tuple[int | str | None, ...], ...]
     thread: ThreadPoolExecutor | None
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[Float32Array]:
-        """One call; raises whatever ONNX Runtime raises."""
+        """One call; raises whatever ONNX Runtime raises. An input of one number for the whole call, or of the same
+        number for each item, gets the shape that the graph states."""
+        count = max(len(feed) for feed in feeds.values() if feed.ndim)
+        numbers = {
+            value.name: [size if isinstance(size, int) else count for size in value.shape]
+            for value in self.inner.get_inputs()
+            if len(value.shape) < 2
+        }
+        feeds = {
+            name: np.full(numbers[name], np.ravel(feed)[0], feed.dtype) if name in numbers else feed
+            for name, feed in feeds.items()
+        }
         if self.thread is None:
             return self.runner.run(feeds)
         future: Future[list[Float32Array]] = self.thread.submit(self.runner.run, feeds)
         return future.result()
+
+    def run_items(self, feeds: Mapping[str, NDArray[Any]]) -> list[Float32Array]:
+        """As many calls as the batch demands; the number of items is a multiple of it."""
+        count = max(len(feed) for feed in feeds.values())
+        size = self.batch or count
+        parts = [
+            self.run({name: feed[start : start + size] for name, feed in feeds.items()})
+            for start in range(0, count, size)
+        ]
+        return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
     def close(self) -> None:
         """No further calls; one that is running ends first, then the memory is given back."""
@@ -81,6 +101,7 @@ class Loader:
         self._spec = spec
         self._progress = progress or (lambda _: None)
         self._usable: tuple[str, ...] | None = None
+        self._ready: dict[tuple[str, int | None, Precision], Ready] = {}
 
     def usable(self) -> tuple[str, ...]:
         """The providers of the wish that compute the probe graph, best first; `ModelError` when there is none."""
@@ -105,9 +126,9 @@ class Loader:
         usable = self.usable()
         for number, provider in enumerate(usable):
             batch = None if provider == CPU else min(self._spec.batch, limit or self._spec.batch)
-            ready = get_ready(manifest, self._cache, batch, precision, self._progress)
+            ready = self._prepared(manifest, batch, precision)
             try:
-                return self._on(provider, manifest, ready, batch)
+                return self._on(provider, manifest, ready)
             except ModelError as error:
                 if number == len(usable) - 1 or is_out_of_memory(error.what):
                     raise
@@ -118,18 +139,25 @@ class Loader:
         """The TensorRT engine of a model, built unless it is there; None for one that is not run by TensorRT."""
         if TENSORRT not in self.usable() or not is_static(manifest):
             return None
-        ready = get_ready(manifest, self._cache, self._spec.batch, precision, self._progress)
-        return self._engine(manifest, ready, self._spec.batch, build=True)
+        ready = self._prepared(manifest, self._spec.batch, precision)
+        return self._engine(manifest, ready, build=True)
 
-    def _on(self, provider: str, manifest: ModelManifest, ready: Ready, batch: int | None) -> Loaded:
+    def _prepared(self, manifest: ModelManifest, batch: int | None, precision: Precision) -> Ready:
+        """The file to load; its hash is computed the first time."""
+        key = (manifest.id, batch, precision)
+        if key not in self._ready:
+            self._ready[key] = get_ready(manifest, self._cache, batch, precision, self._progress)
+        return self._ready[key]
+
+    def _on(self, provider: str, manifest: ModelManifest, ready: Ready) -> Loaded:
         if provider == CPU:
-            return self._open(CPU, manifest, ready, batch, graph=False, engine=None)
+            return self._open(CPU, manifest, ready, graph=False, engine=None)
         engine = None
         if provider == TENSORRT:
             if not is_static(manifest):  # profiles of shapes would be built anew with every size of film
                 provider = CUDA
             else:
-                engine = self._engine(manifest, ready, batch or 1, build=self._spec.wish == "tensorrt")
+                engine = self._engine(manifest, ready, build=self._spec.wish == "tensorrt")
                 if engine is None:
                     raise ModelError(
                         "no TensorRT engine is built for it here",
@@ -138,7 +166,7 @@ class Loader:
                     )
         for graph in (True, False) if is_static(manifest) else (False,):
             try:
-                return self._checked(provider, manifest, ready, batch, graph=graph, engine=engine)
+                return self._checked(provider, manifest, ready, graph=graph, engine=engine)
             except ModelError as error:
                 if not graph or is_out_of_memory(error.what):
                     raise
@@ -150,27 +178,26 @@ class Loader:
         provider: str,
         manifest: ModelManifest,
         ready: Ready,
-        batch: int | None,
         *,
         graph: bool,
         engine: EngineFiles | None,
     ) -> Loaded:
         """Loaded, warmed up and compared with the reference."""
-        plain = get_ready(manifest, self._cache, None, "fp32", self._progress)
+        plain = self._prepared(manifest, None, "fp32")
         reference = stored_reference(
             manifest,
             plain.path.with_name(f"{plain.path.stem}.reference.npz"),
             plain.file_sha256,
-            self._open(CPU, manifest, plain, None, graph=False, engine=None).run,
+            lambda feeds: self._open(CPU, manifest, plain, graph=False, engine=None).run_items(feeds),
         )
-        loaded = self._open(provider, manifest, ready, batch, graph=graph, engine=engine)
+        loaded = self._open(provider, manifest, ready, graph=graph, engine=engine)
         try:
             for _ in range(WARM_UP_CALLS):
-                outputs = loaded.run(filled(reference.feeds, batch or ITEMS))
+                outputs = loaded.run(filled(reference.feeds, ready.batch or ITEMS))
         except Exception as error:  # ONNX Runtime raises several unrelated types
             loaded.close()
             raise ModelError(first_line(error), where=f"model {manifest.id} on {provider}", hint=HINT) from error
-        count = min(ITEMS, batch or ITEMS)
+        count = min(ITEMS, ready.batch or ITEMS)
         expected = reference.first(count)
         check_outputs(manifest, expected, [output[:count] for output in outputs], ready.precision)
         return loaded
@@ -180,7 +207,6 @@ class Loader:
         provider: str,
         manifest: ModelManifest,
         ready: Ready,
-        batch: int | None,
         *,
         graph: bool,
         engine: EngineFiles | None,
@@ -190,7 +216,7 @@ class Loader:
         on_cpu = provider == CPU
         thread = None if on_cpu else ThreadPoolExecutor(1, thread_name_prefix=f"model {manifest.id}")
         model = engine.wrapper if engine is not None and engine.wrapper.exists() else ready.path
-        options = session_options(provider, self._spec, fixed=fixed_dimensions(manifest, batch))
+        options = session_options(provider, self._spec, fixed=fixed_dimensions(manifest, ready.batch))
         providers = {
             name: provider_options(
                 name,
@@ -212,24 +238,22 @@ class Loader:
         if (really := inner.get_providers()[0]) != provider:
             raise ModelError(f"runs on {really} where {provider} was asked for", where=where, hint=HINT)
         names = output_names(inner, manifest)
-        shapes = {value.name: tuple(value.shape) for value in inner.get_outputs()}
         return Loaded(
             inner=inner,
             runner=PlainRunner(inner, names) if on_cpu else BoundRunner(inner, names, "cuda", self._spec.device_id),
             provider=provider,
             device="cpu" if on_cpu else look_at_gpu(self._spec.device_id).name,
             ready=ready,
-            batch=fixed_batch(inner, manifest) if batch is None else batch,
-            shapes=tuple(shapes[name][1:] for name in names),
+            batch=fixed_batch(inner, manifest) if ready.batch is None else ready.batch,
             thread=thread,
         )
 
-    def _engine(self, manifest: ModelManifest, ready: Ready, batch: int, *, build: bool) -> EngineFiles | None:
+    def _engine(self, manifest: ModelManifest, ready: Ready, *, build: bool) -> EngineFiles | None:
         gpu = look_at_gpu(self._spec.device_id)
         key = EngineKey(
             model=manifest.id,
             sha256=ready.file_sha256,
-            batch=batch,
+            batch=ready.batch or 1,
             precision=ready.precision,
             onnxruntime=ort.__version__,
             tensorrt=tensorrt_version(),
@@ -242,7 +266,7 @@ class Loader:
             return found
 
         def make(files: EngineFiles) -> None:
-            options = session_options(TENSORRT, self._spec, fixed=fixed_dimensions(manifest, batch))
+            options = session_options(TENSORRT, self._spec, fixed=fixed_dimensions(manifest, ready.batch))
             each = {
                 name: provider_options(name, self._spec, precision=ready.precision, engine=files, build=True)
                 for name in providers_of(TENSORRT)

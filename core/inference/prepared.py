@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import ModelError
 from core.inference.manifest import ModelManifest
 from core.inference.onnxfile import check_model
 from core.inference.variants import OutsideTolerance, Variant, prepare
@@ -19,12 +20,13 @@ Progress = Callable[[str], None]
 @dataclass(frozen=True)
 class Ready:
     """A checked file. `file_sha256` is its own hash, `sha256` that of the weights as published or given; `listed`:
-    the latter is the published one; `precision` is what the file really has."""
+    the latter is the published one; `batch` and `precision` are what the file really has."""
 
     path: Path
     file_sha256: str
     sha256: str
     listed: bool
+    batch: int | None
     precision: Precision
     arrays: Mapping[str, Float32Array]
 
@@ -34,18 +36,22 @@ def get_ready(
 ) -> Ready:
     """The model for `batch` items of one call (None: any number).
 
-    Embedded models are used as they are, in fp32. Where another precision would change the picture too much,
-    `progress` is told and fp32 is taken. Raises `ModelError` for weights that are missing, altered or refused.
+    Embedded models are used as they are, in fp32. Where another precision would change the picture too much, fp32 is
+    taken, and a model that cannot be changed to the batch is used one item at a time; `progress` is told. Raises
+    `ModelError` for weights that are missing, altered or refused.
     """
     origin = installed(manifest, cache)
     if manifest.embedded:
         check_model(model_bytes(manifest, cache), manifest)  # operators' files were checked when they were added
-        precision = "fp32"
+        return Ready(origin.path, origin.sha256, origin.sha256, origin.listed, batch, "fp32", {})
     try:
         made = prepare(manifest, cache, Variant(batch, precision), progress)
-    except OutsideTolerance as error:
-        if precision == "fp32":
+    except ModelError as error:
+        if precision != "fp32" and isinstance(error, OutsideTolerance):
+            progress(f"{error}; fp32 is used")
+            return get_ready(manifest, cache, batch, "fp32", progress)
+        if batch == 1:
             raise
-        progress(f"{error}; fp32 is used")
-        return get_ready(manifest, cache, batch, "fp32", progress)
-    return Ready(made.path, made.sha256, origin.sha256, origin.listed, precision, made.arrays)
+        progress(f"{error}; it is used one face at a time")
+        return get_ready(manifest, cache, 1, precision, progress)
+    return Ready(made.path, made.sha256, origin.sha256, origin.listed, batch, precision, made.arrays)

@@ -119,7 +119,7 @@ class Session:
             part: dict[str, NDArray[np.float32]] = {}
             for name, feed in feeds.items():
                 if name in self._shared:
-                    part[name] = self._one_number(name, feed, loaded, size)
+                    part[name] = self._one_number(name, feed)
                 elif valid == 0:
                     part[name] = np.zeros((size, *feed.shape[1:]), np.float32)
                 elif valid == size:
@@ -132,13 +132,12 @@ class Session:
         finally:
             self._leave()
 
-    def _one_number(self, name: str, feed: NDArray[np.float32], loaded: Loaded, count: int) -> NDArray[np.float32]:
-        """An input of the whole call in the shape that the graph states."""
+    def _one_number(self, name: str, feed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """An input of the whole call."""
         numbers = np.unique(feed)
         if len(numbers) != 1:
             raise self._error(f"input {name} takes one number a call, not {len(numbers)}")
-        shape = next(value.shape for value in loaded.inner.get_inputs() if value.name == name)
-        return np.full([size if isinstance(size, int) else count for size in shape], numbers[0], np.float32)
+        return numbers
 
     def _enter(self) -> Loaded:
         with self._lock:
