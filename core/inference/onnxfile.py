@@ -109,14 +109,17 @@ def output_names(model: onnx.ModelProto, manifest: ModelManifest) -> list[str]:
     Exporters choose the names of outputs and nobody feeds them: where the file has none of the manifest's names, its
     outputs are taken in order, as long as their shapes fit. `ModelError` otherwise.
     """
-    outputs = list(model.graph.output)
-    found = {value.name: value for value in outputs}
-    wanted = [spec.name for spec in manifest.outputs]
-    if not set(wanted) & set(found) and len(outputs) >= len(wanted):
-        found = dict(zip(wanted, outputs, strict=False))
-    if not all(spec.name in found and _fits(found[spec.name], spec) for spec in manifest.outputs):
-        raise _other_tensors("outputs", outputs, manifest.outputs, manifest)
-    return [found[name].name for name in wanted]
+    outputs = {value.name: value for value in model.graph.output}
+    names = match_outputs(list(outputs), [spec.name for spec in manifest.outputs])
+    pairs = zip(names, manifest.outputs, strict=True)
+    if not all(name in outputs and _fits(outputs[name], spec) for name, spec in pairs):
+        raise _other_tensors("outputs", list(outputs.values()), manifest.outputs, manifest)
+    return names
+
+
+def match_outputs(have: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The names in `have` of the outputs `wanted`: the same, or the first ones where none of them is there."""
+    return list(wanted) if set(wanted) & set(have) or len(have) < len(wanted) else list(have[: len(wanted)])
 
 
 def _fits(value: onnx.ValueInfoProto, spec: TensorSpec) -> bool:

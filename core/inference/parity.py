@@ -21,6 +21,7 @@ import onnxruntime as ort
 
 from core.errors import ModelError
 from core.inference.manifest import ModelManifest, PixelSpec
+from core.inference.onnxfile import match_outputs
 from core.records import Float32Array
 from core.records.models import Precision
 
@@ -117,7 +118,7 @@ def compare(
     session = open_plain(changed)
     feeds = examples(manifest, {one.name: one.shape for one in session.get_inputs()}, items)
     names = [spec.name for spec in manifest.outputs]
-    got = [np.asarray(one, np.float32) for one in session.run(names, feeds)]
+    got = [np.asarray(one, np.float32) for one in session.run(_names_in(session, names), feeds)]
     del session
     reference = run_singly(manifest, original, feeds, names)
     for name, mine, true in zip(names, got, reference, strict=True):
@@ -167,10 +168,16 @@ def run_singly(
         raise ModelError(f"no input of real numbers named {', '.join(unknown)}", where=f"model {manifest.id}")
     count = len(next(iter(feeds.values())))
     found: list[list[Float32Array]] = []
+    own_names = _names_in(session, names)
     for at in range(count):
         one = {name: feed[at : at + 1].astype(numpy_types[types[name]]) for name, feed in feeds.items()}
-        found.append([np.asarray(output, np.float32) for output in session.run(list(names), one)])
+        found.append([np.asarray(output, np.float32) for output in session.run(own_names, one)])
     return [np.stack(outputs) for outputs in zip(*found, strict=True)]
+
+
+def _names_in(session: ort.InferenceSession, names: Sequence[str]) -> list[str]:
+    """What the file calls the manifest's outputs `names`; surgery keeps its names."""
+    return match_outputs([one.name for one in session.get_outputs()], names)
 
 
 def measure(name: str, mine: Float32Array, true: Float32Array) -> OutputParity:

@@ -6,10 +6,15 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from core.errors import ModelError, PolicyError, StorageError
 from core.inference.manifest import ModelManifest, load_manifests, manifest_folder
+from core.inference.providers import DeviceSpec
+from core.inference.sessions import Sessions
+from core.inference.twins import build_twin
 from core.inference.weights import (
     add,
     check,
@@ -169,6 +174,23 @@ def test_a_file_without_a_record_was_never_added(file: Path, tmp_path: Path) -> 
     manifest = small_manifest(DATA)
     model_file(manifest, tmp_path).write_bytes(DATA)
     assert "not in the cache" in str(check(manifest, tmp_path))
+
+
+def test_another_exporters_names_of_outputs_compute_the_same(tmp_path: Path) -> None:
+    manifest = load_manifests(manifest_folder())["crossface_ghost"]
+    vectors = np.random.default_rng(0).standard_normal((3, 512)).astype(np.float32)
+    results = []
+    for name in ("output", "781"):
+        model = onnx.load_model_from_string(build_twin(manifest, width=16))
+        for node in model.graph.node:
+            node.output[:] = [name if made == model.graph.output[0].name else made for made in node.output]
+        model.graph.output[0].name = name
+        file, cache = tmp_path / f"{name}.onnx", tmp_path / name
+        file.write_bytes(model.SerializeToString())
+        added(manifest, file, cache)
+        results += Sessions(cache, DeviceSpec(wish="cpu")).open(manifest).run({"input": vectors})
+    np.testing.assert_array_equal(results[0], results[1])
+    assert results[0].shape == (3, 512)
 
 
 def test_embedded_models_are_not_added(file: Path, tmp_path: Path) -> None:
