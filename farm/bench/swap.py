@@ -204,15 +204,11 @@ def bench_pipeline(
 class Loop:
     """The loop a user would write: insightface's INSwapper on each frame, pasting back."""
 
-    def __init__(self, scene: Scene, model: Path, threads: int) -> None:
-        import onnxruntime  # noqa: PLC0415
+    def __init__(self, scene: Scene, model: Path) -> None:
         from insightface.app.common import Face  # noqa: PLC0415
         from insightface.model_zoo.inswapper import INSwapper  # noqa: PLC0415
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(str(model), options, providers=[CPU])
-        self._swapper = INSwapper(model_file=str(model), session=self._session)
+        self._swapper = INSwapper(model_file=str(model))
         self._source = Face(embedding=scene.identity.vectors["w600k_r50"])
         points = {int(frame): scene.faces.points[row] for row, frame in enumerate(scene.faces.frame)}
         self._work = [
@@ -231,12 +227,12 @@ class Loop:
     def network_a_face(self) -> float:
         """Seconds a face of its network alone, a face at a time."""
         feeds = inputs(1)
-        return sum(timed(lambda: self._session.run(None, feeds)) for _ in self._work) / len(self._work)
+        return sum(timed(lambda: self._swapper.session.run(None, feeds)) for _ in self._work) / len(self._work)
 
 
-def open_loop(scene: Scene, model: Path, threads: int) -> Loop | None:
+def open_loop(scene: Scene, model: Path) -> Loop | None:
     try:
-        return Loop(scene, model, threads)
+        return Loop(scene, model)
     except ImportError:
         return None
 
@@ -284,7 +280,7 @@ def bench_swap(
     )
     table = Table()
     bench_network(table, session, multiply_adds(model.read_bytes()), rounds)
-    bench_pipeline(table, scene, swapper, session, open_loop(scene, model, device.threads), rounds)
+    bench_pipeline(table, scene, swapper, session, open_loop(scene, model), rounds)
     if memory_frames:
         small = folder / "small"
         small.mkdir()
