@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,21 +50,27 @@ class Chain:
     """The stages with their batches. Seconds of cutting are in the clock's "crop", of laying back in its "paste"."""
 
     def __init__(
-        self, replacer: Replacer, stages: Sequence[Stage], identity: SourceIdentity, clock: Clock, ring: int = RING
+        self,
+        replacer: Replacer,
+        stages: Sequence[Stage],
+        identity: SourceIdentity,
+        clock: Clock,
+        ring: Callable[[], int] = lambda: RING,
     ) -> None:
+        """`ring` is asked at every frame how many may be held: fewer where memory has become short."""
         self._replacer = replacer
         self._stages = stages
         self._batchers = [Batcher(stage.model, identity, stage.batch) for stage in stages]
         self._clock = clock
-        self._size = ring
+        self._most = ring
         self._ring: deque[_Held] = deque()
 
     def through(self, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
-        """The frames in order, with their faces changed. Fewer than `ring` frames stay here between two calls."""
+        """The frames in order, with their faces changed. Fewer than `ring` says stay here between two calls."""
         for item in frames:
             self._enter(item)
             self._advance()
-            yield from self._leaving(fewer_than=self._size)
+            yield from self._leaving(fewer_than=max(1, self._most()))
         yield from self._leaving(fewer_than=1)
 
     def seconds(self) -> dict[str, float]:

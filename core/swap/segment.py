@@ -16,7 +16,7 @@ from core.media.decode import DecodedFrame, decode_segment
 from core.media.encode import SegmentEncoder
 from core.media.planes import working_format
 from core.records import Damage, FaceTable, MediaIndex, SegmentReceipt, SourceIdentity, WorkOrder
-from core.swap.chain import Chain, Clock
+from core.swap.chain import RING, Chain, Clock
 from core.swap.stages import open_stages
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def render_segment(
         from core.swap.replace import Replacer  # noqa: PLC0415 - loads OpenCV
 
         replacer = Replacer(index, working_format(index.video.pix_fmt), faces, swapper, identity)
-        chain = Chain(replacer, open_stages(order, sessions, swapper), identity, clock)
+        stages = open_stages(order, sessions, swapper)
+        chain = Chain(replacer, stages, identity, clock, lambda: sessions.ring(RING) if sessions else RING)
     done = 0
     with SegmentEncoder(output, order.encoder, index, segment, threads) as encoder:
         decoded = decode_segment(source, index, segment, on_damage=order.on_damage, threads=threads)

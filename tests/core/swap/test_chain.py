@@ -75,7 +75,7 @@ def through(
     count: int, table: FaceTable, stages: Sequence[Stage], ring: int = 8
 ) -> tuple[list[np.ndarray], Replacer, Chain]:
     replacer = Replacer(INDEX, "gray", table, stages[0].model, NOBODY)
-    chain = Chain(replacer, stages, NOBODY, Clock(), ring)
+    chain = Chain(replacer, stages, NOBODY, Clock(), lambda: ring)
     taken = given_back = 0
 
     def counted() -> Iterator[DecodedFrame]:
@@ -140,6 +140,27 @@ def test_batches_are_filled_in_both_stages() -> None:
     assert enhancer.batches == [4, 4, 4, 4, 2]
     assert set(chain.seconds()) == {"swap", "enhance"}
     assert replacer.skipped == {}
+
+
+def test_the_ring_may_shrink_on_the_way() -> None:
+    """Asked at every frame: from the tenth frame on only two are held, and batches are no larger than that."""
+    swapper = Negative()
+    replacer = Replacer(INDEX, "gray", faces_on(range(20)), swapper, NOBODY)
+    taken = given_back = 0
+    chain = Chain(replacer, (Stage("swap", swapper),), NOBODY, Clock(), lambda: 8 if taken < 10 else 2)
+
+    def counted() -> Iterator[DecodedFrame]:
+        nonlocal taken
+        for item in frames(20):
+            taken += 1
+            assert taken - given_back <= (8 if taken < 11 else 2)
+            yield item
+
+    for item in chain.through(counted()):
+        assert item.ordinal == given_back
+        given_back += 1
+    assert given_back == 20
+    assert swapper.batches == [4, 4, 2, 2, 2, 2, 2, 2]
 
 
 def test_the_second_stage_sees_what_the_first_left() -> None:
