@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,7 @@ def twin(
         part.write_bytes(data)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise StorageError(f"cannot be written: {error.strerror}", where=str(path), hint="name another file") from error
     sys.stderr.write(f"farm: {path}: {len(data) / 1e6:.1f} MB, random weights\n")

@@ -78,7 +78,7 @@ def restoreformer(manifest: ModelManifest, width: int, seed: int) -> bytes:
     values = graph.uniform((CODES, code), 1.0)
     book, turned = graph.weight(values), graph.weight(np.ascontiguousarray(values.T))
     square = graph.node("ReduceSum", [graph.node("Mul", [vectors, vectors])], axes=[1], keepdims=1)
-    norms = graph.weight((values * values).sum(1))
+    norms = graph.weight((values * values).sum(1, np.float64).astype(np.float32))
     cross = graph.scalar("Mul", graph.node("MatMul", [vectors, turned]), 2.0)
     distance = graph.node("Sub", [graph.node("Add", [square, norms]), cross])
     nearest = graph.node("ArgMin", [distance], axis=1, keepdims=1)

@@ -75,7 +75,7 @@ def _style(graph: Graph, x: Map, mapped: bool) -> str:
     """
     flat = x.channels * 16
     weights = graph.uniform((STYLE, x.channels, 16), 1 / math.sqrt(flat))
-    weights -= weights.mean(2, keepdims=True)
+    weights -= weights.mean(2, np.float64, keepdims=True)
     bias = graph.weight(np.zeros(STYLE, np.float32))
     flattened = graph.reshape(x.name, (1, -1))
     y = graph.node("Gemm", [flattened, graph.weight(weights.reshape(STYLE, flat)), bias], alpha=1.0, beta=1.0, transB=1)

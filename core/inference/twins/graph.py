@@ -1,7 +1,8 @@
 """Writes ONNX graphs as PyTorch's exporter does, with seeded random weights.
 
 Weights never enter a protobuf message: onnx and protobuf would copy a network of 554 MB three times. They are encoded
-one by one and joined to the message of everything else. They are uniform, so their bits depend on the generator alone.
+one by one and joined to the message of everything else. They are uniform and their sums are made in double precision,
+so that their bits are the same on every machine.
 
 A channel that is *carried* passes its input on unchanged through convolutions, so that a twin's output shows a
 low-pass copy of its input.
@@ -151,7 +152,7 @@ class Graph:
         size = before // groups
         kernels = self.uniform((after, size, kernel, kernel), gain / math.sqrt(size * kernel**2))
         if centred:
-            kernels -= kernels.mean((2, 3), keepdims=True)
+            kernels -= kernels.mean((2, 3), np.float64, keepdims=True)
         # The mean of the samples that one output stands for, so that nothing moves.
         low = (kernel - 1) // 2 if stride == 2 and kernel % 2 == 0 else kernel // 2
         taps = slice(low, low + (2 if stride == 2 and kernel > 1 else 1))
@@ -193,7 +194,7 @@ class Graph:
         other channels make, about `noise` strong and without a tint of its own."""
         kernels = self.uniform((3, channels, kernel, kernel), noise / math.sqrt(channels * kernel**2))
         if kernel > 1:
-            kernels -= kernels.mean((2, 3), keepdims=True)
+            kernels -= kernels.mean((2, 3), np.float64, keepdims=True)
         kernels[:, start : start + 3] = 0
         for colour in range(3):
             kernels[colour, start + colour, kernel // 2, kernel // 2] = gain

@@ -45,7 +45,7 @@ def iresnet_trunk(graph: Graph, x: str, width: int) -> str:
     x = graph.node("Flatten", [graph.batch_norm(x, before)], axis=1)
     # Weights that sum to 0 over the map leave out what all faces have in common.
     weights = graph.uniform((EMBEDDING, before, 7 * 7), 0.3 / math.sqrt(before * 7 * 7))
-    weights -= weights.mean(2, keepdims=True)
+    weights -= weights.mean(2, np.float64, keepdims=True)
     flat = graph.weight(weights.reshape(EMBEDDING, -1))
     bias = graph.weight(np.zeros(EMBEDDING, np.float32))
     return graph.batch_norm(graph.node("Gemm", [x, flat, bias], alpha=1.0, beta=1.0, transB=1), EMBEDDING)

@@ -14,7 +14,7 @@ import pytest
 import skimage.data
 from typer.testing import CliRunner
 
-from core.errors import ModelError
+from core.errors import ModelError, StorageError
 from core.inference.manifest import ModelManifest, load_manifests, manifest_folder
 from core.inference.onnxfile import check_model
 from core.inference.twins import TWINS, build_twin
@@ -234,3 +234,12 @@ def test_the_command_writes_a_twin(tmp_path: Path) -> None:
     full = CliRunner().invoke(app, ["twin", "det_500m", "--full", "-o", str(file)])
     assert full.exit_code == 0
     assert file.stat().st_size == pytest.approx(2524817, rel=0.03)
+
+
+def test_the_command_says_where_it_cannot_write(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    for place in (tmp_path / "absent" / "twin.onnx", file / "twin.onnx"):
+        done = CliRunner().invoke(app, ["twin", "det_500m", "-o", str(place)])
+        assert isinstance(done.exception, StorageError)
+        assert str(place) in str(done.exception)
