@@ -91,33 +91,36 @@ class Rebatcher:
     def sizes(self, sizes: Sequence[int], place: Place) -> str:
         """An int64 vector of sizes at batch 1 in which the faces' axis is multiplied by their number.
 
-        In a free batch, at most one of `sizes` may be -1; 0 copies the input's size.
+        One of `sizes` may be -1, what is left; 0 copies the input's size. For Reshape.
         """
+        if self.batch is None and -1 not in sizes and 0 not in sizes:
+            return self.vector([*sizes[: place.axis], -1, *sizes[place.axis + 1 :]])
+        return self.counted(sizes, place)
+
+    def counted(self, sizes: Sequence[int], place: Place) -> str:
+        """The same, with the number itself, for operators other than Reshape."""
         size = sizes[place.axis]
         if self.batch is not None:
             return self.vector([*sizes[: place.axis], size * self.batch, *sizes[place.axis + 1 :]])
-        if -1 not in sizes and 0 not in sizes:
-            return self.vector([*sizes[: place.axis], -1, *sizes[place.axis + 1 :]])
         many = self.count() if size == 1 else self.emit("Mul", [self.count(), self.vector([size])], "faces")
-        parts = [self.vector(sizes[: place.axis]), many, self.vector(sizes[place.axis + 1 :])]
-        keep = [part for part in parts if self.editor.const_shape(part) != (0,)]
-        return self.emit("Concat", keep, "sizes", axis=0)
+        parts = [self.vector(part) if part else "" for part in (sizes[: place.axis], sizes[place.axis + 1 :])]
+        return self.emit("Concat", [part for part in (parts[0], many, parts[1]) if part], "sizes", axis=0)
 
-    def stretched(self, name: str, place: Place) -> str:
-        """The tensor `name`, that does not depend on faces, repeated for each of them along `place`."""
-        sizes = [1] * self.rank(name)
-        if self.shape(name)[place.axis] != 1:
-            raise ModelError(f"{name} has {self.shape(name)[place.axis]} items where faces are counted")
-        # Expand broadcasts, so that sizes of 1 keep those of the tensor.
-        if self.batch is not None:
-            target = self.vector([*sizes[: place.axis], self.batch, *sizes[place.axis + 1 :]])
-        elif len(sizes) == 1:
-            target = self.count()
-        else:
-            parts = [self.vector(sizes[: place.axis]), self.count(), self.vector(sizes[place.axis + 1 :])]
-            keep = [part for part in parts if self.editor.const_shape(part) != (0,)]
-            target = self.emit("Concat", keep, "sizes", axis=0)
-        return self.emit("Expand", [name, target], "each")
+    def stretched(self, name: str, place: Place, size: int = 1) -> str:
+        """The tensor `name`, that does not depend on faces, repeated for each of them along `place`.
+
+        `size` is what the faces' axis counts of one face. `ModelError` where the tensor is not the same all along it.
+        """
+        shape = self.shape(name)
+        if shape[place.axis] != 1:
+            value = self.editor.const(name)
+            if value is None or value.shape[place.axis] != size or np.ptp(value, axis=place.axis).any():
+                raise ModelError(f"{name} has {shape[place.axis]} items where faces are counted")
+            name = self.editor.add_const(value.take([0], place.axis), name)
+        # Expand broadcasts: sizes of 1 stay those of the tensor.
+        target = [1] * len(shape)
+        target[place.axis] = size
+        return self.emit("Expand", [name, self.counted(target, place)], "each")
 
     # One node
 

@@ -46,6 +46,7 @@ def rules() -> dict[str, Rule]:
         "ArgMax": _arg,
         "ArgMin": _arg,
         "OneHot": _one_hot,
+        "ScatterElements": _scatter,
         "Einsum": _einsum,
         "Shape": _shape,
         "Size": _shape,
@@ -312,6 +313,20 @@ def _one_hot(walk: Rebatcher, node: onnx.NodeProto) -> Place:
     place = _of(walk, node, 0)
     axis = int(attribute(node, "axis", -1)) % (walk.rank(node.input[0]) + 1)
     return place.moved(place.axis + (axis <= place.axis))
+
+
+def _scatter(walk: Rebatcher, node: onnx.NodeProto) -> Place:
+    """Elements of constants that are the same for every face, scattered by indices of each."""
+    found = [walk.places[name] for name in node.input if name in walk.places]
+    place = found[0]
+    size = next(walk.shape(name)[place.axis] for name in node.input if name in walk.places)
+    axis = int(attribute(node, "axis", 0)) % walk.rank(node.input[0])
+    if any(other != place for other in found) or axis == place.axis or not isinstance(size, int):
+        raise ModelError("ScatterElements along the axis of faces")
+    for at, name in enumerate(node.input):
+        if name not in walk.places:
+            node.input[at] = walk.stretched(name, place, size)
+    return place
 
 
 def _einsum(walk: Rebatcher, node: onnx.NodeProto) -> Place:

@@ -20,7 +20,6 @@ from core.inference.surgery.editor import Editor, attribute
 
 # a chain may not turn small constants into a large one: a picture of zeros stays an Expand
 GROWTH = 1 << 16
-ROUNDS = 8
 # what a constant input makes no constant of
 RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
@@ -32,13 +31,12 @@ NESTED = frozenset({"If", "Loop", "Scan"})
 def fold(editor: Editor) -> int:
     """Fold until nothing changes; returns how many nodes went. Identities and dropouts go too."""
     before = len(editor.nodes)
-    for _ in range(ROUNDS):
+    count = before + 1
+    while len(editor.nodes) < count:  # a shape that becomes known in one round makes others known in the next
         count = len(editor.nodes)
         editor.infer()
         _forward(editor)
         _bypass(editor)
-        if len(editor.nodes) == count:
-            break
     return before - len(editor.nodes)
 
 
