@@ -37,7 +37,7 @@ from tests.core.media import rendering
 from tests.core.swap.conftest import Film
 from tests.frames import NOBODY
 
-QUICK = ("gpen_256", "gfpgan_1.4")
+QUICK = ("gpen_256", "gfpgan_1.4", "restoreformer++", "codeformer")
 
 
 @pytest.fixture(scope="module")
