@@ -6,7 +6,7 @@ is slow, so it is for twins of small width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ class BatchNormalization(OpRun):
         return (x * factor.reshape(form) + (bias - mean * factor).reshape(form),)
 
 
-def exact_outputs(file: Path, feeds: Mapping[str, NDArray[Any]]) -> list[Float64Array]:
-    """The graph's outputs, in its order, computed in float64 from the weights in `file` and the given inputs.
+def exact_outputs(file: Path, feeds: Mapping[str, NDArray[Any]], names: Sequence[str]) -> list[Float64Array]:
+    """The outputs called `names`, computed in float64 from the weights in `file` and the given inputs.
 
     Raises `ModelError` for a file that is no model.
     """
@@ -51,7 +51,7 @@ def exact_outputs(file: Path, feeds: Mapping[str, NDArray[Any]]) -> list[Float64
     given = {name: np.asarray(feed, np.float64) for name, feed in feeds.items()}
     return [
         np.asarray(output, np.float64)
-        for output in ReferenceEvaluator(model, new_ops=[BatchNormalization]).run(None, given)
+        for output in ReferenceEvaluator(model, new_ops=[BatchNormalization]).run(list(names), given)
     ]
 
 

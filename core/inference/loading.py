@@ -136,10 +136,14 @@ class Loader:
         raise ModelError("no provider", where=f"model {manifest.id}", hint=HINT)
 
     def build(self, manifest: ModelManifest, precision: Precision) -> EngineFiles | None:
-        """The TensorRT engine of a model, built unless it is there; None for one that is not run by TensorRT."""
+        """What `load` would make and takes long: the model's variant, and the TensorRT engine, which is returned.
+
+        None for a model that TensorRT does not run here. Raises `ModelError` like `load`.
+        """
+        on_cpu = self.usable()[0] == CPU
+        ready = self._prepared(manifest, None if on_cpu else self._spec.batch, precision)
         if TENSORRT not in self.usable() or not is_static(manifest):
             return None
-        ready = self._prepared(manifest, self._spec.batch, precision)
         return self._engine(manifest, ready, build=True)
 
     def _prepared(self, manifest: ModelManifest, batch: int | None, precision: Precision) -> Ready:

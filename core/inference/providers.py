@@ -236,3 +236,8 @@ def _probe_graph() -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def runtime_version() -> str:
+    """ONNX Runtime's version."""
+    return str(onnxruntime.__version__)

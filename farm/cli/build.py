@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ import typer
 from core import codec
 from core.errors import InputError, ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
+from farm.cli.render import Device
 from farm.settings import load_settings
 
 if TYPE_CHECKING:
@@ -21,19 +21,10 @@ if TYPE_CHECKING:
     from core.records.models import Precision
 
 
-class Device(StrEnum):
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    TENSORRT = "tensorrt"
-
-
 def build(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Models; see `farm models list`.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Models; see `farm models list`.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every model whose weights are here.")] = False,
-    device: Annotated[Device, typer.Option("--device", help="What it is built for.")] = Device.AUTO,
+    device: Annotated[Device, typer.Option("--device", help="What it is built for.")] = Device.auto,
     device_id: Annotated[int, typer.Option("--device-id", min=0, help="Which GPU.")] = 0,
     batch: Annotated[int, typer.Option("--batch", min=1, max=8, help="Faces of one call on a GPU.")] = 4,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half floats where that changes the picture little.")] = False,
