@@ -22,6 +22,7 @@ import onnxruntime as ort
 from core.errors import ModelError
 from core.inference.manifest import ModelManifest, PixelSpec
 from core.inference.onnxfile import match_outputs
+from core.inference.runtime import open_plain
 from core.records import Float32Array
 from core.records.models import Precision
 
@@ -94,9 +95,10 @@ def require(report: ParityReport) -> None:
         return
     worst = max(report.outputs, key=lambda one: one.max_error / max(one.peak, 1e-30))
     batch = "any" if report.batch is None else report.batch
+    psnr = "" if worst.psnr_db is None else f", {worst.psnr_db:.1f} dB"
     error = OutsideTolerance(
         f"batch {batch} in {report.precision} differs from the published file by {worst.max_error:.3g} "
-        f"(range {worst.peak:.3g}) in {worst.name}",
+        f"(range {worst.peak:.3g}{psnr}) in {worst.name}",
         where=f"model {report.model}",
         hint="fp32 stays in use" if report.precision != "fp32" else "use it one face at a time: --batch 1",
     )
@@ -112,11 +114,19 @@ def compare(
     precision: Precision,
     *,
     half: bool = False,
+    feeds: Feeds | None = None,
 ) -> ParityReport:
-    """The report on the file `changed`; `half` where the `original` is in float16. One session is open at a time."""
+    """The report on the file `changed`; `half` where the `original` is in float16. One session is open at a time.
+
+    `feeds` are inputs of at least one call; None: seeded ones.
+    """
     items = batch or FREE_ITEMS
     session = open_plain(changed)
-    feeds = examples(manifest, {one.name: one.shape for one in session.get_inputs()}, items)
+    if feeds is None:
+        feeds = examples(manifest, {one.name: one.shape for one in session.get_inputs()}, items)
+    else:
+        feeds = {name: feed[:items] for name, feed in feeds.items()}
+        items = len(next(iter(feeds.values())))
     names = [spec.name for spec in manifest.outputs]
     got = [np.asarray(one, np.float32) for one in session.run(_names_in(session, names), feeds)]
     del session
@@ -226,22 +236,6 @@ def _picture(random: np.random.Generator, items: int, sizes: Sequence[int], pixe
         values = (values / np.float32(pixels.scale) - mean) / np.array(pixels.std, np.float32)[:, None, None]
     made = values.astype(np.float32)
     return np.ascontiguousarray(made.transpose(0, 2, 3, 1)) if last else made
-
-
-def open_plain(path: Path, *, optimised: bool = True) -> ort.InferenceSession:
-    """A session on the CPU that keeps one copy of the weights; `ModelError` when the runtime refuses the file."""
-    options = ort.SessionOptions()
-    if not optimised:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.enable_cpu_mem_arena = False
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises many unrelated classes, all direct children of Exception
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"ONNX Runtime refuses it: {reason}", where=path.name) from error
 
 
 def _tolerance(precision: Precision, half: bool) -> Precision:

@@ -16,24 +16,27 @@ import contextlib
 import fcntl
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from core.codec import decode, encode
 from core.errors import InputError, ModelError, StorageError
 from core.inference.manifest import ModelManifest
 from core.inference.onnxfile import parse_onnx
-from core.inference.parity import OutsideTolerance, ParityReport, compare, require
+from core.inference.parity import Feeds, OutsideTolerance, ParityReport, compare, require
 from core.inference.surgery import VERSION, operate
+from core.inference.surgery.quantise import measure, quantise, unwatch, watch
 from core.inference.weights import Installed, installed
 from core.records import Float32Array
 from core.records.models import Precision
 
 FOLDER = "prepared"
 READ_BYTES = 1 << 22
+KEPT = 4  # one in so many calibration inputs tells the parity
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,20 @@ class Record:
 
 
 def prepare(
-    manifest: ModelManifest, cache: Path, variant: Variant, progress: Callable[[str], None] | None = None
+    manifest: ModelManifest,
+    cache: Path,
+    variant: Variant,
+    progress: Callable[[str], None] | None = None,
+    *,
+    calibration: Sequence[Feeds] | None = None,
 ) -> Prepared:
     """The model in this variant, from the cache or made now; embedded models as they are.
 
-    Only one process makes it; others wait. Raises `ModelError` for weights that are missing, altered or cannot be
-    changed, `OutsideTolerance` where the result differs from the published file too much, `StorageError` for the cache.
+    `calibration`: inputs of real faces, [1,...] each, that INT8 is calibrated with; one in four is kept for the parity
+    report. With it, INT8 is made even if it is there. Only one process makes a variant; others wait.
+
+    Raises `ModelError` for weights that are missing, altered or cannot be changed, and for INT8 without calibration,
+    `OutsideTolerance` where the result differs from the published file too much, `StorageError` for the cache.
     """
     have = installed(manifest, cache)
     if manifest.embedded:
@@ -81,12 +92,18 @@ def prepare(
     base = cache / FOLDER / stem(manifest, have.sha256, variant)
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
-        ready = _ready(base)
-        if ready is not None:
+        if calibration is None and (ready := _ready(base)) is not None:
             return ready
+        if calibration is None and variant.precision == "int8":
+            raise ModelError(
+                "it is not calibrated for INT8",
+                where=f"model {manifest.id}",
+                hint=f"run: farm models convert {manifest.id} --int8 --calibrate VIDEO",
+            )
         with _locked(base):
-            ready = _ready(base)
-            return ready if ready is not None else _make(manifest, have, variant, base, progress or _silent)
+            if calibration is None and (ready := _ready(base)) is not None:
+                return ready
+            return _make(manifest, have, variant, base, progress or _silent, calibration)
     except OSError as error:
         raise StorageError(
             f"the model cache cannot be written: {error.strerror or error}",
@@ -102,26 +119,23 @@ def stem(manifest: ModelManifest, sha256: str, variant: Variant) -> str:
 
 
 def _make(
-    manifest: ModelManifest, have: Installed, variant: Variant, base: Path, progress: Callable[[str], None]
+    manifest: ModelManifest,
+    have: Installed,
+    variant: Variant,
+    base: Path,
+    progress: Callable[[str], None],
+    calibration: Sequence[Feeds] | None,
 ) -> Prepared:
     """Surgery, parity, then publication by rename; the record comes last."""
-    where = f"model {manifest.id}"
     batch = "any number of faces" if variant.batch is None else f"batches of {variant.batch}"
     progress(f"{manifest.id}: preparing {batch} in {variant.precision}")
     part = _beside(base, f".{secrets.token_hex(4)}.part")
     try:
-        model = parse_onnx(have.path.read_bytes())
-        try:
-            operated = operate(model, manifest, variant.batch, half=variant.precision == "fp16")
-        except ModelError as error:
-            raise ModelError(
-                error.what, where=f"{where}, {error.where}" if error.where else where, hint=error.hint
-            ) from error
-        with part.open("wb") as file:
-            file.write(operated.model.SerializeToString(deterministic=True))
-        arrays, steps = operated.arrays, operated.steps
-        del model, operated
-        report = compare(manifest, have.path, part, variant.batch, variant.precision, half=steps["widened"] > 0)
+        arrays, steps = _operated(manifest, have, variant, part, calibration)
+        feeds = None if calibration is None else _batch(_kept(calibration), variant.batch)
+        half = steps["widened"] > 0
+        report = compare(manifest, have.path, part, variant.batch, variant.precision, half=half, feeds=feeds)
+        _beside(base, ".failed.json").unlink(missing_ok=True)
         if not report.passed:
             _write(_beside(base, ".failed.json"), encode(report))
             require(report)
@@ -134,6 +148,49 @@ def _make(
     _write(_beside(base, ".json"), encode(record))
     progress(f"{manifest.id}: prepared {batch} in {variant.precision}")
     return Prepared(_beside(base, ".onnx"), sha256, arrays, report)
+
+
+def _operated(
+    manifest: ModelManifest, have: Installed, variant: Variant, part: Path, calibration: Sequence[Feeds] | None
+) -> tuple[dict[str, Float32Array], dict[str, int]]:
+    """Write the changed model to `part`; the arrays taken out of it, and what the surgery did."""
+    where = f"model {manifest.id}"
+    model = parse_onnx(have.path.read_bytes())
+    try:
+        operated = operate(model, manifest, variant.batch, half=variant.precision == "fp16")
+        if calibration is not None:
+            watch(operated.editor)
+            _serialise(operated.editor.finish(), part)
+            greatest = measure(part, [_batch([feeds], variant.batch) for feeds in _used(calibration)])
+            unwatch(operated.editor)
+            operated.steps["quantised"] = quantise(operated.editor, greatest)
+            operated.editor.finish()
+    except ModelError as error:
+        place = f"{where}, {error.where}" if error.where else where
+        raise ModelError(error.what, where=place, hint=error.hint) from error
+    _serialise(model, part)
+    return operated.arrays, operated.steps
+
+
+def _kept(calibration: Sequence[Feeds]) -> Sequence[Feeds]:
+    """Every fourth input, for the parity report."""
+    return calibration[::KEPT]
+
+
+def _used(calibration: Sequence[Feeds]) -> Sequence[Feeds]:
+    """The others; all where there are too few."""
+    return [feeds for at, feeds in enumerate(calibration) if at % KEPT] or calibration
+
+
+def _batch(calls: Sequence[Feeds], batch: int | None) -> Feeds:
+    """Inputs of one call: the given ones, repeated until they fill the batch."""
+    count = batch or len(calls)
+    return {name: np.concatenate([calls[at % len(calls)][name] for at in range(count)]) for name in calls[0]}
+
+
+def _serialise(model: onnx.ModelProto, path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(model.SerializeToString(deterministic=True))
 
 
 def _ready(base: Path) -> Prepared | None:

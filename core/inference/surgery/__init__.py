@@ -34,6 +34,7 @@ class Operated:
     model: onnx.ModelProto
     arrays: dict[str, Float32Array] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
+    editor: Editor = field(init=False)
 
 
 def operate(model: onnx.ModelProto, manifest: ModelManifest, batch: int | None, *, half: bool = False) -> Operated:
@@ -44,19 +45,19 @@ def operate(model: onnx.ModelProto, manifest: ModelManifest, batch: int | None, 
     made = Operated(model)
     if manifest.swap is not None and manifest.swap.identity == "emap":
         made.arrays["emap"] = take_emap(model.graph)
-    editor = Editor(model)
+    editor = made.editor = Editor(model)
     made.steps["widened"] = widen(editor)
     set_single(editor)
     plain_types(editor)
     made.steps["folded"] = fold(editor)
     made.steps["demodulated"] = demodulate(editor)
     made.steps["normalised"] = normalise_instances(editor)
-    editor.model = editor.finish()  # drops what the chains left behind, so that its faces need no rule
+    editor.finish()  # drops what the chains left behind, so that its faces need no rule
     rebatch(editor, batch)
-    if half:
-        editor.finish()
-        made.steps["halved"] = halve(editor)
     editor.finish()
+    if half:
+        made.steps["halved"] = halve(editor)
+        editor.finish()
     return made
 
 
