@@ -34,9 +34,13 @@ class Runner(Protocol):
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[Float32Array]: ...
 
 
-def typed(inner: ort.InferenceSession, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def input_types(inner: ort.InferenceSession) -> dict[str, Any]:
+    """NumPy's element types of the session's inputs."""
+    return {value.name: DTYPES.get(value.type, np.float32) for value in inner.get_inputs()}
+
+
+def typed(types: Mapping[str, Any], feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The feeds as the session's inputs want them: its element types, C order; only the inputs that it has."""
-    types = {value.name: DTYPES.get(value.type, np.float32) for value in inner.get_inputs()}
     return {name: np.ascontiguousarray(feed, types[name]) for name, feed in feeds.items() if name in types}
 
 
@@ -45,10 +49,11 @@ class PlainRunner:
 
     def __init__(self, inner: ort.InferenceSession, outputs: Sequence[str]) -> None:
         self._inner = inner
+        self._types = input_types(inner)
         self._outputs = list(outputs)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[Float32Array]:
-        found = self._inner.run(self._outputs, typed(self._inner, feeds))
+        found = self._inner.run(self._outputs, typed(self._types, feeds))
         return [np.asarray(output, np.float32) for output in found]
 
 
@@ -57,12 +62,13 @@ class BoundRunner:
 
     def __init__(self, inner: ort.InferenceSession, outputs: Sequence[str], device: str, device_id: int) -> None:
         self._inner = inner
+        self._types = input_types(inner)
         self._outputs = list(outputs)
         self._device, self._device_id = device, device_id
         self._sets: OrderedDict[tuple[Any, ...], _Buffers] = OrderedDict()
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[Float32Array]:
-        arrays = typed(self._inner, feeds)
+        arrays = typed(self._types, feeds)
         key = tuple((name, array.shape) for name, array in sorted(arrays.items()))
         buffers = self._sets.get(key)
         if buffers is None:

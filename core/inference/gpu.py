@@ -19,6 +19,7 @@ CUDA_LIBRARIES = {
     "libcuda.so.1": "the NVIDIA driver",
     "libcudart.so.13": "CUDA 13",
     "libcublasLt.so.13": "cuBLAS 13",
+    "libcurand.so.10": "cuRAND 10",
     "libcudnn.so.9": "cuDNN 9",
 }
 TENSORRT_LIBRARIES = {"libnvinfer.so.10": "TensorRT 10"}

@@ -7,7 +7,7 @@ used before it computed what the CPU computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready to run. `batch`: items of one call, None for any number."""
+    """A model that is ready to run. `batch`: items of one call, None for any number. `numbers`: the shapes of inputs
+    that hold one number for the whole call."""
 
     inner: ort.InferenceSession
     runner: Runner
@@ -57,21 +58,18 @@ class Loaded:
     device: str
     ready: Ready
     batch: int | None
+    numbers: Mapping[str, Sequence[Any]]
     thread: ThreadPoolExecutor | None
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[Float32Array]:
         """One call; raises whatever ONNX Runtime raises. An input of one number for the whole call, or of the same
         number for each item, gets the shape that the graph states."""
-        count = max(len(feed) for feed in feeds.values() if feed.ndim)
-        numbers = {
-            value.name: [size if isinstance(size, int) else count for size in value.shape]
-            for value in self.inner.get_inputs()
-            if len(value.shape) < 2
-        }
-        feeds = {
-            name: np.full(numbers[name], np.ravel(feed)[0], feed.dtype) if name in numbers else feed
-            for name, feed in feeds.items()
-        }
+        if self.numbers:
+            count = max(len(feed) for name, feed in feeds.items() if name not in self.numbers)
+            feeds = dict(feeds)
+            for name, shape in self.numbers.items():
+                sizes = [size if isinstance(size, int) else count for size in shape]
+                feeds[name] = np.full(sizes, np.ravel(feeds[name])[0])
         if self.thread is None:
             return self.runner.run(feeds)
         future: Future[list[Float32Array]] = self.thread.submit(self.runner.run, feeds)
@@ -246,11 +244,18 @@ class Loader:
             inner=inner,
             runner=PlainRunner(inner, names) if on_cpu else BoundRunner(inner, names, "cuda", self._spec.device_id),
             provider=provider,
-            device="cpu" if on_cpu else look_at_gpu(self._spec.device_id).name,
+            device="cpu" if on_cpu else self._gpu_name(),
             ready=ready,
             batch=fixed_batch(inner, manifest) if ready.batch is None else ready.batch,
+            numbers={value.name: value.shape for value in inner.get_inputs() if len(value.shape) < 2},
             thread=thread,
         )
+
+    def _gpu_name(self) -> str:
+        try:
+            return look_at_gpu(self._spec.device_id).name
+        except ModelError:  # a container without NVML computes all the same
+            return f"GPU {self._spec.device_id}"
 
     def _engine(self, manifest: ModelManifest, ready: Ready, *, build: bool) -> EngineFiles | None:
         gpu = look_at_gpu(self._spec.device_id)

@@ -37,21 +37,32 @@ def get_ready(
     """The model for `batch` items of one call (None: any number).
 
     Embedded models are used as they are, in fp32. Where another precision would change the picture too much, fp32 is
-    taken, and a model that cannot be changed to the batch is used one item at a time; `progress` is told. Raises
-    `ModelError` for weights that are missing, altered or refused.
+    taken; a model that cannot be changed to the batch is used one item at a time, and as published if need be;
+    `progress` is told. Raises `ModelError` for weights that are missing, altered or refused.
     """
     origin = installed(manifest, cache)
+    as_published = Ready(origin.path, origin.sha256, origin.sha256, origin.listed, batch, "fp32", {})
     if manifest.embedded:
         check_model(model_bytes(manifest, cache), manifest)  # operators' files were checked when they were added
-        return Ready(origin.path, origin.sha256, origin.sha256, origin.listed, batch, "fp32", {})
+        return as_published
     try:
         made = prepare(manifest, cache, Variant(batch, precision), progress)
     except ModelError as error:
         if precision != "fp32" and isinstance(error, OutsideTolerance):
             progress(f"{error}; fp32 is used")
             return get_ready(manifest, cache, batch, "fp32", progress)
-        if batch == 1:
+        if batch != 1:
+            progress(f"{error}; it is used one face at a time")
+            return get_ready(manifest, cache, 1, precision, progress)
+        if not usable_as_published(manifest):
             raise
-        progress(f"{error}; it is used one face at a time")
-        return get_ready(manifest, cache, 1, precision, progress)
+        progress(f"{error}; it is used as published")
+        return as_published
     return Ready(made.path, made.sha256, origin.sha256, origin.listed, batch, precision, made.arrays)
+
+
+def usable_as_published(manifest: ModelManifest) -> bool:
+    """Whether the published graph does without surgery: it needs no emap out of the file, and every output has an
+    axis of items."""
+    emap = manifest.swap is not None and manifest.swap.identity == "emap"
+    return not emap and all(spec.shape and spec.shape[0] in {1, "batch"} for spec in manifest.outputs)

@@ -19,8 +19,9 @@ from onnx import TensorProto, helper
 
 from core.errors import ModelError
 from core.inference.binding import BoundRunner, PlainRunner
-from core.inference.loading import first_line
+from core.inference.loading import Loader, first_line
 from core.inference.manifest import ArchiveSpec, ModelManifest, TensorSpec
+from core.inference.prepared import get_ready
 from core.inference.providers import CPU, CUDA, TENSORRT, DeviceSpec, open_inner, session_options, try_provider
 from core.inference.reference import KEPT, check_outputs, made_up_feeds, sample, stored_reference
 from core.inference.residency import Ladder
@@ -269,6 +270,47 @@ def test_reference_is_computed_once_and_catches_what_is_wrong(tmp_path: Path) ->
     for wrong in (swapped, noisy, broken):
         with pytest.raises(ModelError, match="something else than the CPU"):
             check_outputs(model, reference, wrong, "fp32")
+
+
+def test_a_model_is_checked_before_it_is_used(tmp_path: Path) -> None:
+    """The way onto a GPU with the CPU at its end: a fixed batch by name, warm-up, comparison with the reference."""
+    cache = tmp_path / "cache"
+    model = embed(cache, graph("batch"))
+    model = replace(
+        model,
+        inputs=tuple(replace(spec, shape=("batch", *spec.shape[1:])) for spec in model.inputs),
+        outputs=tuple(replace(spec, shape=("batch", *spec.shape[1:])) for spec in model.outputs),
+    )
+    loader = Loader(cache, ONE)
+    ready = get_ready(model, cache, 4, "fp32", lambda _: None)
+    loaded = loader._checked(CPU, model, ready, graph=False, engine=None)
+    assert loaded.batch == 4
+    assert {value.shape[0] for value in loaded.inner.get_inputs()} == {4}
+    reference = next(cache.glob("*.reference.npz"))
+    with np.load(reference) as kept:
+        arrays = dict(kept)
+    np.savez(reference, **{**arrays, "output1": -arrays["output1"]})
+    with pytest.raises(ModelError, match="output sum is off by 2 of its size"):
+        loader._checked(CPU, model, ready, graph=False, engine=None)
+
+
+def test_a_model_that_cannot_be_rebatched_runs_one_face_at_a_time(tmp_path: Path) -> None:
+    """Its graph mixes the items: it takes the mean over the first axis."""
+    made = onnx.load_model_from_string(graph(1))
+    made.graph.node.append(helper.make_node("ReduceMean", ["level"], ["of_all"], axes=[0], keepdims=1))
+    adding = next(node for node in made.graph.node if node.op_type == "Add")
+    adding.input[1] = "of_all"
+    made.graph.node.remove(adding)
+    made.graph.node.append(adding)
+    file, cache = tmp_path / "given.onnx", tmp_path / "cache"
+    file.write_bytes(made.SerializeToString())
+    add(manifest("mine"), file, cache, unlisted=True, accept_licence=True)
+    said: list[str] = []
+    session = Sessions(cache, ONE, progress=said.append).open(manifest("mine"))
+    assert session.batch == 1
+    assert any(line.endswith("it is used one face at a time") for line in said)
+    given = feeds(3)
+    np.testing.assert_allclose(session.run(given)[1], expected(given)[1], atol=1e-5)
 
 
 def test_made_up_inputs_fit_the_manifest() -> None:
