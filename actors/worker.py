@@ -67,7 +67,7 @@ class WorkerSettings:
 
     `threads` (decoder and encoder of one segment) is the same for every worker of a job, because encoders give other
     bytes with another number of threads; `model_threads` is this worker's share of the cores; `device` is where its
-    models run (core.inference.providers).
+    models run and `engine_cache` where machines share TensorRT engines (core.inference.providers).
     """
 
     store: JobStore
@@ -75,6 +75,7 @@ class WorkerSettings:
     threads: int
     model_threads: int
     device: Wish = "auto"
+    engine_cache: str | None = None
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,11 @@ class Worker:
             from core.inference.providers import DeviceSpec  # noqa: PLC0415 - loads ONNX Runtime
             from core.inference.sessions import Sessions  # noqa: PLC0415
 
-            device = DeviceSpec(wish=self._settings.device, threads=self._settings.model_threads)
+            device = DeviceSpec(
+                wish=self._settings.device,
+                threads=self._settings.model_threads,
+                engine_cache=self._settings.engine_cache,
+            )
             self._sessions = Sessions(Path(self._settings.model_cache), device)
         return self._sessions
 

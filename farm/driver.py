@@ -87,6 +87,7 @@ def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
         threads=settings.segment_threads,
         model_threads=max(1, settings.cores // (SEGMENTS_IN_FLIGHT if run.local else workers)),
         device=run.device,
+        engine_cache=str(settings.engine_cache) if settings.engine_cache is not None else None,
     )
     if run.local:
         from actors.local import LocalPool  # noqa: PLC0415

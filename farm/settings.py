@@ -16,11 +16,13 @@ MOST_THREADS = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """What the machine offers. `ray_address` is the cluster that the environment names, if any."""
+    """What the machine offers. `ray_address` is the cluster that the environment names, if any; `engine_cache` a
+    folder in which the farm's machines share TensorRT engines."""
 
     cores: int
     model_cache: Path
     ray_address: str | None = None
+    engine_cache: Path | None = None
 
     @property
     def segment_threads(self) -> int:
@@ -59,6 +61,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
     FARM_MODEL_CACHE: folder of the converted models, else XDG_CACHE_HOME/farm/models, else ~/.cache/farm/models.
     RAY_ADDRESS: the cluster to use when --address is not given.
+    FARM_ENGINE_CACHE: folder in which the farm's machines share TensorRT engines, none by default.
     """
     env = os.environ if environment is None else environment
     cache = env.get("FARM_MODEL_CACHE")
@@ -67,4 +70,5 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         cores=len(os.sched_getaffinity(0)),
         model_cache=Path(cache) if cache else base / "farm" / "models",
         ray_address=env.get("RAY_ADDRESS") or None,
+        engine_cache=Path(shared) if (shared := env.get("FARM_ENGINE_CACHE")) else None,
     )

@@ -48,6 +48,8 @@ def get_ready(
     try:
         made = prepare(manifest, cache, Variant(batch, precision), progress)
     except ModelError as error:
+        if precision == "int8" and not isinstance(error, OutsideTolerance):
+            raise  # it must be calibrated first, which only the operator can do
         if precision != "fp32" and isinstance(error, OutsideTolerance):
             progress(f"{error}; fp32 is used")
             return get_ready(manifest, cache, batch, "fp32", progress)

@@ -29,7 +29,8 @@ def build(
     batch: Annotated[int, typer.Option("--batch", min=1, max=8, help="Faces of one call on a GPU.")] = 4,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half floats where that changes the picture little.")] = False,
     shared: Annotated[
-        Path | None, typer.Option("--shared", metavar="FOLDER", help="Where the farm's machines share engines.")
+        Path | None,
+        typer.Option("--shared", metavar="FOLDER", help="Where machines share engines; else FARM_ENGINE_CACHE."),
     ] = None,
     cache: Annotated[Path | None, typer.Option("--cache", help="Folder of the models.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
@@ -42,10 +43,11 @@ def build(
     from core.inference.providers import DeviceSpec  # noqa: PLC0415 - loads ONNX Runtime
     from core.inference.sessions import Sessions  # noqa: PLC0415
 
-    folder = cache or load_settings().model_cache
+    settings = load_settings()
+    folder, engines = cache or settings.model_cache, shared or settings.engine_cache
     manifests = chosen(names or [], everything, folder)
     spec = DeviceSpec(
-        wish=device.value, device_id=device_id, batch=batch, engine_cache=str(shared) if shared is not None else None
+        wish=device.value, device_id=device_id, batch=batch, engine_cache=str(engines) if engines is not None else None
     )
     sessions = Sessions(folder, spec, progress=say)
     found = [build_one(manifest, sessions, "fp16" if fp16 else "fp32") for manifest in manifests]

@@ -144,6 +144,8 @@ def test_settings_come_from_the_given_environment_only() -> None:
     assert (settings.model_cache, settings.ray_address) == (Path("/models"), "10.0.0.1:6379")
     assert load_settings({"XDG_CACHE_HOME": "/c"}).model_cache == Path("/c/farm/models")
     assert load_settings({"HOME": "/h"}).ray_address is None
+    assert load_settings({"HOME": "/h"}).engine_cache is None
+    assert load_settings({"FARM_ENGINE_CACHE": "/e"}).engine_cache == Path("/e")
     assert [replace(settings, cores=n).segment_threads for n in (1, 2, 4, 16, 64)] == [2, 2, 4, 8, 8]
     assert [replace(settings, cores=n).default_workers for n in (1, 2, 4, 16, 64)] == [1, 2, 2, 2, 8]
 
