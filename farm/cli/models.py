@@ -14,6 +14,7 @@ from core import codec
 from core.errors import ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
 from farm.cli.build import build
+from farm.cli.convert import convert
 from farm.cli.twin import twin
 from farm.settings import load_settings
 
@@ -216,3 +217,4 @@ def check(cache: Cache = None, json: AsJson = False) -> None:
 
 app.command()(twin)
 app.command()(build)
+app.command()(convert)
