@@ -202,7 +202,7 @@ def _options(encoder: str, row: Family, spec: EncodeSpec, index: MediaIndex, pix
     match encoder:
         case "libx264" | "libx264rgb":
             options |= {"preset": str(preset), "qp" if crf == 0 else "crf": str(crf)}
-            params = ["open-gop=0", *_x264_mastering(mastering)]
+            params = ["open-gop=0", *(X264_LOSSLESS if crf == 0 else ()), *_x264_mastering(mastering)]
             if index.video.field_order in FIELD_PARAMS:
                 params.append(FIELD_PARAMS[index.video.field_order])
             options["x264-params"] = ":".join(params)
@@ -234,6 +234,8 @@ def _options(encoder: str, row: Family, spec: EncodeSpec, index: MediaIndex, pix
     return options
 
 
+# x264 165 leaves these short cuts on at qp 0: macroblocks that differ by one level are then skipped.
+X264_LOSSLESS = ("no-fast-pskip=1", "no-dct-decimate=1")
 FIELD_PARAMS = {2: "tff=1", 4: "tff=1", 3: "bff=1", 5: "bff=1"}  # by AVFieldOrder
 _LOCATIONS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomleft", 6: "bottom"}
 
