@@ -42,6 +42,8 @@ from core.records import Float32Array
 from core.records.models import Precision
 
 HINT = "run: farm doctor"
+# Pixels of one call, four crops of 512: a network keeps hundreds of bytes a pixel, gpen_2048 more than 1 GB an item.
+CALL_PIXELS = 4 * 512 * 512
 WARM_UP_CALLS = 4  # two plain ones, the one in which a CUDA graph is captured, and one of the graph's replay
 
 Progress = Callable[[str], None]
@@ -123,7 +125,8 @@ class Loader:
         """
         usable = self.usable()
         for number, provider in enumerate(usable):
-            batch = None if provider == CPU else min(self._spec.batch, limit or self._spec.batch)
+            most = call_items(manifest, self._spec.batch)
+            batch = None if provider == CPU else min(most, limit or most)
             ready = self._prepared(manifest, batch, precision)
             try:
                 return self._on(provider, manifest, ready)
@@ -139,7 +142,7 @@ class Loader:
         None for a model that TensorRT does not run here. Raises `ModelError` like `load`.
         """
         on_cpu = self.usable()[0] == CPU
-        ready = self._prepared(manifest, None if on_cpu else self._spec.batch, precision)
+        ready = self._prepared(manifest, None if on_cpu else call_items(manifest, self._spec.batch), precision)
         if TENSORRT not in self.usable() or not is_static(manifest):
             return None
         return self._engine(manifest, ready, build=True)
@@ -286,6 +289,13 @@ class Loader:
                 raise ModelError(first_line(error), where=f"model {manifest.id}", hint=HINT) from error
 
         return build_engine(key, self._cache, make, self._progress, shared)
+
+
+def call_items(manifest: ModelManifest, batch: int) -> int:
+    """How many items one call gets: at most `batch`, fewer of large pictures; 4, 2 or 1 below that."""
+    sides = [size for spec in manifest.inputs for size in spec.shape[2:] if isinstance(size, int) and size > 4]
+    pixels = max(sides, default=1) ** 2
+    return next((items for items in (batch, 4, 2) if items <= batch and items * pixels <= CALL_PIXELS), 1)
 
 
 def is_static(manifest: ModelManifest) -> bool:

@@ -37,8 +37,8 @@ class DeviceSpec:
     """What an actor asks for.
 
     wish: "auto" takes the first provider of the policy that works here, the others take that one or refuse. threads:
-    of one session on the CPU. batch: faces of one call on a GPU. gpu_mem_limit_bytes: of each session's memory on the
-    GPU. engine_cache: a folder of built TensorRT engines that the farm shares, beside the model cache's own.
+    of one session on the CPU. batch: the most items of one call, on a GPU their fixed number. gpu_mem_limit_bytes: of
+    each session's memory on the GPU. engine_cache: a folder of built TensorRT engines that the farm's machines share.
     """
 
     wish: Wish = "auto"

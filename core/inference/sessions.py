@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from core.inference.gpu import look_at_gpu
-from core.inference.loading import Loaded, Loader, first_line
+from core.inference.loading import Loaded, Loader, call_items, first_line
 from core.inference.manifest import ModelManifest
 from core.inference.providers import CPU, DeviceSpec
 from core.inference.residency import Event, Ladder, is_out_of_memory, watch
@@ -26,7 +26,6 @@ from core.records.models import ModelUse, Precision
 __all__ = ["CPU", "Session", "Sessions"]
 
 WATCH_EVERY = 64  # calls on a GPU between two looks at its memory
-ANY_BATCH = 1 << 30  # where the first batch is open, every limit is a step
 
 Feeds = Mapping[str, NDArray[np.float32]]
 
@@ -42,6 +41,7 @@ class Session:
         self.manifest = manifest
         self._owner = owner
         self._load = load
+        self._most = call_items(manifest, owner.batch)
         self._shared = {spec.name for spec in manifest.inputs if len(spec.shape) < 2}
         self._lock = threading.Lock()
         self._running = 0
@@ -80,7 +80,7 @@ class Session:
         parts: list[list[Float32Array]] = []
         start = 0
         while start < count or not parts:
-            size = max(1, min(self._size() or count, count))
+            size = max(1, min(self._size(), count))
             try:
                 parts.append(self._part(feeds, start, min(start + size, count)))
             except Exception as error:  # ONNX Runtime raises many unrelated classes, all direct children of Exception
@@ -105,10 +105,11 @@ class Session:
             self._loaded = None
             return True
 
-    def _size(self) -> int | None:
-        """The most items of the next call, None for any number."""
-        sizes = [size for size in (self._base.batch, self._owner.limit) if size is not None]
-        return min(sizes, default=None)
+    def _size(self) -> int:
+        """The most items of the next call. Where any number will do, few at a time keep memory small and cost nothing:
+        a CPU computes four faces no faster than one after the other."""
+        batch, limit = self._base.batch or self._most, self._owner.limit
+        return min(batch, limit or batch)
 
     def _part(self, feeds: Feeds, start: int, end: int) -> list[Float32Array]:
         """The items from `start` to `end`, at least one of which is computed: of no items, zeros are, and cut off."""
@@ -193,8 +194,7 @@ class Sessions:
         self._open: dict[tuple[str, Precision], Session] = {}
         self._opening = threading.RLock()
         self._state = threading.Lock()
-        first = device.batch if device.wish in {"cuda", "tensorrt"} else ANY_BATCH
-        self._ladder = Ladder(batch=first, enhancer_may_go=enhancer_may_go)
+        self._ladder = Ladder(batch=device.batch, enhancer_may_go=enhancer_may_go)
         self._calls = 0
 
     def open(self, manifest: ModelManifest, *, precision: Precision = "fp32") -> Session:
@@ -231,6 +231,11 @@ class Sessions:
     def providers(self) -> Sequence[str]:
         """The providers that the device wish allows and that work here, best first."""
         return self._loader.usable()
+
+    @property
+    def batch(self) -> int:
+        """The most items of one call that were asked for."""
+        return self._spec.batch
 
     @property
     def steps(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from core.errors import ModelError
 from core.inference.binding import BoundRunner, PlainRunner
-from core.inference.loading import Loader, first_line
+from core.inference.loading import Loader, call_items, first_line
 from core.inference.manifest import ArchiveSpec, ModelManifest, TensorSpec
 from core.inference.prepared import get_ready
 from core.inference.providers import CPU, CUDA, TENSORRT, DeviceSpec, open_inner, session_options, try_provider
@@ -313,6 +313,17 @@ def test_a_model_that_cannot_be_rebatched_runs_one_face_at_a_time(tmp_path: Path
     np.testing.assert_allclose(session.run(given)[1], expected(given)[1], atol=1e-5)
 
 
+def test_large_pictures_get_small_calls() -> None:
+    def of(side: int) -> ModelManifest:
+        return replace(manifest(), inputs=(TensorSpec("image", "float32", (1, 3, side, side), ""),))
+
+    assert [call_items(of(side), 4) for side in (128, 256, 512, 1024, 2048)] == [4, 4, 4, 1, 1]
+    assert [call_items(of(side), 8) for side in (128, 512, 700)] == [8, 4, 2]
+    assert [call_items(of(128), batch) for batch in (1, 2, 3)] == [1, 2, 3]
+    channels_last = replace(manifest(), inputs=(TensorSpec("image", "float32", ("batch", 256, 256, 3), ""),))
+    assert call_items(channels_last, 4) == 4
+
+
 def test_made_up_inputs_fit_the_manifest() -> None:
     given = made_up_feeds(manifest(weight=True))
     assert {name: feed.shape[1:] for name, feed in given.items()} == {
@@ -339,7 +350,7 @@ from core.inference.sessions import Sessions
 info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
 config = ort.OrtArenaCfg({"max_mem": int(sys.argv[2]), "arena_extend_strategy": 1})
 ort.create_and_register_allocator(info, config)
-sessions = Sessions(Path(sys.argv[1]), DeviceSpec(wish="cpu"), enhancer_may_go=True)
+sessions = Sessions(Path(sys.argv[1]), DeviceSpec(wish="cpu", batch=8), enhancer_may_go=True)
 session = sessions.open(hungry(Path(sys.argv[1])))
 images = np.random.default_rng(0).random((7, 3, 64, 64), np.float32)
 try:
