@@ -131,7 +131,6 @@ class Worker:
             self._film(order.index),
             order.segment,
             models,
-            on_damage=order.on_damage,
             heartbeat=heartbeat,
         )
         store = self._settings.store

@@ -189,7 +189,6 @@ def analysis_orders(film: Film, plan: Plan, spec: JobSpec, models: ModelHashes, 
             target=target,
             target_sha256=film.index.sha256,
             index=film.name,
-            on_damage=spec.on_damage,
             detector=spec.detector,
             models=models,
         )
@@ -267,7 +266,6 @@ def work_orders(
             index=film.name,
             swapper=spec.swapper if swaps else "none",
             encoder=replace(plan.encoder, notes=()),
-            on_damage=spec.on_damage,
             faces=entry.file if swaps else None,
             faces_sha256=entry.sha256 if swaps else None,
             identity=identity[0] if swaps and identity else None,
@@ -276,7 +274,7 @@ def work_orders(
             options=spec.swap if swaps else SwapOptions(),
             models=models if swaps else (),
         )
-        named = replace(order, target="", index="", on_damage="keep")
+        named = replace(order, target="", index="")
         orders.append(replace(order, id=codec.digest([named, code])))
     return orders
 

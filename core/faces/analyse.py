@@ -20,7 +20,7 @@ from core.inference.manifest import by_id, by_role, load_manifests, manifest_fol
 from core.inference.sessions import CPU, Sessions
 from core.media.decode import DecodedFrame, decode_segment
 from core.media.picture import rgb_picture
-from core.records import Damage, FaceTable, Float32Array, MediaIndex, OnDamage, Segment
+from core.records import Damage, FaceTable, Float32Array, MediaIndex, Segment
 
 # Coordinates are rounded to this part of a pixel: finer than any model's noise, and coarse enough that the last bits
 # of float arithmetic do not differ between runs.
@@ -69,7 +69,6 @@ def analyse_segment(
     segment: Segment,
     models: FaceModels,
     *,
-    on_damage: OnDamage,
     heartbeat: Callable[[int], None],
 ) -> tuple[FaceTable, tuple[Damage, ...]]:
     """Faces of the segment's frames in coded pixels, and the frames that are not whole.
@@ -80,7 +79,7 @@ def analyse_segment(
     tables: list[FaceTable] = []
     damage: list[Damage] = []
     done = 0
-    frames = decode_segment(path, index, segment, on_damage=on_damage)
+    frames = decode_segment(path, index, segment)
     for batch in _batches(frames, models.batch):
         damage += [Damage(item.ordinal, item.pts, item.damage) for item in batch if item.damage is not None]
         tables.append(_look(batch, view, models))

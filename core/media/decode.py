@@ -14,7 +14,7 @@ import av
 
 from core.media.feed import Film, feed
 from core.media.repair import Repair
-from core.records import MediaIndex, OnDamage, Segment
+from core.records import MediaIndex, Segment
 
 # Frames that may come out of order before an absent one is given up; undamaged films need none.
 PATIENCE = 8
@@ -30,18 +30,15 @@ class DecodedFrame:
     damage: str | None = None
 
 
-def decode_segment(
-    path: Path, index: MediaIndex, segment: Segment, *, on_damage: OnDamage = "keep", threads: int = 0
-) -> Iterator[DecodedFrame]:
+def decode_segment(path: Path, index: MediaIndex, segment: Segment, *, threads: int = 0) -> Iterator[DecodedFrame]:
     """Yield the `segment.frames` frames `[first, end)` of the film, each once, in order.
 
     A frame that is missing is replaced by a copy of the one shown before it (at the film's start: by the first that
     decodes) and says so in `damage`, as does a frame that the decoder marks as damaged, and one that was decoded
-    after such a frame and before the next keyframe. `on_damage` does not change what is yielded; the caller decides.
+    after such a frame and before the next keyframe. What that means is the caller's decision.
     `threads` is the decoder's, 0 for as many as there are cores; whole frames do not depend on it.
     `InputError` when the film cannot be read or nothing in it decodes; `PlanError` when index and film disagree.
     """
-    del on_damage
     film = Film(Path(path), index)
     repair = Repair(film)
     position, start = segment.first, segment.seek

@@ -5,27 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 
-def ticks_to_seconds(ticks: int, time_base: Fraction) -> Fraction:
-    """`ticks` of `time_base` (seconds a tick) as exact seconds."""
-    return ticks * time_base
-
-
 def seconds_to_ticks(seconds: Fraction, time_base: Fraction) -> int:
     """The first tick of `time_base` at or after `seconds`."""
     return -((-seconds / time_base).__floor__())
-
-
-def rescale(ticks: int, source: Fraction, target: Fraction) -> int:
-    """`ticks` of `source` in `target` ticks, to the nearest, halves away from zero (as av_rescale_q)."""
-    exact = ticks * source / target
-    if exact < 0:
-        return -((-exact + Fraction(1, 2)).__floor__())
-    return (exact + Fraction(1, 2)).__floor__()
-
-
-def fits(ticks: int, source: Fraction, target: Fraction) -> bool:
-    """Whether `ticks` of `source` is a whole number of `target` ticks."""
-    return (ticks * source / target).denominator == 1
 
 
 def clock(ticks: int, time_base: Fraction) -> str:

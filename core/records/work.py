@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from core.records.film import Damage, EncoderSettings, Segment
-from core.records.job import OnDamage, SwapOptions
+from core.records.job import SwapOptions
 from core.records.models import ModelUse
 
 
@@ -18,7 +18,6 @@ class AnalysisOrder:
     target: str
     target_sha256: str
     index: str
-    on_damage: OnDamage
     detector: str = "centerface"
     models: tuple[tuple[str, str], ...] = ()  # (id, sha256) of every model that looks
 
@@ -57,7 +56,6 @@ class WorkOrder:
     index: str
     swapper: str
     encoder: EncoderSettings
-    on_damage: OnDamage
     faces: str | None = None
     faces_sha256: str | None = None
     identity: str | None = None

@@ -60,7 +60,7 @@ def render_segment(
         chain = Chain(replacer, stages, identity, clock, lambda: sessions.ring(RING) if sessions else RING)
     done = 0
     with SegmentEncoder(output, order.encoder, index, segment, threads) as encoder:
-        decoded = decode_segment(source, index, segment, on_damage=order.on_damage, threads=threads)
+        decoded = decode_segment(source, index, segment, threads=threads)
         frames = _watched(decoded, clock, damage)
         for item in frames if chain is None else chain.through(frames):
             started = time.monotonic()

@@ -27,7 +27,7 @@ def analyse(path: Path, index: MediaIndex, models: FaceModels, segment_s: Fracti
     parts = []
     for segment in plan_segments(index, segment_s):
         beats: list[int] = []
-        table, damage = analyse_segment(path, index, segment, models, on_damage="fail", heartbeat=beats.append)
+        table, damage = analyse_segment(path, index, segment, models, heartbeat=beats.append)
         assert damage == ()
         assert beats[-1] == segment.frames
         assert ((table.frame >= segment.first) & (table.frame < segment.end)).all()
@@ -131,7 +131,7 @@ def test_a_720p_frame_is_analysed_in_time(clips: Path, models: FaceModels) -> No
     film = carphone_clip(clips, width=1280, height=720, frames=12)
     index = index_film(film)
     segment = plan_segments(index, Fraction(100))[0]
-    analyse_segment(film, index, segment, models, on_damage="fail", heartbeat=lambda _: None)
+    analyse_segment(film, index, segment, models, heartbeat=lambda _: None)
     started = time.process_time()
-    analyse_segment(film, index, segment, models, on_damage="fail", heartbeat=lambda _: None)
+    analyse_segment(film, index, segment, models, heartbeat=lambda _: None)
     assert (time.process_time() - started) / index.frames < 0.2
