@@ -73,13 +73,13 @@ def test_doctor_tells_of_the_gpu() -> None:
 def test_the_gpu_program_measures_and_prints_its_table_last(devices: list[str], tmp_path: Path) -> None:
     rows = tmp_path / "rows.json"
     command = [sys.executable, "-m", "farm.bench.gpu", "--devices", *devices, "--models", "crossface_ghost"]
-    command += ["--precisions", "fp32", "--json", str(rows), "--seconds", "0"]
+    command += ["--precisions", "fp32", "--json", str(rows), "--seconds", "0", "--batches", "1", "3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     row, *others = json.loads(rows.read_bytes())["rows"]
     assert row["provider"] == "CPUExecutionProvider"
     assert row["error"] < 1e-5
     assert row["mixed"] < 1e-5
-    assert set(row["rates"]) == {"1", "2", "4", "8"}
+    assert set(row["rates"]) == {"1", "3"}
     assert done.stdout.splitlines()[-len(devices)].startswith("crossface_ghost")
     assert done.returncode == (1 if any(other["fault"] for other in others) else 0)
     assert all("\n" not in other["fault"] for other in others)
