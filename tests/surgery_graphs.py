@@ -37,7 +37,7 @@ class Small:
         return str(self.consts[-1].name)
 
     def weight(self, *shape: int) -> str:
-        return self.const(self.random.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[1:]))))
+        return self.const(self.random.standard_normal(shape) / max(1.0, float(np.prod(shape[1:]))) ** 0.5)
 
     def node(self, op: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
         name = output or f"{op}{len(self.nodes)}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from core.errors import ModelError
 from core.inference.surgery.places import Place, common, through_reshape
@@ -13,7 +16,7 @@ from core.inference.surgery.places import Place, common, through_reshape
 FACES = 3
 
 
-def spread(shape: tuple[int, ...], place: Place) -> np.ndarray:  # type: ignore[type-arg]
+def spread(shape: tuple[int, ...], place: Place) -> NDArray[np.int64]:
     """FACES arrays of `shape` laid out as the place says, each element saying its face and its position."""
     size = shape[place.axis]
     parted = (*shape[: place.axis], place.major, size // place.major, *shape[place.axis + 1 :])
@@ -23,8 +26,8 @@ def spread(shape: tuple[int, ...], place: Place) -> np.ndarray:  # type: ignore[
 
 
 @given(st.data())
-def test_the_place_found_is_where_the_numbers_are(data: st.DataObject) -> None:
-    factors = data.draw(st.lists(st.sampled_from([1, 1, 2, 3, 4]), min_size=1, max_size=5))
+def test_the_place_found_is_where_the_numbers_are(data: Any) -> None:
+    factors: list[int] = data.draw(st.lists(st.sampled_from([1, 1, 2, 3, 4]), min_size=1, max_size=5))
 
     def shaped() -> tuple[int, ...]:
         made: list[int] = []
