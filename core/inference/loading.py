@@ -304,10 +304,22 @@ def is_static(manifest: ModelManifest) -> bool:
 
 
 def fixed_dimensions(manifest: ModelManifest, batch: int | None) -> dict[str, int]:
-    """The names under which the graph leaves its number of items open, with the size they get."""
+    """The names of dimensions that the graph leaves open, with the sizes they get on a GPU; none for an open batch.
+
+    Embedded models name their number of items as the manifest does; surgery names every other open dimension of an
+    input after the input and the axis. Without open sizes the runtime folds a detector's arithmetic on shapes, which
+    GPUs leave to the CPU.
+    """
     if batch is None:
         return {}
-    return {spec.shape[0]: batch for spec in manifest.inputs if spec.shape and isinstance(spec.shape[0], str)}
+    items = {spec.shape[0]: batch for spec in manifest.inputs if spec.shape and isinstance(spec.shape[0], str)}
+    sizes = {
+        f"{spec.name}_{axis}": size
+        for spec in manifest.inputs
+        for axis, size in enumerate(spec.shape)
+        if axis > 0 and isinstance(size, int)
+    }
+    return items | sizes
 
 
 def fixed_batch(inner: ort.InferenceSession, manifest: ModelManifest) -> int | None:

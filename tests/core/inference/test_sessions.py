@@ -19,8 +19,8 @@ from onnx import TensorProto, helper
 
 from core.errors import ModelError
 from core.inference.binding import BoundRunner, PlainRunner
-from core.inference.loading import Loader, call_items, first_line
-from core.inference.manifest import ArchiveSpec, ModelManifest, TensorSpec
+from core.inference.loading import Loader, call_items, first_line, fixed_dimensions
+from core.inference.manifest import ArchiveSpec, ModelManifest, TensorSpec, load_manifests, manifest_folder
 from core.inference.prepared import get_ready
 from core.inference.providers import CPU, CUDA, TENSORRT, DeviceSpec, open_inner, session_options, try_provider
 from core.inference.reference import KEPT, check_outputs, made_up_feeds, sample, stored_reference
@@ -311,6 +311,20 @@ def test_a_model_that_cannot_be_rebatched_runs_one_face_at_a_time(tmp_path: Path
     assert any(line.endswith("it is used one face at a time") for line in said)
     given = feeds(3)
     np.testing.assert_allclose(session.run(given)[1], expected(given)[1], atol=1e-5)
+
+
+def test_open_sizes_are_fixed_on_a_gpu(twins: Path, tmp_path: Path) -> None:
+    """SCRFD leaves height and width open and computes with them; fixed, nothing of that is left to run."""
+    detector = load_manifests(manifest_folder())["det_500m"]
+    ready = get_ready(detector, twins, 2, "fp32", lambda _: None)
+    left = {}
+    for batch in (None, 2):
+        options = session_options(CPU, ONE, fixed=fixed_dimensions(detector, batch))
+        options.optimized_model_filepath = str(tmp_path / f"optimised-{batch}.onnx")
+        inner = open_inner(ready.path, options, {CPU: {}})
+        left[batch] = {node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node} & {"Shape"}
+    assert left == {None: {"Shape"}, 2: set()}
+    assert inner.get_inputs()[0].shape == [2, 3, 640, 640]
 
 
 def test_large_pictures_get_small_calls() -> None:
