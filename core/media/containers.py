@@ -123,6 +123,12 @@ def _carries_stream(container: str, stream: StreamInfo, index: MediaIndex) -> bo
 def check_output(index: MediaIndex, settings: EncoderSettings, container: str) -> tuple[str, ...]:
     """Notes for the report; `InputError` names what `container` cannot carry, and a container that can."""
     notes: list[str] = []
+    if index.video.hidden_alpha:
+        raise InputError(
+            f"its {index.video.codec} picture has an alpha plane, which would be lost here",
+            where=f"stream {index.video.stream_index}",
+            hint="convert it to ProRes 4444 (.mov) or FFV1 (.mkv) with the decoder libvpx first, or remove the alpha",
+        )
     others = [stream for stream in index.streams if stream.index != index.video.stream_index]
     for stream in others:
         if not _carries_stream(container, stream, index):

@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 
 from core.errors import InputError
 from core.media import gaps, inventory, numbering, shape
+from core.media.beside import ALPHA, HDR10_PLUS, beside
 from core.media.guard import LIMITS, Limits, film_stream, open_film
 from core.media.numbering import NO_PTS, FrameTable, PacketTable
 from core.media.probe import Probe, probe_first_frames
@@ -67,6 +68,8 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits 
     most = limits.max_frames * 2  # two fields or hidden frames a picture at most
     error = ""
     place = 0
+    look = beside(stream, inventory.codec_name(stream))
+    seen: set[str] = set()
     try:
         for packet in container.demux():
             size, number = packet.size, packet.stream_index
@@ -88,6 +91,7 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits 
             if hidden_in is not None:
                 bits |= hidden_in(packet) << 3
             flags.append(bits)
+            seen.add(look(packet))
             if len(pts) > most:
                 break
     except av.error.FFmpegError as failure:
@@ -108,6 +112,7 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits 
         error=error,
         places=_column(film_places),
         lost=_lost(Path(where), places, sizes, film_places) if matroska else (),
+        seen=frozenset(seen),
     )
 
 
@@ -193,6 +198,7 @@ def _build(
             reorder_depth=depth,
             chroma_location=shape.chroma_location(stream),
             captions=first.captions,
+            hidden_alpha=ALPHA in packets.seen,
         ),
         time_base=time_base,
         pts=table.pts,
@@ -205,8 +211,14 @@ def _build(
         damage=tuple(damage),
         missing_s=missing.seconds if missing is not None else Fraction(0),
         indexed_by=numbered.indexed_by,
-        notes=(*table.notes, *first.notes),
+        notes=(*table.notes, *_lost_notes(packets, first)),
     )
+
+
+def _lost_notes(packets: PacketTable, first: Probe) -> tuple[str, ...]:
+    """What belongs to single frames and is not carried: as seen in the first ones, and in any packet."""
+    late = {inventory.not_carried(inventory.HDR10_PLUS)} if HDR10_PLUS in packets.seen else set()
+    return tuple(sorted({*first.notes, *late}))
 
 
 def _mend_times(packets: PacketTable, time_base: Fraction, where: str) -> tuple[PacketTable, tuple[int, ...]]:

@@ -20,9 +20,10 @@ from av.video.stream import VideoStream
 from core.media.guard import ATTACHED_PIC
 from core.records import Chapter, Colour, Mastering, StreamInfo, VideoInfo
 
+HDR10_PLUS = "HDR10+ (dynamic metadata)"
 # Metadata that belongs to single frames and would be lost by re-encoding; told to the user by name.
 _PER_FRAME = {
-    Type.DYNAMIC_HDR_PLUS: "HDR10+ (dynamic metadata)",
+    Type.DYNAMIC_HDR_PLUS: HDR10_PLUS,
     Type.DOVI_RPU_BUFFER: "Dolby Vision (RPU)",
     Type.DOVI_METADATA: "Dolby Vision (metadata)",
     Type.DYNAMIC_HDR_VIVID: "HDR Vivid (dynamic metadata)",
@@ -89,6 +90,7 @@ def video_info(
     reorder_depth: int,
     chroma_location: int,
     captions: bool,
+    hidden_alpha: bool,
 ) -> VideoInfo:
     """The film's picture, from its stream and its first decoded frame."""
     context = stream.codec_context
@@ -115,6 +117,7 @@ def video_info(
         profile=stream.profile,
         reorder_depth=reorder_depth,
         captions=captions,
+        hidden_alpha=hidden_alpha,
     )
 
 
@@ -188,4 +191,8 @@ def per_frame_notes(frame: av.VideoFrame) -> tuple[str, ...]:
     """One note for each kind of per-frame metadata that the output will not carry."""
     kinds = {item.type for item in _items(frame)}
     names = sorted({name for kind, name in _PER_FRAME.items() if kind in kinds})
-    return tuple(f"{name} is not carried to the output" for name in names)
+    return tuple(not_carried(name) for name in names)
+
+
+def not_carried(name: str) -> str:
+    return f"{name} is not carried to the output"

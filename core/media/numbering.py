@@ -31,7 +31,8 @@ class PacketTable:
 
     `hidden` packets hold a frame that is never shown. `counts` are the packets of every stream; `error` is what
     stopped the reading, "" at a clean end; `lost` are (rank of the next packet, bytes) of stretches between packets
-    that could not be read; `places` are byte positions [P].
+    that could not be read; `places` are byte positions [P]; `seen` names what
+    packets hold beside pictures (core.media.beside).
     """
 
     pts: Int64Array
@@ -45,6 +46,7 @@ class PacketTable:
     error: str
     places: Int64Array
     lost: tuple[tuple[int, int], ...] = ()
+    seen: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ class VideoInfo:
     profile: str | None
     reorder_depth: int
     captions: bool = False  # CEA-608/708 captions stored with the frames (ATSC A/53)
+    hidden_alpha: bool = False  # an alpha plane is stored beside the frames, which the decoder does not give
 
 
 @dataclass(frozen=True)
