@@ -2,9 +2,10 @@
 
     OUT.farm/
       lock                          held (flock) by the driver that works here
-      index/<key>.json              the film's table, keyed by the file's identity
+      jobs/<owner>/<hash>.json      names that a job uses: removing one job leaves what another one claims
+      index/<key>.json              the film's table, keyed by the file's identity and the code
       plan/<key>.json               segments
-      identity/<key>.json           the source face
+      identity/<sha256>.json        the source face
       analysis/<order>/             <attempt>-<token>.parquet and DONE.json, one folder a segment
       cast/<key>.parquet .json      the film's cast; <sha256>.parquet: one segment's rows of it
       segments/<order>/             <attempt>-<token>.mp4 and DONE.json, one folder a segment
@@ -12,27 +13,34 @@
 
 A name appears only when its content is whole: written under tmp/, flushed to the disk, then linked. A link to
 a name that exists fails, so the first writer wins and what is published never changes. Progress is what the
-listing says.
+listing says; what cannot be read, or is not what its hash says, counts as absent and is made again.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from core.codec import decode
+from core.codec import decode, digest, encode
 from core.errors import InputError, StorageError
 from core.records import AnalysisReceipt, SegmentReceipt
 
+T = TypeVar("T")
 ReceiptT = TypeVar("ReceiptT", AnalysisReceipt, SegmentReceipt)
+
+ORDERS = ("analysis", "segments")  # a folder an order
+CONTENT = ("jobs", "index", "plan", "identity", "cast", *ORDERS)
+THE_OUTPUT = "output"  # the owner of OUT.farm: all in there was made for OUT, wherever both were moved to
+SCRATCH_DIGITS = 16
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
@@ -58,9 +66,13 @@ def sync_folder(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class DiskStore:
-    """A folder that holds one job's state. Names are relative, with forward slashes."""
+    """A folder that holds the state of jobs. Names are relative, with forward slashes.
+
+    `owner` is whose work is done here: in OUT.farm the job of OUT, in a folder that jobs share one of them.
+    """
 
     root: str
+    owner: str = THE_OUTPUT
 
     def path(self, name: str) -> Path:
         return Path(self.root) / name
@@ -81,7 +93,7 @@ class DiskStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(error, folder) from error
-        return folder / f"{secrets.token_hex(8)}{suffix}"
+        return folder / f"{secrets.token_hex(SCRATCH_DIGITS // 2)}{suffix}"
 
     def write(self, name: str, data: bytes) -> bool:
         """Publish `data` as `name`; False, and nothing changed, where the name exists."""
@@ -118,105 +130,157 @@ class DiskStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def receipt(self, kind: type[ReceiptT], folder: str, order_id: str) -> ReceiptT | None:
-        """The receipt of a finished order whose file is there and whole in size; None when it must be done."""
-        name = f"{folder}/{order_id}/DONE.json"
+    def discard(self, name: str) -> None:
+        try:
+            self.path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, self.path(name)) from error
+
+    def load(self, name: str, kind: type[T]) -> T | None:
+        """The record at `name`. None where there is none, and where it cannot be read: then it is removed."""
         if not self.exists(name):
             return None
-        receipt = decode(self.read(name), kind)
         try:
-            whole = self.path(receipt.file).stat().st_size == receipt.size_bytes
+            return decode(self.read(name), kind)
+        except InputError:
+            self.discard(name)
+            return None
+
+    def intact(self, name: str, sha256: str) -> bool:
+        """Whether the file `name` is there and holds what its hash says; it is read once from end to end."""
+        try:
+            with self.path(name).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
         except OSError:
-            whole = False
-        if whole:
+            return False
+
+    def receipt(self, kind: type[ReceiptT], folder: str, order_id: str) -> ReceiptT | None:
+        """The receipt of a finished order whose file is there and has its hash; None when it must be done."""
+        name = f"{folder}/{order_id}/DONE.json"
+        receipt = self.load(name, kind)
+        if receipt is None or self.intact(receipt.file, receipt.sha256):
             return receipt
-        # Somebody removed or cut the file behind the receipt: the order is open again.
-        self.path(name).unlink(missing_ok=True)
+        # Somebody removed or changed the file behind the receipt: the order is open again.
+        self.discard(name)
+        self.discard(receipt.file)
         return None
 
+    # ------------------------------------------------------------ whose work it is, and how it goes
+
+    def claim(self, names: Iterable[str]) -> None:
+        """Say, before they are made, that this job uses the files and order folders `names`."""
+        listed = tuple(sorted(set(names)))
+        self.write(f"jobs/{self.owner}/{digest(listed)[:32]}.json", encode(listed))
+
     def holds_work(self) -> bool:
-        """True when finished work would be lost by removing the store."""
-        folder = Path(self.root)
-        return any(folder.glob("segments/*/DONE.json")) or any(folder.glob("analysis/*/DONE.json"))
+        """True when finished work would be lost by removing this job's state."""
+        return any(self.exists(f"{name}/DONE.json") for name in self._removable() if name.startswith(ORDERS))
 
     def sweep(self) -> None:
         """Remove what attempts that nobody finished left behind. Only the holder of the lock may call it."""
-        shutil.rmtree(self.path("tmp"), ignore_errors=True)
+        folder = self.path("tmp")
+        for entry in folder.glob("[0-9a-f]" * SCRATCH_DIGITS + "*"):
+            _delete(entry)
+        _delete_empty(folder)
+        for name in self._entries(ORDERS):
+            if not self.exists(f"{name}/DONE.json"):
+                _delete(self.path(name))
 
     def remove(self) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
+        """Remove all that no other job claims, and the folder where nothing of others is left in it.
+
+        The lock goes last, so a store that is half removed is a store. Only the holder of the lock may call it.
+        """
+        self.sweep()
+        for name in self._removable():
+            _delete(self.path(name))
+        _delete(self.path(f"jobs/{self.owner}"))
+        for kind in CONTENT:
+            _delete_empty(self.path(kind))
+        root = Path(self.root)
+        with suppress(OSError):
+            if [entry.name for entry in root.iterdir()] == ["lock"]:
+                (root / "lock").unlink()
+                root.rmdir()  # fails where the next driver is in already
+
+    def _removable(self) -> list[str]:
+        claimed: set[str] = set()
+        for record in Path(self.root).glob("jobs/*/*.json"):
+            if record.parent.name != self.owner:
+                claimed.update(self.load(record.relative_to(self.root).as_posix(), tuple[str, ...]) or ())
+        return [
+            name for name in self._entries(tuple(kind for kind in CONTENT if kind != "jobs")) if name not in claimed
+        ]
+
+    def _entries(self, kinds: Sequence[str]) -> list[str]:
+        return [f"{kind}/{entry.name}" for kind in kinds for entry in self.path(kind).glob("*")]
+
+
+def _delete(path: Path) -> None:
+    """Remove a file or folder as far as it can be: what stays is met again by the next run."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _delete_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def lock_file(path: Path) -> int | None:
+    """A handle on the file `path`, made if need be, that holds its lock; None when somebody else holds it.
+
+    The lock counts only where the name still means the locked file: its last holder may have removed it meanwhile.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def lock_store(root: Path) -> int | None:
+    """The lock of the store at `root`, which is made if need be; `InputError` for a folder of other things."""
+    while True:
+        root.mkdir(parents=True, exist_ok=True)
+        # What a store holds is removed on success, so a folder that somebody keeps other things in never becomes one.
+        if not (root / "lock").exists() and {entry.name for entry in root.iterdir()} - {"lock", "tmp", *CONTENT}:
+            raise InputError("not a store and not empty", where=str(root), hint="give a new folder with --store")
+        with suppress(FileNotFoundError):  # a driver that is done removed the folder just now
+            return lock_file(root / "lock")
 
 
 @contextmanager
-def open_store(root: Path) -> Iterator[DiskStore]:
+def open_store(root: Path, owner: str = THE_OUTPUT) -> Iterator[DiskStore]:
     """The store at `root`, made if need be and locked for this driver. `InputError` when another driver has it."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        # Stores are removed on success, so a folder that somebody keeps other things in must never become one.
-        if not (root / "lock").exists() and any(root.iterdir()):
-            raise InputError("not a store and not empty", where=str(root), hint="give a new folder with --store")
-        handle = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = lock_store(root)
     except OSError as error:
         if error.errno in FULL:
             raise storage_error(error, root) from error
         raise InputError(
             f"the store cannot be made here: {error.strerror}", where=str(root), hint="choose another with --store"
         ) from error
+    if handle is None:
+        raise InputError(
+            "another run works on this job", where=str(root), hint="wait for it, or choose another --store"
+        )
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                "another run works on this job", where=str(root), hint="wait for it, or choose another --store"
-            ) from error
-        store = DiskStore(str(root))
+        store = DiskStore(str(root), owner)
         store.sweep()
         yield store
     finally:
         os.close(handle)
-
-
-def publish_film(finished: Path, output: Path) -> None:
-    """Give `finished` its final name: atomic on one file system, else copied beside it first."""
-    near = output.with_name(f".{output.name}.{secrets.token_hex(4)}.part")
-    try:
-        with finished.open("rb") as file:
-            os.fsync(file.fileno())
-        try:
-            finished.replace(output)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            shutil.copyfile(finished, near)
-            with near.open("rb") as file:
-                os.fsync(file.fileno())
-            near.replace(output)
-        sync_folder(output.parent)
-    except OSError as error:
-        raise storage_error(error, output) from error
-    finally:
-        near.unlink(missing_ok=True)
-
-
-def check_output_place(output: Path, target: Path) -> None:
-    """`InputError` unless a film can be written to `output` without touching `target`."""
-    folder = output.parent
-    if output.is_dir():
-        raise InputError("the output is a folder", where=str(output), hint="give the file's name with -o")
-    if not folder.is_dir():
-        raise InputError("the output's folder does not exist", where=str(folder), hint="create it first")
-    same = output.resolve() == target.resolve()
-    if not same and output.exists() and target.exists():
-        same = output.samefile(target)
-    if same:
-        raise InputError("the output is the target itself", where=str(output), hint="give another name with -o")
-    probe = folder / f".{output.name[:64]}.{secrets.token_hex(4)}.part"
-    try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
-    except OSError as error:
-        if error.errno in FULL:
-            raise storage_error(error, folder) from error
-        raise InputError(
-            f"the output's folder cannot be written: {error.strerror}", where=str(folder), hint="choose another with -o"
-        ) from error

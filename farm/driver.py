@@ -15,8 +15,9 @@ from core.errors import InputError
 from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.records import Damage, JobReport, JobSpec, ModelUse, SegmentReceipt, SourceIdentity, SwapOptions
 from farm import stages
-from farm.artifacts import DiskStore, check_output_place, open_store
+from farm.artifacts import DiskStore, open_store
 from farm.models import job_models
+from farm.places import absolute_spec, check_output_place, check_store_place, store_place
 from farm.ports import Pool, Progress
 from farm.report import make_report
 from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
@@ -46,12 +47,15 @@ class Clock:
 
 def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progress) -> JobReport:
     """Render the film of `spec`. Raises FarmError; a job that failed half-way is resumed by the same call."""
-    output = Path(spec.output).absolute()
+    spec = absolute_spec(spec)
+    output, target = Path(spec.output), Path(spec.target)
     check_spec(spec)
-    check_output_place(output, Path(spec.target))
-    root = run.store or output.with_name(output.name + ".farm")
+    check_output_place(output, target)
+    root, owner = store_place(run.store, output)
+    sources = (spec.source.path, *spec.source.more) if spec.source is not None else ()
+    check_store_place(root, output, target, map(Path, sources))
     done = False
-    with open_store(root) as store:
+    with open_store(root, owner) as store:
         pool = make_pool(store, run, settings)
         try:
             report = render_film(spec, store, pool, settings, progress)
@@ -83,11 +87,11 @@ def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
     workers = 1 if run.local else run.workers or settings.default_workers
     worker = WorkerSettings(
         store=store,
-        model_cache=str(settings.model_cache),
+        model_cache=str(settings.model_cache.absolute()),
         threads=settings.segment_threads,
         model_threads=max(1, settings.cores // (SEGMENTS_IN_FLIGHT if run.local else workers)),
         device=run.device,
-        engine_cache=str(settings.engine_cache) if settings.engine_cache is not None else None,
+        engine_cache=str(settings.engine_cache.absolute()) if settings.engine_cache is not None else None,
     )
     if run.local:
         from actors.local import LocalPool  # noqa: PLC0415
@@ -110,11 +114,11 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
     started_s = time.monotonic()
     clock = Clock(progress)
     code = code_hash()
-    output = Path(spec.output).absolute()
+    output = Path(spec.output)
     fails = spec.on_damage == "fail"
     models = job_models(spec, settings.model_cache)
     with clock.stage("index"):
-        film = stages.index_stage(store, Path(spec.target))
+        film = stages.index_stage(store, Path(spec.target), code=code)
     with clock.stage("plan"):
         plan = stages.plan_stage(store, film, spec)
         if fails:

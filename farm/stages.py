@@ -6,6 +6,7 @@ Keys say what a result depends on: the film's sha256, the segment, the hashes of
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from core.errors import InputError, PlanError, VerifyFailed
 from core.media.containers import check_output, container_for
 from core.media.decode import decode_segment
 from core.media.encode import resolve_encoder
-from core.media.guard import Limits, probe_in_child
+from core.media.guard import Limits, check_file, probe_in_child
 from core.media.index import index_film
 from core.media.join import join_film
 from core.media.plan import plan_segments
@@ -36,8 +37,9 @@ from core.records import (
     VerifyReport,
     WorkOrder,
 )
-from farm.artifacts import DiskStore, publish_film
+from farm.artifacts import DiskStore
 from farm.models import ModelHashes
+from farm.places import publish_film
 from farm.ports import Pool, Progress
 
 PROBE_S = 60.0
@@ -104,15 +106,16 @@ def time_text(index: MediaIndex, pts: int) -> str:
 # ---------------------------------------------------------------- index and plan
 
 
-def index_stage(store: DiskStore, target: Path) -> Film:
-    """Index the target, or take the table made of the same file (by path, size, inode and time of change)."""
-    stat = target.stat() if target.exists() else None
-    identity = [str(target.resolve()), *((stat.st_size, stat.st_ino, stat.st_mtime_ns) if stat else ())]
+def index_stage(store: DiskStore, target: Path, *, code: str) -> Film:
+    """Index the target, or take the table that this `code` made of the same file (path, size, inode, mtime)."""
+    stat = check_file(target).stat()
+    identity = [os.path.realpath(target), stat.st_size, stat.st_ino, stat.st_mtime_ns, code]
     name = f"index/{codec.digest(identity)[:32]}.json"
-    if store.exists(name):
-        return Film(target, codec.decode(store.read(name), MediaIndex), name)
-    index = index_film_safely(target)
-    store.write(name, codec.encode(index))
+    store.claim([name])
+    index = store.load(name, MediaIndex)
+    if index is None:
+        index = index_film_safely(target)
+        store.write(name, codec.encode(index))
     return Film(target, index, name)
 
 
@@ -137,6 +140,7 @@ def plan_stage(store: DiskStore, film: Film, spec: JobSpec) -> Plan:
         )
     segments = plan_segments(film.index, spec.segment_s)
     name = f"plan/{codec.digest([film.index.sha256, spec.segment_s])[:32]}.json"
+    store.claim([name])
     store.write(name, codec.encode(segments))
     return Plan(segments, encoder, container, tuple(dict.fromkeys(notes)))
 
@@ -205,11 +209,14 @@ def cast_stage(
 
     key = codec.digest([[receipt.sha256 for receipt in analysis], film.index.sha256, spec.select, code])
     name = f"cast/{key}.json"
-    if store.exists(name):
-        kept = codec.decode(store.read(name), tuple[SegmentCast, ...])
-        if all(entry.file is None or store.exists(entry.file) for entry in kept):
+    store.claim([name])
+    kept = store.load(name, tuple[SegmentCast, ...])
+    if kept is not None:
+        files = {entry.file: entry.sha256 for entry in kept if entry.file is not None and entry.sha256 is not None}
+        store.claim(files)
+        if all(store.intact(file, sha256) for file, sha256 in files.items()):
             return kept
-        store.path(name).unlink(missing_ok=True)
+        store.discard(name)
     table = FaceTable.concat([read_table(store.path(receipt.file)) for receipt in analysis])
     chosen = cast_faces(film.index, table, spec.select)
     chosen = chosen.take(chosen.source >= 0)
@@ -223,8 +230,11 @@ def cast_stage(
         write_table(rows, scratch)
         sha256 = hashlib.sha256(scratch.read_bytes()).hexdigest()
         file = f"cast/{sha256}.parquet"
+        if not store.intact(file, sha256):
+            store.discard(file)
         store.adopt(scratch, file)
         entries.append(SegmentCast(segment.index, len(rows), file, sha256))
+    store.claim(entry.file for entry in entries if entry.file is not None)
     store.write(name, codec.encode(tuple(entries)))
     return tuple(entries)
 
@@ -234,6 +244,9 @@ def keep_identity(store: DiskStore, identity: SourceIdentity) -> tuple[str, str]
     data = codec.encode(identity)
     sha256 = hashlib.sha256(data).hexdigest()
     name = f"identity/{sha256}.json"
+    store.claim([name])
+    if not store.intact(name, sha256):
+        store.discard(name)
     store.write(name, data)
     return name, sha256
 
@@ -284,6 +297,7 @@ def work_orders(
 
 def open_work(store: DiskStore, orders: Sequence[Order], *, stop_on_damage: bool) -> Todo:
     """Compare orders with the store. After damage that an earlier run found, only what lies before it is open."""
+    store.claim(f"{'analysis' if isinstance(order, AnalysisOrder) else 'segments'}/{order.id}" for order in orders)
     found: dict[str, Receipt] = {}
     for order in orders:
         receipt = (

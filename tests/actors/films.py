@@ -38,7 +38,7 @@ def make_job(store: DiskStore, target: Path, *, preset: str = "ultrafast") -> Jo
         encode=EncodeSpec("h264", 30, preset),
         segment_s=Fraction(1),
     )
-    film = stages.index_stage(store, target)
+    film = stages.index_stage(store, target, code=code_hash())
     plan = stages.plan_stage(store, film, spec)
     cast = [stages.SegmentCast(segment.index) for segment in plan.segments]
     orders = stages.work_orders(film, plan, spec, cast, None, (), code=code_hash())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from core import codec
 from core.errors import InputError, StorageError
 from core.records import AnalysisReceipt
-from farm.artifacts import DiskStore, check_output_place, open_store, publish_film
+from farm.artifacts import DiskStore, lock_file, open_store
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -21,8 +22,17 @@ def store(tmp_path: Path) -> DiskStore:
     return DiskStore(str(tmp_path / "store"))
 
 
-def receipt(file: str, size_bytes: int) -> AnalysisReceipt:
-    return AnalysisReceipt("abc", 0, file, "0" * 64, size_bytes, 10, 2, {}, "none", "cpu", 1)
+def receipt(file: str, data: bytes) -> AnalysisReceipt:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return AnalysisReceipt("abc", 0, file, sha256, len(data), 10, 2, {}, "none", "cpu", 1)
+
+
+def finish(store: DiskStore, order: str) -> str:
+    """A finished order in `store`; its folder's name."""
+    kept = receipt(f"segments/{order}/1.mp4", order.encode())
+    store.write(kept.file, order.encode())
+    store.write(f"segments/{order}/DONE.json", codec.encode(kept))
+    return f"segments/{order}"
 
 
 def test_the_first_writer_wins_and_nothing_changes_after_it(store: DiskStore) -> None:
@@ -54,7 +64,7 @@ def test_of_many_processes_one_publishes(store: DiskStore) -> None:
 
 def test_a_receipt_counts_only_with_its_whole_file(store: DiskStore) -> None:
     assert store.receipt(AnalysisReceipt, "analysis", "abc") is None
-    kept = receipt("analysis/abc/1.parquet", 5)
+    kept = receipt("analysis/abc/1.parquet", b"12345")
     store.write("analysis/abc/DONE.json", codec.encode(kept))
     assert store.receipt(AnalysisReceipt, "analysis", "abc") is None, "there is no file"
     assert not store.exists("analysis/abc/DONE.json"), "the order is open again"
@@ -62,15 +72,119 @@ def test_a_receipt_counts_only_with_its_whole_file(store: DiskStore) -> None:
     store.write("analysis/abc/DONE.json", codec.encode(kept))
     assert store.receipt(AnalysisReceipt, "analysis", "abc") == kept
     assert store.holds_work()
-    os.truncate(store.path(kept.file), 3)
-    assert store.receipt(AnalysisReceipt, "analysis", "abc") is None
-    assert not store.holds_work()
+    for wrong in (b"123", b"12340"):
+        store.path(kept.file).write_bytes(wrong)
+        assert store.receipt(AnalysisReceipt, "analysis", "abc") is None, "cut, or of the same size and altered"
+        assert not store.holds_work()
+        assert not store.exists(kept.file), "so that another attempt can have the name"
+        store.write(kept.file, b"12345")
+        store.write("analysis/abc/DONE.json", codec.encode(kept))
+        assert store.receipt(AnalysisReceipt, "analysis", "abc") == kept
 
 
-def test_a_record_of_another_version_is_told_in_one_line(store: DiskStore) -> None:
-    store.write("analysis/abc/DONE.json", b'{"order_id": 7}')
-    with pytest.raises(InputError, match="another version or altered"):
-        store.receipt(AnalysisReceipt, "analysis", "abc")
+def test_a_record_that_cannot_be_read_counts_as_absent(store: DiskStore) -> None:
+    whole = codec.encode(receipt("analysis/abc/1.parquet", b"12345"))
+    store.write("analysis/abc/1.parquet", b"12345")
+    for torn in (
+        b"",
+        b"\0" * 40,
+        b'{"order_id": 7}',
+        whole[:-1],
+        whole[: len(whole) // 2],
+        whole.replace(b"{", b"\xff"),
+    ):
+        store.write("analysis/abc/DONE.json", torn)
+        assert store.receipt(AnalysisReceipt, "analysis", "abc") is None
+        assert store.write("analysis/abc/DONE.json", whole), "the name is free for the next attempt"
+        assert store.receipt(AnalysisReceipt, "analysis", "abc") is not None
+        store.discard("analysis/abc/DONE.json")
+
+
+def test_a_job_takes_away_only_what_no_other_job_uses(tmp_path: Path) -> None:
+    root = tmp_path / "shared"
+    with open_store(root, "b") as of_b:
+        of_b.claim(["index/film.json", "segments/b1", "segments/both"])
+        of_b.write("index/film.json", b"{}")
+        kept = [finish(of_b, order) for order in ("b1", "both")]
+    with open_store(root, "a") as of_a:
+        of_a.claim(["index/film.json", "segments/a1", "segments/both", "cast/x.json"])
+        assert not of_a.holds_work(), "what b claims is not lost with a"
+        finish(of_a, "a1")
+        assert of_a.holds_work()
+        of_a.write("cast/x.json", b"[]")
+        of_a.remove()
+        assert not of_a.holds_work()
+    left = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.name != "lock")
+    assert [name for name in left if name.startswith("segments/") and name.count("/") == 1] == kept
+    assert "index/film.json" in left
+    assert not any("cast" in name or "a1" in name for name in left)
+    with open_store(root, "b") as of_b:
+        assert of_b.holds_work()
+        of_b.remove()
+    assert not root.exists()
+
+
+def test_a_folder_that_holds_something_of_others_stays(tmp_path: Path) -> None:
+    with open_store(tmp_path / "job.farm") as store:
+        finish(store, "a1")
+        store.path("letter.txt").write_text("dear")
+        store.path("tmp").mkdir(exist_ok=True)
+        store.path("tmp/notes.txt").write_text("dear")
+        store.remove()
+    assert sorted(path.name for path in (tmp_path / "job.farm").rglob("*")) == [
+        "letter.txt",
+        "lock",
+        "notes.txt",
+        "tmp",
+    ]
+
+
+def test_a_store_that_lost_its_lock_is_still_a_store(tmp_path: Path) -> None:
+    root = tmp_path / "job.farm"
+    with open_store(root) as store:
+        finish(store, "a1")
+    (root / "lock").unlink()
+    with open_store(root) as store:
+        assert store.holds_work()
+        store.remove()
+    assert not root.exists()
+
+
+def test_a_store_removed_by_its_last_driver_is_made_anew(tmp_path: Path) -> None:
+    """The next driver may come while the last one still has its handle on the lock that it removed."""
+    root = tmp_path / "job.farm"
+    with open_store(root) as first:
+        first.remove()
+        assert not root.exists()
+        with open_store(root) as second:
+            assert second.write("plan/a.json", b"{}")
+            assert (root / "lock").exists()
+
+
+def test_a_lock_whose_name_is_gone_is_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first = lock_file(path)
+    assert first is not None
+    assert lock_file(path) is None
+    path.unlink()
+    second = lock_file(path)
+    assert second is not None
+    assert os.path.samestat(os.fstat(second), path.stat())
+    assert not os.path.samestat(os.fstat(first), path.stat())
+    os.close(first)
+    os.close(second)
+
+
+def test_the_sweep_takes_results_that_nobody_vouches_for(tmp_path: Path) -> None:
+    root = tmp_path / "job.farm"
+    with open_store(root) as store:
+        finish(store, "a1")
+        store.write("segments/b1/1-dead.mp4", b"film")
+        store.write("analysis/c1/1-dead.parquet", b"faces")
+    with open_store(root) as store:
+        assert store.exists("segments/a1/1.mp4")
+        assert not store.path("segments/b1").exists()
+        assert not store.path("analysis/c1").exists()
 
 
 def test_what_is_missing_is_a_storage_error(store: DiskStore) -> None:
@@ -103,39 +217,3 @@ def test_a_store_never_settles_in_a_folder_of_other_things(tmp_path: Path) -> No
         raise AssertionError
     with pytest.raises(InputError, match="cannot be made"), open_store(tmp_path / "letter.txt"):
         raise AssertionError
-
-
-def test_publishing_replaces_whole_files_and_leaves_none_beside(tmp_path: Path) -> None:
-    output = tmp_path / "out.mp4"
-    for content in (b"old", b"new"):
-        finished = tmp_path / "joined"
-        finished.write_bytes(content)
-        publish_film(finished, output)
-        assert output.read_bytes() == content
-        assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
-
-
-def test_publishing_across_file_systems_is_a_copy_that_appears_whole(tmp_path: Path) -> None:
-    other = Path("/dev/shm")
-    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
-        other = tmp_path
-    finished = other / f"farm-test-{os.getpid()}"
-    try:
-        finished.write_bytes(b"film" * 1000)
-        publish_film(finished, tmp_path / "out.mp4")
-    finally:
-        finished.unlink(missing_ok=True)
-    assert (tmp_path / "out.mp4").read_bytes() == b"film" * 1000
-    assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
-
-
-def test_the_output_place_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
-    target = tmp_path / "film.mp4"
-    target.touch()
-    check_output_place(tmp_path / "out.mp4", target)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["film.mp4"]
-    for output in (target, tmp_path, tmp_path / "none" / "out.mp4"):
-        with pytest.raises(InputError):
-            check_output_place(output, target)
-    with pytest.raises(InputError, match="cannot be written"):
-        check_output_place(Path("/proc/out.mp4"), target)

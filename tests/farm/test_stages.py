@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from actors.dispatch import Event
@@ -15,13 +17,16 @@ from actors.local import LocalPool
 from actors.worker import WorkerSettings
 from core import codec
 from core.errors import InputError
-from core.records import Damage, EncodeSpec, JobSpec, SegmentReceipt, SwapOptions
+from core.faces.table import write_table
+from core.records import AnalysisReceipt, Damage, EncodeSpec, JobSpec, SegmentReceipt, SwapOptions
 from farm import stages
 from farm.artifacts import DiskStore
 from farm.models import ModelHashes
 from farm.settings import load_settings
 from farm.versions import code_hash
 from tests.actors.films import Job, make_film, make_job
+from tests.faces_assets import made_up_faces
+from tests.frames import NOBODY
 
 CODE = "code"
 
@@ -98,12 +103,12 @@ def test_an_order_changes_with_what_decides_its_pixels_and_with_nothing_else(job
 def test_the_index_is_taken_from_the_store_until_the_file_changes(job: Job, target: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(target.read_bytes())
-    first = stages.index_stage(job.store, copy)
-    again = stages.index_stage(job.store, copy)
+    first = stages.index_stage(job.store, copy, code=CODE)
+    again = stages.index_stage(job.store, copy, code=CODE)
     assert again.name == first.name
     assert again.index.sha256 == first.index.sha256
     copy.write_bytes(make_film(tmp_path / "longer.mp4", seconds=5).read_bytes())
-    changed = stages.index_stage(job.store, copy)
+    changed = stages.index_stage(job.store, copy, code=CODE)
     assert changed.name != first.name
     assert changed.index.frames == 125
 
@@ -153,3 +158,62 @@ def test_settings_come_from_the_given_environment_only() -> None:
 def test_the_code_hash_is_stable_here() -> None:
     assert code_hash() == code_hash()
     assert len(code_hash()) == 64
+
+
+def test_an_index_that_cannot_be_read_or_is_of_other_code_is_made_again(job: Job, target: Path) -> None:
+    first = stages.index_stage(job.store, target, code=CODE)
+    whole = job.store.read(first.name)
+    for torn in (whole[: len(whole) // 2], b"", whole.replace(b'"zlib":"', b'"zlib":"AAAA')):
+        job.store.path(first.name).write_bytes(torn)
+        again = stages.index_stage(job.store, target, code=CODE)
+        assert codec.encode(again.index) == whole
+        assert job.store.read(first.name) == whole
+    assert stages.index_stage(job.store, target, code="another").name != first.name
+
+
+def test_a_source_face_that_was_altered_is_put_back(job: Job) -> None:
+    name, sha256 = stages.keep_identity(job.store, NOBODY)
+    assert job.store.intact(name, sha256)
+    job.store.path(name).write_bytes(job.store.read(name)[:-9])
+    assert stages.keep_identity(job.store, NOBODY) == (name, sha256)
+    assert job.store.intact(name, sha256)
+
+
+def test_a_cast_that_was_altered_is_made_again(job: Job) -> None:
+    spec = JobSpec("film.mp4", "out.mp4", swapper="mesh", segment_s=Fraction(1))
+    receipts = []
+    for segment in job.plan.segments:
+        scratch, file = job.store.scratch(".parquet"), f"analysis/{segment.index}/1.parquet"
+        write_table(made_up_faces(range(segment.first, segment.end), np.full((segment.frames, 2), 60.0), 20.0), scratch)
+        sha256, size = hashlib.sha256(scratch.read_bytes()).hexdigest(), scratch.stat().st_size
+        job.store.adopt(scratch, file)
+        seen = segment.frames
+        receipts.append(AnalysisReceipt("x", segment.index, file, sha256, size, seen, seen, {}, "none", "cpu", 1))
+
+    def cast() -> tuple[stages.SegmentCast, ...]:
+        return stages.cast_stage(job.store, job.film, job.plan, spec, receipts, code=CODE)
+
+    first = cast()
+    assert all(entry.faces for entry in first)
+    file, sha256 = first[1].file, first[1].sha256
+    assert file is not None
+    assert sha256 is not None
+    for damage in (lambda path: path.write_bytes(path.read_bytes()[:-1]), Path.unlink):
+        damage(job.store.path(file))
+        assert cast() == first
+        assert job.store.intact(file, sha256)
+    (listing,) = job.store.path("cast").glob("*.json")
+    listing.write_bytes(b"[")
+    assert cast() == first
+    assert listing.read_bytes() == codec.encode(first)
+
+
+def test_what_a_job_makes_is_claimed(job: Job, pool: LocalPool) -> None:
+    """Another job in the same store leaves alone what this one needs to go on."""
+    todo = stages.open_work(job.store, job.orders, stop_on_damage=True)
+    stages.run_map(pool, Listener(), job.film, todo)
+    stages.keep_identity(job.store, NOBODY)
+    before = sorted(Path(job.store.root).rglob("*"))
+    DiskStore(job.store.root, "another").remove()
+    assert sorted(Path(job.store.root).rglob("*")) == [path for path in before if path.name != "tmp"]
+    assert len(stages.open_work(job.store, job.orders, stop_on_damage=True).found) == len(job.orders)

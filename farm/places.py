@@ -1,0 +1,129 @@
+"""Where a job reads and writes: paths made absolute, places refused before any work, and the last rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from core import codec
+from core.errors import InputError
+from core.records import JobSpec
+from farm.artifacts import FULL, THE_OUTPUT, lock_file, storage_error, sync_folder
+
+
+def absolute_spec(spec: JobSpec) -> JobSpec:
+    """`spec` with absolute paths: renderers run in other folders than the command."""
+    source = spec.source
+    if source is not None:
+        more = tuple(absolute(path) for path in source.more)
+        source = replace(source, path=absolute(source.path), more=more)
+    return replace(spec, target=absolute(spec.target), output=absolute(spec.output), source=source)
+
+
+def absolute(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+def store_place(store: Path | None, output: Path) -> tuple[Path, str]:
+    """The folder of a job's state, and the owner under which the job works there."""
+    beside = output.with_name(output.name + ".farm")
+    root = store.absolute() if store is not None else beside
+    return root, THE_OUTPUT if root == beside else codec.digest(str(output))[:32]
+
+
+def check_store_place(root: Path, output: Path, target: Path, sources: Iterable[Path]) -> None:
+    """`InputError` where the store is, holds, or lies in a file that the job reads or makes."""
+    home = Path(os.path.realpath(root))
+    named = [("the output", output), ("the target", target), *(("a source image", path) for path in sources)]
+    for what, path in named:
+        # a link counts where it lies and where it leads
+        for file in {Path(os.path.realpath(path)), Path(os.path.realpath(path.parent)) / path.name}:
+            if file == home:
+                told = f"the store is {what} itself"
+            elif home in file.parents:
+                told = f"the store would hold {what}"
+            elif file in home.parents:
+                told = f"the store would lie inside {what}"
+            else:
+                continue
+            raise InputError(told, where=str(root), hint="give a folder of its own with --store")
+
+
+def part_of(output: Path) -> Path:
+    """Where a film is copied to beside `output`. One name, so that what a killed run left is found by the next."""
+    return output.with_name(f".{output.name}.farm.part")
+
+
+def lock_part(output: Path) -> int:
+    """The part file of `output`, locked; `InputError` when another run writes it."""
+    handle = lock_file(part_of(output))
+    if handle is None:
+        raise InputError("another run writes this output", where=str(output), hint="wait for it, or choose another -o")
+    return handle
+
+
+def publish_film(finished: Path, output: Path) -> None:
+    """Give `finished` its final name: atomic on one file system, else copied beside it first."""
+    try:
+        with finished.open("rb") as file:
+            os.fsync(file.fileno())
+        try:
+            finished.replace(output)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            publish_copy(finished, output)
+        sync_folder(output.parent)
+    except OSError as error:
+        raise storage_error(error, output) from error
+
+
+def publish_copy(finished: Path, output: Path) -> None:
+    """`finished` as `output` on another file system: written beside it, then renamed."""
+    near = part_of(output)
+    with os.fdopen(lock_part(output), "r+b") as copy:
+        try:
+            copy.truncate()
+            with finished.open("rb") as file:
+                shutil.copyfileobj(file, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+            near.replace(output)
+        finally:
+            near.unlink(missing_ok=True)
+
+
+def check_output_place(output: Path, target: Path) -> None:
+    """`InputError` unless a film can be written to `output` without touching `target`; old parts of it are removed."""
+    folder = output.parent
+    try:
+        if output.is_dir():
+            raise InputError("the output is a folder", where=str(output), hint="give the file's name with -o")
+        if not folder.is_dir():
+            raise InputError("the output's folder does not exist", where=str(folder), hint="create it first")
+        same = os.path.realpath(output) == os.path.realpath(target)
+        if not same and output.exists() and target.exists():
+            same = output.samefile(target)
+    except OSError as error:
+        where = str(error.filename or output)
+        raise InputError(f"cannot be used: {error.strerror}", where=where, hint="give another name") from error
+    if same:
+        raise InputError("the output is the target itself", where=str(output), hint="give another name with -o")
+    try:
+        handle = lock_part(output)
+        try:
+            part_of(output).unlink()
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno in FULL:
+            raise storage_error(error, folder) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError("the output's name is too long", where=str(output), hint="shorten it") from error
+        raise InputError(
+            f"the output's folder cannot be written: {error.strerror}", where=str(folder), hint="choose another with -o"
+        ) from error
