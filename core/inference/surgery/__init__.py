@@ -23,7 +23,7 @@ from core.inference.surgery.halve import halve, widen
 from core.inference.surgery.modulated import demodulate
 from core.records import Float32Array
 
-VERSION = 1  # raise it when results change: prepared files of another version are made anew
+VERSION = 2  # raise it when results change: prepared files of another version are made anew
 EMAP_SHAPE = (512, 512)
 
 

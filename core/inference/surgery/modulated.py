@@ -4,6 +4,9 @@ Exported, the kernel of a layer is W[1,o,i,k,k] x style[n,1,i,1,1] x demodulatio
 and the convolution has n groups, which fixes n. A convolution is linear, so the style may scale its input and the
 demodulation its output: conv(x, W s d) = d conv(s x, W), for any number of faces (Karras et al. 2020, section 2.2). A
 transposed convolution, whose kernel was turned to [i,o,k,k], takes the same scales.
+
+The demodulation 1 / sqrt(sum over i, k, k of (W s)^2) needs no kernel for each face either: the sum over k, k of W^2 is
+a constant [o,i], of which each face takes the sum over i with s^2.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from core.inference.surgery.editor import Editor, attribute
 
@@ -28,12 +32,17 @@ class _Kernel:
 
 
 def demodulate(editor: Editor) -> int:
-    """Rewrite every convolution with a modulated kernel and one group; returns how many."""
+    """Rewrite every convolution with a modulated kernel and one group, and every sum of such a kernel's squares.
+
+    Returns how many convolutions were rewritten. Shapes must be inferred, at one face.
+    """
     made_by = editor.producers()
     nodes: list[onnx.NodeProto] = []
     made = 0
     for node in editor.nodes:
         kernel = None
+        if _sum_of_squares(editor, made_by, node, nodes):
+            continue
         computed = node.op_type in CONVOLUTIONS and not editor.is_const(node.input[1])
         if computed and attribute(node, "group", 1) == 1:
             kernel = _kernel(editor, made_by, node.input[1])
@@ -81,13 +90,23 @@ def _factors(editor: Editor, made_by: dict[str, onnx.NodeProto], name: str, kern
     return all(_factors(editor, made_by, part, kernel) for part in node.input)
 
 
+def _product_of(editor: Editor, names: list[str]) -> NDArray[np.float32]:
+    """The product of constants, those of four axes being kernels [o,i,k,k]."""
+    product: NDArray[np.float32] = np.array(1.0, np.float32)
+    for name in names:
+        value = editor.const(name)
+        if value is not None:
+            product = (product * (value[None] if value.ndim == 4 else value)).astype(np.float32)
+    return product
+
+
+def _sizes(editor: Editor, *sizes: int) -> str:
+    return editor.add_const(np.array(sizes, np.int64), "sizes")
+
+
 def _rewrite(editor: Editor, node: onnx.NodeProto, kernel: _Kernel, nodes: list[onnx.NodeProto]) -> bool:
     """Append the new nodes to `nodes`; False, with nothing appended, where shapes do not fit."""
-    values = [editor.const(name) for name in kernel.constants]
-    weight = np.array(1.0, np.float32)
-    for value in values:
-        if value is not None:
-            weight = (weight * (value[None] if value.ndim == 4 else value)).astype(value.dtype)
+    weight = _product_of(editor, kernel.constants)
     if weight.ndim != 5 or weight.shape[0] != 1:
         return False
     _, outputs, inputs, *_ = weight.shape
@@ -107,7 +126,7 @@ def _rewrite(editor: Editor, node: onnx.NodeProto, kernel: _Kernel, nodes: list[
     made: list[onnx.NodeProto] = []
 
     def scaled(x: str, scale: str, count: int, output: str | None = None) -> str:
-        target = editor.add_const(np.array([1, count, 1, 1], np.int64), "channels")
+        target = _sizes(editor, 1, count, 1, 1)
         made.append(editor.make("Reshape", [scale, target], "scale"))
         editor.shapes[made[-1].output[0]] = (1, count, 1, 1)
         made.append(editor.make("Mul", [x, made[-1].output[0]], "scaled"))
@@ -134,9 +153,45 @@ def _rewrite(editor: Editor, node: onnx.NodeProto, kernel: _Kernel, nodes: list[
         final = at == len(after) - 1 and not bias
         last = scaled(last, scale, outputs, node.output[0] if final else None)
     if bias and after:
-        target = editor.add_const(np.array([1, outputs, 1, 1], np.int64), "channels")
+        target = _sizes(editor, 1, outputs, 1, 1)
         made.append(editor.make("Reshape", [bias, target], "bias"))
         made.append(onnx.helper.make_node("Add", [last, made[-1].output[0]], list(node.output), name=node.name))
+    nodes.extend(made)
+    return True
+
+
+def _sum_of_squares(
+    editor: Editor, made_by: dict[str, onnx.NodeProto], node: onnx.NodeProto, nodes: list[onnx.NodeProto]
+) -> bool:
+    """Append what computes `node`, a sum of squares of W s over i, k, k, without that product; False if it is none."""
+    if node.op_type != "ReduceSum" or sorted(axis % 5 for axis in editor.axes(node) or []) != [2, 3, 4]:
+        return False
+    square = made_by.get(node.input[0])
+    if square is None or square.op_type not in ("Mul", "Pow"):
+        return False
+    two = editor.const(square.input[1]) if square.op_type == "Pow" else None
+    if square.input[0] != square.input[1] if two is None else two.reshape(-1).tolist() != [2]:
+        return False
+    kernel = _Kernel([], [], turned=False)
+    if not _factors(editor, made_by, square.input[0], kernel) or not kernel.constants or not kernel.scales:
+        return False
+    weight = _product_of(editor, kernel.constants)
+    if weight.ndim != 5 or any(editor.shapes[name] != (1, 1, weight.shape[2], 1, 1) for name in kernel.scales):
+        return False
+    squares = editor.add_const((weight.astype(np.float64) ** 2).sum((3, 4)).astype(np.float32), "squares")
+    flat = _sizes(editor, 1, 1, weight.shape[2])
+    made = [editor.make("Reshape", [name, flat], "scale") for name in kernel.scales]
+    scale = made[0].output[0]
+    for other in made[1:]:
+        made.append(editor.make("Mul", [scale, other.output[0]], "scale"))
+        scale = made[-1].output[0]
+    made.append(editor.make("Mul", [scale, scale], "scale"))
+    made.append(editor.make("Mul", [made[-1].output[0], squares], "powers"))
+    inputs, attributes = editor.axes_form("ReduceSum", [2])
+    made.append(editor.make("ReduceSum", [made[-1].output[0], *inputs], "power", keepdims=0, **attributes))
+    if attribute(node, "keepdims", 1):
+        made.append(editor.make("Reshape", [made[-1].output[0], _sizes(editor, 1, weight.shape[1], 1, 1, 1)], "power"))
+    made[-1].output[0] = node.output[0]
     nodes.extend(made)
     return True
 

@@ -85,16 +85,18 @@ def test_attention_with_faces_and_heads_on_one_axis(batch: int | None) -> None:
 
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize("demodulated", [False, True])
+@pytest.mark.parametrize("demodulated", [None, False, True])
 def test_modulated_convolutions_need_no_kernel_for_each_face(
-    batch: int | None, turned: bool, demodulated: bool
+    batch: int | None, turned: bool, demodulated: bool | None
 ) -> None:
+    """`demodulated`: whether the sum of squares keeps its axes; None: there is none."""
     graph = Small(11)
     x, style = graph.input("x", [1, 4, 8, 8]), graph.input("style", [1, 4])
     scale = graph.node("Reshape", [style, graph.const([1, 1, 4, 1, 1], "int64")])
     kernel = graph.node("Mul", [graph.weight(1, 6, 4, 3, 3), scale])
-    if demodulated:
-        squares = graph.node("ReduceSum", [graph.node("Pow", [kernel, graph.const(2.0)])], axes=[2, 3, 4], keepdims=0)
+    if demodulated is not None:
+        square = graph.node("Mul", [kernel, kernel]) if turned else graph.node("Pow", [kernel, graph.const(2.0)])
+        squares = graph.node("ReduceSum", [square], axes=[2, 3, 4], keepdims=int(demodulated))
         root = graph.node("Sqrt", [graph.node("Add", [squares, graph.const(1e-8)])])
         factor = graph.node("Div", [graph.const(1.0), root])
         kernel = graph.node("Mul", [kernel, graph.node("Reshape", [factor, graph.const([1, 6, 1, 1, 1], "int64")])])
@@ -108,7 +110,10 @@ def test_modulated_convolutions_need_no_kernel_for_each_face(
         y = graph.node("Conv", [flat, kernel], pads=[1] * 4, group=1)
         graph.node("Reshape", [y, graph.const([1, 6, 8, 8], "int64")], "y")
     graph.output("y")
-    assert_each_alone(graph.model(), batch, x=(4, 8, 8), style=(4,))
+    made = assert_each_alone(graph.model(), batch, x=(4, 8, 8), style=(4,))
+    inner = onnx.shape_inference.infer_shapes(made).graph.value_info
+    sizes = [[dim.dim_value for dim in one.type.tensor_type.shape.dim] for one in inner]
+    assert [4, 3, 3] not in [one[-3:] for one in sizes]
 
 
 @pytest.mark.parametrize("batch", BATCHES)
