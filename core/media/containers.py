@@ -14,6 +14,8 @@ import av.error
 import numpy as np
 
 from core.errors import InputError
+from core.media.tags import MOV_FAMILY, film_tags
+from core.media.transport import shown_text, stream_pids
 from core.records import EncoderSettings, MediaIndex, StreamInfo
 
 BY_SUFFIX = {
@@ -29,7 +31,6 @@ BY_SUFFIX = {
     ".m2ts": "mpegts",
 }
 SUFFIX = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi", "mpegts": ".ts"}
-MOV_FAMILY = ("mp4", "mov")
 MOST_EMPTY = 32  # places without a frame that an AVI file may hold besides one a frame
 COVER_CODECS = ("mjpeg", "png", "bmp")
 
@@ -143,6 +144,7 @@ def check_output(index: MediaIndex, settings: EncoderSettings, container: str) -
             notes.append(f"stream {stream.index}, one {stream.codec} picture, becomes an attached picture")
         if is_timecode_track(stream) and container not in MOV_FAMILY:
             notes.append(f"the timecode of stream {stream.index} is kept as the tag `timecode`")
+    notes += _table_notes(index, settings, others, container)
     if reason := _time_fault(index, container) or _picture_fault(index, settings, container):
         raise InputError(reason, where="output", hint=_able(index, settings, others, container))
     if index.chapters and container not in (*MOV_FAMILY, "matroska", "webm"):
@@ -152,9 +154,41 @@ def check_output(index: MediaIndex, settings: EncoderSettings, container: str) -
     return tuple(notes)
 
 
+def _table_notes(
+    index: MediaIndex, settings: EncoderSettings, others: list[StreamInfo], container: str
+) -> tuple[str, ...]:
+    """What becomes of a transport stream's programs and of the film's tags; `InputError` where programs would merge."""
+    if container == "mpegts" and (lost := sorted(film_tags(index.tags))):
+        return (f"mpegts carries no tags: {', '.join(lost)} left out",)
+    if index.transport is None:
+        return ()
+    programs = index.transport.programs
+    names = ", ".join(shown_text(program.name) or f"number {program.number}" for program in programs)
+    if container != "mpegts":
+        several = len(programs) > 1
+        what = (
+            f"{len(programs)} programs ({names}) become one film" if several else f"its service ({names}) is not named"
+        )
+        return (f"{what} in {container}",)
+    if len(programs) > 1:
+        raise InputError(
+            f"mpegts with {len(programs)} programs ({names}) cannot be written here: they would become one",
+            where="output",
+            hint=f"take one program out of the film first, or {_able(index, settings, others, container)}",
+        )
+    pids = stream_pids(index)
+    return tuple(
+        f"stream {stream.index} shares PID {stream.pid:#x} with another and gets {pids[stream.index]:#x}"
+        for stream in index.streams
+        if pids[stream.index] != stream.pid
+    )
+
+
 def _able(index: MediaIndex, settings: EncoderSettings, others: list[StreamInfo], container: str) -> str:
     for other in (source_container(index), "matroska", "mov", "mp4", "mpegts"):
         if other == container or (index.chapters and other in ("avi", "mpegts")):
+            continue
+        if other == "mpegts" and index.transport is not None and len(index.transport.programs) > 1:
             continue
         streams_fit = all(_carries_stream(other, stream, index) for stream in others)
         if (

@@ -22,7 +22,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from core.errors import InputError
-from core.media import gaps, inventory, numbering, shape
+from core.media import gaps, inventory, numbering, shape, transport
 from core.media.beside import ALPHA, HDR10_PLUS, beside
 from core.media.guard import LIMITS, Limits, film_stream, open_film
 from core.media.numbering import NO_PTS, FrameTable, PacketTable
@@ -184,6 +184,7 @@ def _build(
     damage.sort(key=lambda entry: entry.frame)
     if missing is not None and missing.rank >= len(packets.pts):
         damage.append(Damage(frame=count, pts=end, reason=missing.reason))
+    streams = inventory.stream_inventory(container, packets.counts)
     order = np.argsort(table.packet, kind="stable")
     depth = int(np.max(np.arange(count) - order, initial=0))
     rate = stream.average_rate or stream.guessed_rate or Fraction(0)
@@ -205,13 +206,14 @@ def _build(
         duration=duration,
         key=table.key,
         packet=table.packet,
-        streams=inventory.stream_inventory(container, packets.counts),
+        streams=streams,
         chapters=inventory.chapter_list(container),
         tags=dict(container.metadata),
         damage=tuple(damage),
         missing_s=missing.seconds if missing is not None else Fraction(0),
         indexed_by=numbered.indexed_by,
         notes=(*table.notes, *_lost_notes(packets, first)),
+        transport=transport.read_transport(path, streams) if container.format.name == "mpegts" else None,
     )
 
 

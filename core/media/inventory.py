@@ -47,6 +47,7 @@ def stream_inventory(container: InputContainer, packets: Mapping[int, int]) -> t
                 tags=dict(stream.metadata),
                 packets=packets.get(stream.index, 0),
                 attached_pic=bool(disposition & ATTACHED_PIC),
+                pid=stream.id if container.format.name == "mpegts" else 0,
             )
         )
     return tuple(found)

@@ -8,6 +8,7 @@ used: before a gap in the timestamps they collide at the joint.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,15 +25,16 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from core.errors import PlanError
+from core.errors import PlanError, StorageError
+from core.media import transport
 from core.media.annexb import parameter_sets, with_start_codes
-from core.media.containers import MOV_FAMILY, is_cover, is_rewritten, is_unknown_data, tick_of_rate
+from core.media.containers import is_cover, is_rewritten, is_unknown_data, tick_of_rate
 from core.media.ebml import PADDING_OPTIONS, display_size, write_display_size
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
 from core.media.faults import media_fault
 from core.media.guard import open_film
 from core.media.movboxes import mastered_template, write_tags
-from core.media.tags import film_tags, stream_tags
+from core.media.tags import MOV_FAMILY, film_tags, stream_tags
 from core.records import EncoderSettings, MediaIndex, Segment, StreamInfo
 
 COVER_TYPES = {
@@ -53,23 +55,28 @@ def join_film(
     container: str,
     *,
     tags: Mapping[str, str] | None = None,
+    hashes: Mapping[int, str] | None = None,
 ) -> None:
     """Write `output` (its name is the caller's, temporary) as `container` from the segments and the source.
 
-    `tags` are added to the film's own. `PlanError` where the segments do not make up the table, or were not made by
+    `tags` are added to the film's own; `hashes` are the sha256 that the segments' files must have, by segment index:
+    `StorageError` where one is another by now. `PlanError` where the segments do not make up the table, or were not made by
     one encoder with one set of parameters.
     """
     ordered = sorted(segments, key=lambda pair: pair[0].first)
     depth = check_segments(index, ordered)
+    service = index.transport if container == "mpegts" else None
     options = mux_options(index, container) | (PADDING_OPTIONS if _shape_apart(index, settings, container) else {})
     wanted = {**film_tags(index.tags), **(tags or {})}
     try:
         with (
             open_film(source) as film_in,
             av.open(str(ordered[0][1])) as first,
-            av.open(str(output), "w", format=container, container_options=options) as out,
+            av.open(
+                str(output), "w", format=container, container_options=options, metadata_errors="surrogateescape"
+            ) as out,
         ):
-            out.metadata.update(wanted)
+            out.metadata.update(wanted | (transport.service_tags(service) if service else {}))
             plan = _streams(source, film_in, first, out, index=index, settings=settings, container=container)
             if index.chapters:
                 out.set_chapters(
@@ -79,7 +86,7 @@ def join_film(
                     ]
                 )
             out.start_encoding()
-            film = film_packets(index, ordered, depth, plan.film, container=container)
+            film = film_packets(index, ordered, depth, plan.film, container=container, hashes=hashes or {})
             if container == "avi" and int(index.pts[0]) > 0:
                 out.mux_one(_nothing(plan.film, index))
             for packet in heapq.merge(film, _copied_packets(film_in, plan), key=_time):
@@ -115,6 +122,7 @@ def mux_options(index: MediaIndex, container: str) -> dict[str, str]:
         options["default_mode"] = "passthrough"
     elif container == "mpegts":
         options |= {"mpegts_copyts": "1", "max_delay": "0"}
+        options |= transport.mux_options(index.transport) if index.transport else {}
     return options
 
 
@@ -182,14 +190,35 @@ def decode_times(index: MediaIndex, depth: int, *, floor: bool = False) -> Itera
     yield from (int(p) for p in pts[: max(0, len(pts) - depth)])
 
 
+def check_hash(segment: Segment, path: Path, hashes: Mapping[int, str]) -> None:
+    """`StorageError` unless the segment's file is the one that was rendered. Reads it once; the packets that are
+    read next come out of the system's memory, not from the disk again."""
+    if segment.index in hashes:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != hashes[segment.index]:
+            raise StorageError(
+                f"segment {segment.index} was altered after it was rendered",
+                where=str(path),
+                hint="check the disk, then run the same command again: it renders this segment anew",
+            )
+
+
 def film_packets(
-    index: MediaIndex, segments: Sequence[tuple[Segment, Path]], depth: int, stream: Stream, *, container: str
+    index: MediaIndex,
+    segments: Sequence[tuple[Segment, Path]],
+    depth: int,
+    stream: Stream,
+    *,
+    container: str,
+    hashes: Mapping[int, str],
 ) -> Iterator[Packet[Stream]]:
     """The picture's packets in decode order, with the table's timestamps; each frame exactly once."""
     times = decode_times(index, depth, floor=container == "mpegts")
     for segment, path in segments:
         seen = np.zeros(segment.frames, np.bool_)
         table = index.pts[segment.first : segment.end]
+        check_hash(segment, path, hashes)
         with av.open(str(path)) as file:
             video = file.streams.video[0]
             ratio = video.time_base / index.time_base if video.time_base else Fraction(0)
@@ -228,6 +257,7 @@ def _streams(
     """Create the output's streams in the source's order."""
     copied: dict[int, Stream] = {}
     film: Stream | None = None
+    pids = transport.stream_pids(index) if container == "mpegts" else {}
     for info in index.streams:
         stream = film_in.streams[info.index]
         if info.index == index.video.stream_index:
@@ -248,6 +278,11 @@ def _streams(
             copied[info.index] = new
     if film is None:
         raise PlanError("the index has no film stream")
+    for number, pid in pids.items():
+        if number in copied:
+            copied[number].id = pid
+        elif number == index.video.stream_index:
+            film.id = pid
     return _Plan(film, copied)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from core.media.containers import MOV_FAMILY
-
+MOV_FAMILY = ("mp4", "mov")
 # Written by muxers about the file or stream they write; a copy of the source's would be false in another file.
 _FILE_MADE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration"})
 _STREAM_MADE = frozenset({"encoder", "vendor_id", "duration", "creation_time"})

@@ -17,11 +17,12 @@ import numpy as np
 
 from core.media import compare
 from core.media.compare import PacketTable
-from core.media.containers import MOV_FAMILY, is_cover, is_rewritten, is_unknown_data, source_container
+from core.media.containers import is_cover, is_rewritten, is_unknown_data, source_container
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
 from core.media.index import index_film
 from core.media.planes import working_format
-from core.media.tags import comparable_film_tags, comparable_stream_tags
+from core.media.tags import MOV_FAMILY, comparable_film_tags, comparable_stream_tags
+from core.media.transport import described, stream_pids
 from core.records import (
     Check,
     Colour,
@@ -31,6 +32,7 @@ from core.records import (
     Mastering,
     MediaIndex,
     StreamInfo,
+    Transport,
     VerifyReport,
 )
 
@@ -230,8 +232,23 @@ def _inventory_checks(
     elif container != "mpegts":
         want |= {key.lower(): value for key, value in extra.items()}
     checks.append(_mapping("tags", want, have))
+    if before.transport is not None and container == "mpegts":
+        checks += _transport_checks(before, before.transport, after)
     checks.append(_same("chapters", _chapters(before), _chapters(after)))
     return checks
+
+
+def _transport_checks(before: MediaIndex, tables: Transport, after: MediaIndex) -> list[Check]:
+    """The program's number, names and PIDs."""
+    pids = stream_pids(before)
+    wanted = [pids[before.video.stream_index], *(pids[s.index] for s in _ordered(before))]
+    got = [after.streams[after.video.stream_index].pid, *(s.pid for s in _ordered(after))]
+    found = described(after.transport) if after.transport else {}
+    want = described(tables)
+    return [
+        _mapping("program", want, {key: value for key, value in found.items() if key in want}),
+        _same("PIDs", " ".join(f"{pid:#x}" for pid in wanted), " ".join(f"{pid:#x}" for pid in got)),
+    ]
 
 
 def _names(streams: Sequence[StreamInfo], index: MediaIndex) -> str:

@@ -18,8 +18,10 @@ from core.records.film import (
     EncoderSettings,
     Mastering,
     MediaIndex,
+    Program,
     Segment,
     StreamInfo,
+    Transport,
     VideoInfo,
 )
 from core.records.job import (
@@ -33,7 +35,16 @@ from core.records.job import (
     SwapOptions,
 )
 from core.records.models import ModelUse, Precision
-from core.records.work import AnalysisOrder, AnalysisReceipt, Check, JobReport, SegmentReceipt, VerifyReport, WorkOrder
+from core.records.work import (
+    AnalysisOrder,
+    AnalysisReceipt,
+    Check,
+    FileStamp,
+    JobReport,
+    SegmentReceipt,
+    VerifyReport,
+    WorkOrder,
+)
 
 __all__ = [
     "EYE_OUTER",
@@ -49,6 +60,7 @@ __all__ = [
     "EncodeSpec",
     "EncoderSettings",
     "FaceTable",
+    "FileStamp",
     "Float32Array",
     "Int32Array",
     "Int64Array",
@@ -61,12 +73,14 @@ __all__ = [
     "OnDamage",
     "PasteKind",
     "Precision",
+    "Program",
     "Segment",
     "SegmentReceipt",
     "SourceIdentity",
     "SourceSpec",
     "StreamInfo",
     "SwapOptions",
+    "Transport",
     "VerifyReport",
     "VideoInfo",
     "WorkOrder",

@@ -55,6 +55,7 @@ class StreamInfo:
     tags: dict[str, str]
     packets: int = 0
     attached_pic: bool = False
+    pid: int = 0  # of a transport stream; 0 in other containers
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,27 @@ class Chapter:
     start: int
     end: int
     tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program (service) of a transport stream; texts and type are 0 and empty where no table states them."""
+
+    number: int
+    pmt_pid: int
+    pids: tuple[int, ...]  # of its streams
+    service_type: int  # EN 300 468, table 87
+    provider: bytes  # texts as stored, with the mark of their character table (EN 300 468, annex A)
+    name: bytes
+
+
+@dataclass(frozen=True)
+class Transport:
+    """What the tables of a transport stream say of it; `network_id` is None where nothing states it."""
+
+    id: int
+    network_id: int | None
+    programs: tuple[Program, ...]
 
 
 @dataclass(frozen=True)
@@ -122,6 +144,7 @@ class MediaIndex:
     missing_s: Fraction = Fraction(0)  # how much the header promises beyond the last frame found
     indexed_by: Literal["demux", "decode"] = "demux"
     notes: tuple[str, ...] = ()
+    transport: Transport | None = None  # programs of which the file holds a stream
 
     def __post_init__(self) -> None:
         freeze(self, "pts", np.int64, (None,))
