@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from farm.cli.main import main
+from farm.cli.main import run
 
 if __name__ == "__main__":
-    sys.exit(main(["render", *sys.argv[1:]]))
+    run(["render", *sys.argv[1:]])

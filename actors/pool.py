@@ -214,11 +214,11 @@ def start_own_ray(cores: int) -> Path:
 
 @contextmanager
 def signals_unwrapped() -> Iterator[None]:
-    """Ray wraps what a signal handler raises inside its calls into a SystemError; give the original on."""
+    """Ray may wrap what a signal handler raises inside its calls into a SystemError; give the original on."""
     try:
         yield
     except SystemError as error:
-        if isinstance(error.__cause__, FarmError | KeyboardInterrupt):
+        if isinstance(error.__cause__, KeyboardInterrupt):
             raise error.__cause__ from None
         raise
 
@@ -303,7 +303,8 @@ class _RayTransport:
 
     def _answer(self, reference: Any, call: _Call) -> list[tuple[Event, Receipt | None]]:
         try:
-            value = ray.get(reference)
+            with signals_unwrapped():
+                value = ray.get(reference)
         except Exception as error:  # everything Ray can raise is sorted by the table of actors.deaths
             return self._refusal(error, call)
         if call.assign is not None:
@@ -345,11 +346,15 @@ class _Probe:
 
 def try_ray() -> str | None:
     """Start a Ray of one core on this machine and ask an actor; None when it answers, else the reason."""
+    session: Path | None = None
     try:
-        start_own_ray(1)
-        actor = cast(Any, ray).remote(_Probe).remote()
-        return None if ray.get(actor.answer.remote(), timeout=60) == 42 else "the actor gave a wrong answer"
+        with signals_unwrapped():
+            session = start_own_ray(1)
+            actor = cast(Any, ray).remote(_Probe).remote()
+            return None if ray.get(actor.answer.remote(), timeout=60) == 42 else "the actor gave a wrong answer"
     except Exception as error:  # whatever it is, the doctor's answer is its first line
         return (str(error).splitlines() or [type(error).__name__])[0]
     finally:
         ray.shutdown()
+        if session is not None:
+            shutil.rmtree(session, ignore_errors=True)

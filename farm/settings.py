@@ -49,11 +49,12 @@ class RunOptions:
 
 
 def quiet_libraries() -> None:
-    """Keep libraries from writing beside our one line: SVT-AV1 tells its settings unless its log level is "error".
+    """Keep libraries from writing beside our one line.
 
-    Called once by the command, before anything is loaded; renderers inherit it.
+    SVT-AV1 tells its settings, and that it was closed before its end; 0 is its level "fatal". What goes wrong in an
+    encoder FFmpeg says. Called once by the command, before anything is loaded; renderers inherit it.
     """
-    os.environ.setdefault("SVT_LOG", "1")
+    os.environ.setdefault("SVT_LOG", "0")
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

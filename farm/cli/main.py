@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from core.errors import FarmError, Interrupted
+from core.errors import FarmError, InputError, Interrupted, PlanError
+from farm.cli.signals import SIGNALS, Stopping
 
 if TYPE_CHECKING:
     import typer
 
 RESUME = "run the same command again to resume"
+PIPE_CODE = 128 + signal.SIGPIPE
 
 
 def make_app() -> typer.Typer:
@@ -47,41 +51,81 @@ def make_app() -> typer.Typer:
     return app
 
 
-def stop(number: int, frame: FrameType | None) -> None:
-    """A signal to end: unwinds the job, so that everything is closed and nothing half-written stays."""
-    del frame
-    # A second signal must not break the unwinding; SIGKILL remains for who cannot wait.
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    raise Interrupted(f"stopped by {signal.Signals(number).name}", hint=RESUME)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit code. Every failure is one line on stderr."""
+    with Stopping() as stopping:
+        told: FarmError | None
+        try:
+            code, told = attempt(arguments)
+            stopping.over()
+        except KeyboardInterrupt as error:
+            code, told = Interrupted.exit_code, Interrupted("stopped", hint=RESUME)
+            told.__cause__ = error
+        if stopping.number is not None and told is not None:
+            # Whatever else went wrong after the signal came of it.
+            cause, told = told, Interrupted(f"stopped by {signal.Signals(stopping.number).name}", hint=RESUME)
+            code, told.__cause__ = told.exit_code, cause
+        if told is not None:
+            with suppress(OSError):
+                tell(told, debug="--debug" in arguments)
+        return code
+
+
+def attempt(arguments: Sequence[str]) -> tuple[int, FarmError | None]:
+    """Run one command: its exit code, and the error to tell if there is one."""
+    told: FarmError
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
-        return command(arguments)
+        code = command(arguments)
+        sys.stdout.flush()
+        return code, None
     except FarmError as error:
-        told = error
-    except KeyboardInterrupt as error:
-        told = Interrupted("stopped", hint=RESUME)
-        told.__cause__ = error
+        return error.exit_code, error
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and reader_gone():
+            return PIPE_CODE, None
         from farm.artifacts import storage_error  # noqa: PLC0415
 
-        told = storage_error(error, str(error.filename or ""))
+        told = storage_error(error, error.filename or ("standard output" if stdout_fails() else ""))
         told.__cause__ = error
-    sys.stderr.write(f"farm: {told}\n")
-    if "--debug" in arguments:
+    except Exception as error:  # the last resort: a fault of ours is one line too
+        detail = " ".join(str(error).split())
+        told = PlanError(
+            f"internal error: {type(error).__name__}{': ' if detail else ''}{detail}",
+            hint="run again with --debug and report it",
+        )
+        told.__cause__ = error
+    return told.exit_code, told
+
+
+def tell(error: FarmError, *, debug: bool) -> None:
+    """The error on stderr, with its traceback when asked for."""
+    sys.stderr.write(f"farm: {error}\n")
+    if debug:
         import traceback  # noqa: PLC0415
 
-        traceback.print_exception(told)
-    return told.exit_code
+        traceback.print_exception(error)
+    sys.stderr.flush()
+
+
+def reader_gone() -> bool:
+    """Whether stdout or stderr is a pipe that nobody reads any more."""
+    poll = select.poll()
+    for number in (1, 2):
+        poll.register(number, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def stdout_fails() -> bool:
+    """Whether stdout does not take what was written to it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def command(arguments: Sequence[str]) -> int:
-    """Hand the arguments to typer; usage errors become one line and exit code 2."""
+    """Hand the arguments to typer; usage errors become one `InputError`."""
     import typer  # noqa: PLC0415
 
     from farm.settings import quiet_libraries  # noqa: PLC0415
@@ -91,25 +135,49 @@ def command(arguments: Sequence[str]) -> int:
     usage_error = cast("type[Exception]", typer.BadParameter.__mro__[1])
     group = typer.main.get_command(make_app())
     try:
-        code = group.main(list(arguments), prog_name="farm", standalone_mode=False)
+        # What typer's own main does, without its ways with signals and closed pipes.
+        with group.make_context("farm", list(arguments)) as context:
+            group.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
     except usage_error as error:
         text = str(getattr(error, "format_message", error.__str__)()).strip()
-        if "\n" in text:  # a command that needs another word prints its help, and that is all there is to say
-            sys.stderr.write(f"{text}\n")
-        else:
-            named = arguments[0] + " " if arguments[0] in getattr(group, "commands", {}) else ""
-            sys.stderr.write(f"farm: {text.rstrip('.')}; see `farm {named}--help`\n")
-        return 2
-    except typer.Abort as error:
-        raise KeyboardInterrupt from error
-    return code if isinstance(code, int) else 0
+        if not text or "\n" in text:  # a command that needs another word prints its help, and nothing else is to say
+            sys.stderr.write(f"{text}\n" if text else "")
+            return 2
+        named = arguments[0] + " " if arguments[0] in getattr(group, "commands", {}) else ""
+        raise InputError(text.rstrip("."), hint=f"see `farm {named}--help`") from None
+    return 0
 
 
-def run() -> None:
-    """The console script."""
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+def open_streams() -> None:
+    """Give the standard streams that the caller closed somewhere to go.
+
+    Their numbers would be given to the next files opened, and libraries write to 1 and 2.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """The console script: `main` as a process of its own."""
+    open_streams()
+    code = main(sys.argv[1:] if arguments is None else arguments)
+    for number in SIGNALS:  # all is said and done: a signal may end what is left of the interpreter
+        signal.signal(number, signal.SIG_DFL)
+    if code == PIPE_CODE:  # as other tools end when nobody reads on
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # was told; what is left over must not be told again by the interpreter's end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
 
 
