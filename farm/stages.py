@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -217,12 +217,14 @@ def cast_stage(
         if all(store.intact(file, sha256) for file, sha256 in files.items()):
             return kept
         store.discard(name)
-    table = FaceTable.concat([read_table(store.path(receipt.file)) for receipt in analysis])
-    chosen = cast_faces(film.index, table, spec.select)
-    chosen = chosen.take(chosen.source >= 0)
+
+    def found() -> Iterator[FaceTable]:
+        return (read_table(store.path(receipt.file)) for receipt in analysis)
+
     entries = []
-    for segment in plan.segments:
-        rows = chosen.take((chosen.frame >= segment.first) & (chosen.frame < segment.end))
+    tables = cast_faces(film.index, found, plan.segments, spec.select, store.scratch)
+    for segment, whole in zip(plan.segments, tables, strict=True):
+        rows = whole.take(whole.source >= 0)
         if not len(rows):
             entries.append(SegmentCast(segment.index))
             continue

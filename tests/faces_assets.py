@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import tempfile
+from collections.abc import Sequence
+from itertools import count, pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 
 from core.faces.analyse import FaceModels, open_models
+from core.faces.cast import cast_faces
 from core.inference.manifest import ModelManifest, by_role, load_manifests, manifest_folder
 from core.inference.providers import DeviceSpec
 from core.inference.sessions import Session, Sessions
 from core.inference.weights import pull
-from core.records import MESH_POINTS, FaceTable
+from core.records import MESH_POINTS, FaceTable, MediaIndex, Segment
 from farm.settings import load_settings
 from tests.media_clips import ffmpeg
 
@@ -100,3 +105,29 @@ def made_up_faces(
         source=np.full(count, -1, np.int32),
         reach_px=np.zeros(count, np.float32),
     )
+
+
+def pieces_of_film(index: MediaIndex, cuts: Sequence[int]) -> tuple[Segment, ...]:
+    """The film cut before the frames `cuts`."""
+    ends = [*index.pts, index.end_pts]
+    places = pairwise([0, *cuts, index.frames])
+    return tuple(Segment(n, a, b, a, int(ends[a]), int(ends[b]), int(ends[a])) for n, (a, b) in enumerate(places))
+
+
+def cast_in_parts(
+    index: MediaIndex, tables: Sequence[FaceTable], cuts: Sequence[int], select: Literal["largest", "all"]
+) -> list[FaceTable]:
+    """The cast of the faces in `tables`, a table a segment; the segments are cut before the frames `cuts`."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = count()
+        segments = pieces_of_film(index, cuts)
+        cast = list(
+            cast_faces(index, lambda: tables, segments, select, lambda suffix: Path(folder, f"{next(names)}{suffix}"))
+        )
+        assert not list(Path(folder).iterdir())
+    return cast
+
+
+def cast_film(index: MediaIndex, table: FaceTable, select: Literal["largest", "all"]) -> FaceTable:
+    """The cast of the faces in `table` as one table."""
+    return cast_in_parts(index, [table], [], select)[0]

@@ -13,69 +13,115 @@ the next frame's: raw 2.19 and 2.91 grey levels; movement 2.17 at 0.6 and 2.59 a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry import Float64Array, apply, invert, similarity
+from core.records import Int64Array
 
 MOVEMENT_SIGMA = 0.6  # frames
 SHAPE_SIGMA = 1.6
 REACH_SIGMAS = 3.0
 
 
-def smooth_series(time: NDArray[Any], values: NDArray[Any], sigma: float) -> Float64Array:
-    """`values` [n, ...] at increasing `time` [n], smoothed over about `sigma` of the typical time step."""
-    count = len(time)
-    if count < 3:  # a parabola goes through three points as they are; fewer leave nothing to average
-        return np.asarray(values, np.float64).copy()
-    reach = max(2, int(np.ceil(REACH_SIGMAS * sigma)))
-    step = float(np.median(np.diff(time)))
-    offsets = np.arange(-reach, reach + 1)
-    index = np.arange(count)[:, None] + offsets  # [n,w]
-    inside = (index >= 0) & (index < count)
-    index = np.clip(index, 0, count - 1)
-    away = (np.asarray(time, np.float64)[index] - np.asarray(time, np.float64)[:, None]) / step
-    weight = np.where(inside, np.exp(-(away**2) / (2 * sigma**2)), 0.0)
-    powers = np.stack([np.ones_like(away), away, away**2], axis=-1)  # [n,w,3]
-    normal = np.einsum("nw,nwi,nwj->nij", weight, powers, powers)
+class Window:
+    """The smoothing of one series at increasing times `time` int64 [n], over about `sigma` of the typical time step.
+
+    A value needs its `reach` neighbours on either side and no others, and is computed alone, so it is the same to
+    the last bit wherever the film is cut.
+    """
+
+    def __init__(self, time: Int64Array, sigma: float) -> None:
+        self.reach = max(2, int(np.ceil(REACH_SIGMAS * sigma)))
+        self._time = time
+        # A parabola goes through three points as they are; fewer leave nothing to average.
+        self._plain = len(time) < 3
+        step = 0.0 if self._plain else float(np.median(np.diff(time)))
+        # At a constant frame rate all frames but the outermost have the same weights.
+        self._weights = lru_cache(maxsize=256)(partial(_weights, sigma=sigma, step=step))
+
+    def smooth(self, at: int, values: Mapping[int, NDArray[Any]]) -> Float64Array:
+        """The smoothed value of place `at`; `values` has that place and its neighbours, arrays of one shape."""
+        if self._plain:
+            return np.asarray(values[at], np.float64)
+        places = range(at - self.reach, at + self.reach + 1)
+        inside = tuple(0 <= place < len(self._time) for place in places)
+        away = self._time[np.clip(np.asarray(places), 0, len(self._time) - 1)] - self._time[at]
+        out = np.zeros(np.shape(values[at]), np.float64)
+        for place, there, weight in zip(places, inside, self._weights(tuple(away.tolist()), inside), strict=True):
+            if there:
+                out += weight * values[place]
+        return out
+
+
+def _weights(away: tuple[int, ...], inside: tuple[bool, ...], *, sigma: float, step: float) -> list[float]:
+    """What each neighbour adds to the value at the middle of its parabola; 0 for those beyond the series' ends."""
+    steps = np.array(away, np.float64) / step
+    weight = np.where(inside, np.exp(-(steps**2) / (2 * sigma**2)), 0.0)
+    powers = np.stack([np.ones_like(steps), steps, steps**2], axis=-1)  # [w,3]
+    normal = np.einsum("w,wi,wj->ij", weight, powers, powers)
     # A neighbour far away in time leaves too little weight for a parabola; the ridge turns it into a lesser fit.
     normal += np.eye(3) * 1e-9
-    first = np.linalg.solve(normal, np.broadcast_to(np.array([[1.0], [0.0], [0.0]]), (count, 3, 1)))
-    kernel = np.einsum("nwi,ni,nw->nw", powers, first[..., 0], weight)
-    kernel /= kernel.sum(axis=1, keepdims=True)
-    out = np.zeros(np.shape(values), np.float64)
-    shape = (count, *([1] * (np.ndim(values) - 1)))
-    for column in range(len(offsets)):
-        out += kernel[:, column].reshape(shape) * values[index[:, column]]
-    return out
+    first = np.linalg.solve(normal, np.array([1.0, 0.0, 0.0]))
+    kernel = np.einsum("wi,i,w->w", powers, first, weight)
+    kernel /= kernel.sum()
+    return [float(one) for one in kernel]
 
 
-def smooth_track(time: NDArray[Any], mesh: NDArray[Any], others: NDArray[Any]) -> tuple[Float64Array, Float64Array]:
-    """Mesh points [n,468,2] and further points [n,k,2] of one track, smoothed.
+class MeanShape:
+    """The mean of a track's meshes [468,2], each brought onto the first by a similarity, summed one by one."""
 
-    The movement is the similarity that takes the track's mean shape to each frame's mesh; it is smoothed as the
-    place of the shape's centre and the two numbers of its turn and scale.
+    def __init__(self, first: NDArray[Any]) -> None:
+        self._first = np.asarray(first, np.float64)
+        self._total = np.zeros_like(self._first)
+        self._count = 0
+
+    def add(self, mesh: NDArray[Any]) -> None:
+        self._total += apply(similarity(mesh, self._first), mesh)
+        self._count += 1
+
+    def shape(self) -> Float64Array:
+        return np.asarray(self._total / self._count, np.float64)
+
+
+class TrackSmoother:
+    """Smooths one track as its frames come: a frame is given out when the neighbours that it needs are in.
+
+    `time` int64 [n] is of all frames of the track, `mean` [468,2] its mean shape. The movement is the similarity that
+    takes the mean shape to each frame's mesh; it is smoothed as the place of the shape's centre and the two numbers
+    of its turn and scale. Holds no more frames than the wider window.
     """
-    meshes = np.asarray(mesh, np.float64)
-    mean = _mean_shape(meshes)
-    centre = mean.mean(axis=0)
-    poses = [similarity(mean, one) for one in meshes]
-    move = np.array([[*pose[:, 0], *apply(pose, centre)] for pose in poses])  # cos, sin, x, y
-    every = np.concatenate([meshes, np.asarray(others, np.float64)], axis=1)
-    shape = np.stack([apply(invert(pose), points) for pose, points in zip(poses, every, strict=True)])
-    move = smooth_series(time, move, MOVEMENT_SIGMA)
-    shape = smooth_series(time, shape, SHAPE_SIGMA)
-    cosine, sine, x, y = (column[:, None] for column in move.T)
-    u, v = shape[..., 0] - centre[0], shape[..., 1] - centre[1]
-    out = np.stack([cosine * u - sine * v + x, sine * u + cosine * v + y], axis=-1)
-    return out[:, : meshes.shape[1]], out[:, meshes.shape[1] :]
 
+    def __init__(self, time: Int64Array, mean: Float64Array) -> None:
+        self._count = len(time)
+        self._mean, self._centre = mean, mean.mean(axis=0)
+        self._moving, self._shaping = Window(time, MOVEMENT_SIGMA), Window(time, SHAPE_SIGMA)
+        self._reach = max(self._moving.reach, self._shaping.reach)
+        self._moves: dict[int, Float64Array] = {}  # by place: cos, sin, x, y
+        self._shapes: dict[int, Float64Array] = {}  # by place: mesh and further points in the mean shape's place
+        self._added = self._given = 0
 
-def _mean_shape(meshes: Float64Array) -> Float64Array:
-    """The mean of the meshes, each brought onto the first by a similarity, summed one by one to save memory."""
-    total = np.zeros(meshes.shape[1:])
-    for one in meshes:
-        total += apply(similarity(one, meshes[0]), one)
-    return np.asarray(total / len(meshes), np.float64)
+    def add(self, mesh: NDArray[Any], others: NDArray[Any]) -> list[tuple[Float64Array, Float64Array]]:
+        """Take the next frame's mesh [468,2] and further points [k,2]; the smoothed ones that are ready, in order."""
+        pose = similarity(self._mean, mesh)
+        self._moves[self._added] = np.array([*pose[:, 0], *apply(pose, self._centre)])
+        every = np.concatenate([np.asarray(mesh, np.float64), np.asarray(others, np.float64)])
+        self._shapes[self._added] = apply(invert(pose), every)
+        self._added += 1
+        ready = self._added - self._reach if self._added < self._count else self._count
+        return [self._next(len(mesh)) for _ in range(self._given, ready)]
+
+    def _next(self, points: int) -> tuple[Float64Array, Float64Array]:
+        at = self._given
+        cosine, sine, x, y = self._moving.smooth(at, self._moves)
+        shape = self._shaping.smooth(at, self._shapes)
+        u, v = shape[:, 0] - self._centre[0], shape[:, 1] - self._centre[1]
+        out = np.stack([cosine * u - sine * v + x, sine * u + cosine * v + y], axis=-1)
+        for series in (self._moves, self._shapes):
+            series.pop(at - self._reach, None)
+        self._given += 1
+        return out[:points], out[points:]

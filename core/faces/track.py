@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry import Float64Array, apply, iou, scale_of, similarity
-from core.records import FaceTable, Int32Array
+from core.records import FaceTable, Float32Array, Int32Array
 
 GAP_FRAMES = 5  # frames a face may be lost for, and is filled in
 OVERLAP_MIN = 0.3
@@ -25,45 +25,55 @@ TURN_MAX_RAD = 0.5
 
 @dataclass
 class _Track:
-    """A track being followed: the row of its last face and the box movement a frame before that [4]."""
+    """A track being followed: its last face and the box movement a frame before that [4]."""
 
     number: int
-    row: int
+    frame: int
+    box: Float32Array
+    mesh: Float32Array
     movement: Float64Array
 
 
-def link(table: FaceTable) -> Int32Array:
-    """Track numbers int32 [n], counted from 0 in order of first appearance; -1 for rows without a mesh.
+class Linker:
+    """Numbers the faces of a film that comes in parts; remembers only the tracks that the next frame can continue."""
 
-    Depends on the table alone; rows may come in any number of frames with gaps.
-    """
-    track = np.full(len(table), -1, np.int32)
-    usable = np.flatnonzero(np.isfinite(table.mesh).all(axis=(1, 2)))
-    live: list[_Track] = []
-    count = 0
-    starts = np.flatnonzero(np.diff(table.frame[usable], prepend=-1))
-    for rows in np.split(usable, starts[1:]) if len(usable) else []:
-        frame = int(table.frame[rows[0]])
-        live = [one for one in live if frame - int(table.frame[one.row]) <= GAP_FRAMES + 1]
-        for one, row in _pairs(table, live, rows):
-            steps = frame - int(table.frame[one.row])
-            one.movement = (table.box[row].astype(np.float64) - table.box[one.row]) / steps
-            one.row = row
-            track[row] = one.number
-        for row in rows[track[rows] < 0]:
-            track[row] = count
-            live.append(_Track(count, int(row), np.zeros(4)))
-            count += 1
-    return track
+    def __init__(self) -> None:
+        self._live: list[_Track] = []
+        self._count = 0
+
+    def follow(self, table: FaceTable) -> Int32Array:
+        """Track numbers int32 [n], counted from 0 in order of first appearance; -1 for rows without a mesh.
+
+        Rows are sorted by frame, and later than those of the table before; frames may be missing. The numbers
+        depend on the rows alone, not on where the film is cut into tables.
+        """
+        track = np.full(len(table), -1, np.int32)
+        usable = np.flatnonzero(np.isfinite(table.mesh).all(axis=(1, 2)))
+        starts = np.flatnonzero(np.diff(table.frame[usable], prepend=-1))
+        for rows in np.split(usable, starts[1:]) if len(usable) else []:
+            frame = int(table.frame[rows[0]])
+            self._live = [one for one in self._live if frame - one.frame <= GAP_FRAMES + 1]
+            for one, row in _pairs(table, self._live, rows):
+                one.movement = (table.box[row].astype(np.float64) - one.box) / (frame - one.frame)
+                # Copies, so that a track does not keep its part of the film in memory.
+                one.frame, one.box, one.mesh = frame, table.box[row].copy(), table.mesh[row].copy()
+                track[row] = one.number
+            for row in rows[track[rows] < 0]:
+                track[row] = self._count
+                self._live.append(
+                    _Track(self._count, frame, table.box[row].copy(), table.mesh[row].copy(), np.zeros(4))
+                )
+                self._count += 1
+        return track
 
 
 def _pairs(table: FaceTable, live: list[_Track], rows: NDArray[np.intp]) -> list[tuple[_Track, int]]:
     """Which live track goes on with which row: best overlap first, each at most once."""
     if not live:
         return []
-    frame = table.frame[rows[0]]
-    expected = np.stack([table.box[one.row] + one.movement * (frame - table.frame[one.row]) for one in live])
-    overlap = np.maximum(iou(expected, table.box[rows]), iou(table.box[[one.row for one in live]], table.box[rows]))
+    frame = int(table.frame[rows[0]])
+    expected = np.stack([one.box + one.movement * (frame - one.frame) for one in live])
+    overlap = np.maximum(iou(expected, table.box[rows]), iou(np.stack([one.box for one in live]), table.box[rows]))
     pairs: list[tuple[_Track, int]] = []
     for flat in np.argsort(-overlap, axis=None, kind="stable"):
         number, column = divmod(int(flat), len(rows))
@@ -71,7 +81,7 @@ def _pairs(table: FaceTable, live: list[_Track], rows: NDArray[np.intp]) -> list
             break
         one, row = live[number], int(rows[column])
         taken = any(one is other or row == used for other, used in pairs)
-        if not taken and _continues(table.mesh[one.row], table.mesh[row]):
+        if not taken and _continues(one.mesh, table.mesh[row]):
             pairs.append((one, row))
     return pairs
 

@@ -12,14 +12,13 @@ import pytest
 
 from core.errors import StorageError
 from core.faces.analyse import FaceModels, analyse_segment, open_models
-from core.faces.cast import cast_faces
 from core.faces.table import read_table, write_table
 from core.inference.providers import DeviceSpec
 from core.inference.sessions import Sessions
 from core.media.index import index_film
 from core.media.plan import plan_segments
 from core.records import FaceTable, MediaIndex
-from tests.faces_assets import carphone_clip
+from tests.faces_assets import carphone_clip, cast_film
 from tests.media_clips import ffmpeg
 
 
@@ -64,7 +63,7 @@ def test_cutting_the_film_otherwise_changes_no_bit(
 def test_cast_of_real_faces_trembles_less_and_stays_in_place(
     carphone_faces: FaceTable, carphone_index: MediaIndex
 ) -> None:
-    cast = cast_faces(carphone_index, carphone_faces, "largest")
+    cast = cast_film(carphone_index, carphone_faces, "largest")
     assert len(cast) == carphone_index.frames
     assert set(cast.track.tolist()) == {0}
     assert (cast.source == 0).all()

@@ -6,9 +6,26 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from core.faces.smooth import MOVEMENT_SIGMA, SHAPE_SIGMA, smooth_series, smooth_track
+from core.faces.smooth import MOVEMENT_SIGMA, SHAPE_SIGMA, MeanShape, TrackSmoother, Window
 from tests.faces_assets import made_up_faces
+
+Array = NDArray[np.float64]
+
+
+def smooth_series(time: NDArray[np.int64], values: Array, sigma: float) -> Array:
+    window = Window(time, sigma)
+    return np.stack([window.smooth(at, dict(enumerate(values))) for at in range(len(time))])
+
+
+def smooth_track(time: NDArray[np.int64], mesh: Array, others: Array) -> tuple[Array, Array]:
+    mean = MeanShape(mesh[0])
+    for one in mesh:
+        mean.add(one)
+    smoother = TrackSmoother(time, mean.shape())
+    pairs = [pair for one, other in zip(mesh, others, strict=True) for pair in smoother.add(one, other)]
+    return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
 
 
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([MOVEMENT_SIGMA, SHAPE_SIGMA, 4.0]))
@@ -41,10 +58,10 @@ def test_trembling_falls_and_movement_stays() -> None:
     noisy = clean + random.normal(0, 1.0, clean.shape)
     smooth, _ = smooth_track(time, noisy, np.zeros((60, 0, 2)))
 
-    def trembling(mesh: np.ndarray) -> float:  # type: ignore[type-arg]
+    def trembling(mesh: Array) -> float:
         return float(np.sqrt((np.diff(mesh - clean, n=2, axis=0) ** 2).mean()))
 
-    def error(mesh: np.ndarray) -> float:  # type: ignore[type-arg]
+    def error(mesh: Array) -> float:
         return float(np.sqrt(((mesh - clean) ** 2).mean()))
 
     assert trembling(smooth) < 0.4 * trembling(noisy)
@@ -55,7 +72,7 @@ def test_trembling_falls_and_movement_stays() -> None:
 
 def test_short_tracks_are_left_alone() -> None:
     for count in (1, 2):
-        mesh = made_up_faces(range(count), np.full((count, 2), 100.0) + np.arange(count)[:, None]).mesh
+        mesh = made_up_faces(range(count), np.full((count, 2), 100.0) + np.arange(count)[:, None]).mesh.astype(float)
         smooth, others = smooth_track(np.arange(count), mesh, mesh[:, :7])
         np.testing.assert_allclose(smooth, mesh, atol=1e-3)
         np.testing.assert_allclose(others, mesh[:, :7], atol=1e-3)

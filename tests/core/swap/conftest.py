@@ -10,12 +10,11 @@ import cv2
 import pytest
 
 from core.faces.analyse import FaceModels, analyse_segment
-from core.faces.cast import cast_faces
 from core.faces.identity import load_identity
 from core.media.index import index_film
 from core.media.plan import plan_segments
 from core.records import FaceTable, MediaIndex, SourceIdentity, SourceSpec
-from tests.faces_assets import astronaut, carphone_clip, face_models
+from tests.faces_assets import astronaut, carphone_clip, cast_film, face_models
 
 
 @dataclass(frozen=True)
@@ -46,4 +45,4 @@ def film(models: FaceModels, tmp_path_factory: pytest.TempPathFactory) -> Film:
         analyse_segment(path, index, segment, models, heartbeat=lambda _: None)[0]
         for segment in plan_segments(index, Fraction(0))
     ]
-    return Film(path, index, cast_faces(index, FaceTable.concat(tables), "largest"))
+    return Film(path, index, cast_film(index, FaceTable.concat(tables), "largest"))
