@@ -5,7 +5,7 @@ is followed from the inputs through every node; where a node states the 1, it is
 vectors of inswapper) do not carry faces and stay as they are. Outputs get the faces as their first axis: SCRFD's heads,
 which flatten [1,h,w,C] to [h x w x 2, c], give [N, h x w x 2, c].
 
-Graphs that mix faces in a way that no axis can hold are refused, never guessed.
+Graphs that mix faces in a way that no axis can hold are refused, never guessed; for one face they stay as they are.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ class Rebatcher:
                 try:
                     self._node(node)
                 except ModelError as error:
+                    if self.batch == 1:  # nothing that was changed so far makes a difference to one face
+                        self.out += [] if self.out and self.out[-1] is node else [node]
+                        continue
                     raise ModelError(error.what, where=f"node {node.name or node.output[0]}", hint=HINT) from error
             else:
                 self.out.append(node)
@@ -248,9 +251,11 @@ class Rebatcher:
         """The faces become the first axis of every output."""
         self.out = self.editor.nodes
         for name in list(self.editor.outputs):
+            shape = self.shape(name)
             if name not in self.places:
-                raise ModelError(f"output {name} does not depend on an input", hint=HINT)
-            place, shape = self.places[name], self.shape(name)
+                self._lead(name, shape)
+                continue
+            place = self.places[name]
             if place == Place(0) and shape[0] == 1:
                 continue
             inner = self.editor.rename_output(name)
@@ -263,6 +268,16 @@ class Rebatcher:
                 self.out.append(onnx.helper.make_node("Transpose", [inner], [name], name=name, perm=order))
                 shape = tuple(shape[axis] for axis in order)
             self.editor.shapes[name] = shape
+
+    def _lead(self, name: str, shape: Shape) -> None:
+        """One face as the first axis of an output through which faces could not be followed."""
+        if self.batch != 1:
+            raise ModelError(f"output {name} does not depend on an input", hint=HINT)
+        if not shape or shape[0] != 1:
+            inner = self.editor.rename_output(name)
+            axes, attributes = self.editor.axes_form("Unsqueeze", [0])
+            self.out.append(onnx.helper.make_node("Unsqueeze", [inner, *axes], [name], name=name, **attributes))
+            self.editor.shapes[name] = (1, *shape)
 
     def _split(self, inner: str, place: Place, shape: Shape) -> tuple[str, Place, Shape]:
         """The faces' axis parted from what it counts besides."""

@@ -149,7 +149,7 @@ class Editor:
             return [int(axis) for axis in value.ravel()]
         return None
 
-    def axes_form(self, op: str, axes: Sequence[int]) -> tuple[list[str], dict[str, list[int]]]:
+    def axes_form(self, op: str, axes: Sequence[int]) -> tuple[list[str], dict[str, Any]]:
         """How this opset states the axes of `op`: further inputs, and attributes."""
         since = {"Unsqueeze": 13, "Squeeze": 13, "ReduceSum": 13}.get(op, 18)
         if self.opset >= since:

@@ -180,3 +180,15 @@ def test_what_mixes_faces_is_refused_by_name(op: str, attributes: dict[str, obje
         changed(graph.model(), 4)
     assert caught.value.where == "node /mixed"
     assert "--batch 1" in caught.value.hint
+
+
+def test_what_mixes_faces_serves_one() -> None:
+    graph = Small(11)
+    x = graph.input("x", [1, 3, 4, 4])
+    mean = graph.node("ReduceMean", [graph.node("Softmax", [x], axis=0)], axes=[0, 2], keepdims=0)
+    graph.node("Relu", [graph.node("Reshape", [mean, graph.const([3, 4], "int64")])], "y")
+    graph.output("y")
+    model = graph.model()
+    made = changed(model, 1)
+    data = np.random.default_rng(1).standard_normal((1, 3, 4, 4)).astype(np.float32)
+    assert np.array_equal(run(made, {"x": data})[0], run(model, {"x": data})[0][None])
