@@ -47,11 +47,11 @@ def test_half_floats_as_json(cache: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_int8_on_a_film_s_faces(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert convert(cache, "w600k_r50", "--int8", "--calibrate", str(carphone()), "--batch", "dynamic") == 0
     assert "calibration inputs from" in capsys.readouterr().err
-    assert convert(cache, "inswapper_128", "--int8", "--calibrate", str(carphone()), "--batch", "1") == 2
+    assert convert(cache, "det_10g", "--int8", "--calibrate", str(carphone()), "--batch", "1") == 2
     out, err = capsys.readouterr()
     assert "outside the tolerance (at least 30 dB)" in out
     assert err.splitlines()[-1].endswith("fp32 stays in use")
-    assert not list((cache / "prepared").glob("inswapper_128-*-b1-int8-*.onnx"))
+    assert not list((cache / "prepared").glob("det_10g-*-b1-int8-*.onnx"))
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ from core.records import Float32Array
 # One of each architecture; its relatives differ in sizes only. The large ones take a small batch.
 FAMILIES = (
     *("det_10g", "det_500m", "yunet_2023_mar", "w600k_r50", "w600k_mbf", "crossface_simswap"),
-    *("inswapper_128", "simswap_256", "ghost_1_256", "blendswap_256", "uniface_256", "hififace_256"),
+    *("inswapper_128", "simswap_256", "ghost_1_256", "blendswap_256", "hififace_256"),
     *("hyperswap_1a_256", "xseg", "bisenet", "gpen_256"),
 )
-LARGE = ("gfpgan_1.4", "codeformer", "restoreformer++")
+LARGE = ("uniface_256", "gfpgan_1.4", "codeformer", "restoreformer++")
 
 
 def manifest_of(name: str) -> ModelManifest:
