@@ -49,7 +49,7 @@ class Latents:
         vectors = np.ascontiguousarray(vectors, np.float32)
         if self._emap is not None:
             self._expect(vectors, len(self._emap))
-            latents = unit(vectors) @ self._emap
+            latents = mapped(unit(vectors), self._emap)
         elif self._converter is not None:
             spec = self._converter.manifest.inputs[0]
             want = spec.shape[-1]
@@ -77,6 +77,15 @@ class Latents:
                 where=self._where,
                 hint="use the recogniser that the swapper's manifest names",
             )
+
+
+def mapped(vectors: Float32Array, matrix: Float32Array) -> Float32Array:
+    """Vectors [n,D] times a matrix [D,L], each by itself and in one order of sums: float32 [n,L].
+
+    A library's matrix product rounds otherwise with other threads and other n, and a film must not depend on them.
+    """
+    products = [np.sum(vector[:, None] * matrix, axis=0, dtype=np.float64) for vector in vectors]
+    return np.asarray(products, np.float32).reshape(len(vectors), matrix.shape[1])
 
 
 def swap_spec(manifest: ModelManifest) -> SwapSpec:

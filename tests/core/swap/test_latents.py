@@ -12,7 +12,7 @@ from core.inference.manifest import ModelManifest, load_manifests, manifest_fold
 from core.inference.providers import DeviceSpec
 from core.inference.sessions import Session, Sessions
 from core.records import Float32Array
-from core.swap.latents import Latents, unit
+from core.swap.latents import Latents, mapped, unit
 
 RANDOM = np.random.default_rng(5)
 VECTORS = np.asarray(RANDOM.normal(size=(3, 512)) * 20, np.float32)
@@ -106,3 +106,12 @@ def test_what_is_missing(sessions: Sessions) -> None:
 
 def test_a_vector_of_zeros_has_no_direction() -> None:
     assert np.array_equal(unit(np.zeros((1, 4), np.float32)), np.zeros((1, 4), np.float32))
+
+
+def test_a_latent_does_not_depend_on_the_others_of_its_batch() -> None:
+    random = np.random.default_rng(5)
+    vectors, matrix = (random.standard_normal(shape).astype(np.float32) for shape in ((7, 512), (512, 512)))
+    whole = mapped(vectors, matrix)
+    assert np.array_equal(np.concatenate([mapped(vectors[i : i + 1], matrix) for i in range(7)]), whole)
+    assert np.allclose(whole, vectors.astype(np.float64) @ matrix, atol=1e-4)
+    assert mapped(vectors[:0], matrix).shape == (0, 512)
