@@ -148,7 +148,7 @@ class Rebatcher:
                     self.places[name] = place
                     self._complete(node, name, place)
         if place is not None and any(name in self.lifted for name in node.input):
-            self._stay_lifted(node, place)
+            self._stay_lifted(node)
 
     def _complete(self, node: onnx.NodeProto, output: str, place: Place) -> None:
         """The size of the faces' axis, where inference lost it (behind a Resize to computed sizes)."""
@@ -159,7 +159,7 @@ class Rebatcher:
         size = self.shape(source)[self.places[source].axis]
         self.editor.shapes[output] = (*shape[: place.axis], size, *shape[place.axis + 1 :])
 
-    def _stay_lifted(self, node: onnx.NodeProto, place: Place) -> None:
+    def _stay_lifted(self, node: onnx.NodeProto) -> None:
         """Shapes behind a tensor that has one axis more than inferred."""
         if node.op_type not in UNARY and node.op_type not in BROADCAST:
             raise ModelError(f"{node.op_type} after a Reshape that flattened the faces")
@@ -167,7 +167,6 @@ class Rebatcher:
         for name in node.output:
             self.editor.shapes[name] = self.shape(longest)
             self.lifted.add(name)
-        del place
 
     def _reshape(self, node: onnx.NodeProto) -> Place | None:
         data = node.input[0]
@@ -192,7 +191,8 @@ class Rebatcher:
         sizes = [size if isinstance(size, int) else stated[at] if stated else -1 for at, size in enumerate(after)]
         if sum(size == -1 for size in sizes) > 1 or sizes[found.axis] == -1:
             raise ModelError(f"Reshape to {list(after)} has more than one size that is not known")
-        set_attribute(node, "allowzero", 0) if attribute(node, "allowzero") else None
+        if attribute(node, "allowzero"):
+            set_attribute(node, "allowzero", 0)
         node.input[1] = self.sizes(sizes, found)
         return found
 

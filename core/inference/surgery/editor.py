@@ -100,11 +100,6 @@ class Editor:
         tensor.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
         tensor.raw_data = np.ascontiguousarray(array).tobytes()
 
-    def drop_const(self, name: str) -> None:
-        del self._consts[name]
-        at = next(i for i, tensor in enumerate(self.graph.initializer) if tensor.name == name)
-        del self.graph.initializer[at]
-
     # Structure
 
     def new_name(self, hint: str) -> str:
