@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from actors.drive import Order, Receipt
 from core import codec
 from core.errors import PlanError, StorageError
+from core.media.stamp import check_stamp, unchanged
 from core.records import (
     AnalysisOrder,
     AnalysisReceipt,
     FaceTable,
+    FileStamp,
     MediaIndex,
     ModelUse,
     SegmentReceipt,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:  # the models and OpenCV are loaded by the first order that ne
 
 Heartbeat = Callable[[int], None]
 WAIT_S = 0.2
+T = TypeVar("T")
 ReceiptT = TypeVar("ReceiptT", AnalysisReceipt, SegmentReceipt)
 
 
@@ -55,6 +58,10 @@ class JobStore(Protocol):
     def read(self, name: str) -> bytes: ...
 
     def scratch(self, suffix: str) -> Path: ...
+
+    def load(self, name: str, kind: type[T]) -> T | None: ...
+
+    def discard(self, name: str) -> None: ...
 
     def write(self, name: str, data: bytes) -> bool: ...
 
@@ -105,13 +112,16 @@ class Worker:
     def work(self, order: Order, attempt: int, heartbeat: Heartbeat) -> Receipt:
         """Do one order and publish its result, or hand back what an attempt published that died before it could say so.
 
-        Raises FarmError; an operating system's refusal is a StorageError.
+        Raises FarmError; an operating system's refusal is a StorageError. A film that changes meanwhile is an
+        InputError, and nothing of it is published.
         """
         try:
-            if isinstance(order, AnalysisOrder):
-                known = self._published(f"analysis/{order.id}", AnalysisReceipt)
-                return known or self.analyse(order, attempt, heartbeat)
-            return self._published(f"segments/{order.id}", SegmentReceipt) or self.render(order, attempt, heartbeat)
+            with unchanged(Path(order.target), order.stamp) as film:
+                if isinstance(order, AnalysisOrder):
+                    known = self._published(f"analysis/{order.id}", AnalysisReceipt)
+                    return known or self.analyse(order, attempt, heartbeat, film)
+                made = self._published(f"segments/{order.id}", SegmentReceipt)
+                return made or self.render(order, attempt, heartbeat, film)
         except OSError as error:
             raise StorageError(
                 error.strerror or str(error),
@@ -119,8 +129,8 @@ class Worker:
                 hint="check the disk, then run the same command again",
             ) from error
 
-    def analyse(self, order: AnalysisOrder, attempt: int, heartbeat: Heartbeat) -> AnalysisReceipt:
-        """Look for faces in one segment; the table is published as Parquet."""
+    def analyse(self, order: AnalysisOrder, attempt: int, heartbeat: Heartbeat, film: FileStamp) -> AnalysisReceipt:
+        """Look for faces in one segment of the film with the stamp `film`; the table is published as Parquet."""
         from core.faces.analyse import analyse_segment  # noqa: PLC0415 - loads OpenCV
         from core.faces.table import write_table  # noqa: PLC0415 - loads pyarrow
 
@@ -128,7 +138,7 @@ class Worker:
         models = self._face_models(order.detector)
         table, damage = analyse_segment(
             Path(order.target),
-            self._film(order.index),
+            self._film(order),
             order.segment,
             models,
             heartbeat=heartbeat,
@@ -154,13 +164,14 @@ class Worker:
                 damage=damage,
                 models=self._uses(order),
             )
+            check_stamp(Path(order.target), film)
             store.adopt(scratch, name)
         finally:
             scratch.unlink(missing_ok=True)
         return self._publish(f"analysis/{order.id}", receipt, AnalysisReceipt)
 
-    def render(self, order: WorkOrder, attempt: int, heartbeat: Heartbeat) -> SegmentReceipt:
-        """Render one segment; the file holds one video stream and no other."""
+    def render(self, order: WorkOrder, attempt: int, heartbeat: Heartbeat, film: FileStamp) -> SegmentReceipt:
+        """Render one segment of the film with the stamp `film`; the file holds one video stream and no other."""
         from core.swap.segment import render_segment  # noqa: PLC0415 - the driver imports this module too
 
         store = self._settings.store
@@ -169,7 +180,7 @@ class Worker:
         try:
             made = render_segment(
                 source=Path(order.target),
-                index=self._film(order.index),
+                index=self._film(order),
                 order=order,
                 faces=self._faces(order),
                 identity=self._source(order),
@@ -188,6 +199,7 @@ class Worker:
                 attempt=attempt,
                 models=self._uses(order),
             )
+            check_stamp(Path(order.target), film)
             store.adopt(scratch, name)
         finally:
             turn.end()
@@ -197,23 +209,40 @@ class Worker:
     def _publish(self, folder: str, receipt: ReceiptT, kind: type[ReceiptT]) -> ReceiptT:
         """Make the result count. Where another attempt was first, its receipt counts and our file goes."""
         store = self._settings.store
-        if store.write(f"{folder}/DONE.json", codec.encode(receipt)):
-            return receipt
-        store.path(receipt.file).unlink(missing_ok=True)
-        return codec.decode(store.read(f"{folder}/DONE.json"), kind)
+        name = f"{folder}/DONE.json"
+        while not store.write(name, codec.encode(receipt)):
+            known = self._published(folder, kind)
+            if known is not None:
+                store.path(receipt.file).unlink(missing_ok=True)
+                return known
+        return receipt
 
     def _published(self, folder: str, kind: type[ReceiptT]) -> ReceiptT | None:
+        """The receipt of an attempt that finished; one whose file is gone, or not whole in size, is taken back."""
         name = f"{folder}/DONE.json"
         store = self._settings.store
-        return codec.decode(store.read(name), kind) if store.exists(name) else None
+        receipt = store.load(name, kind)
+        if receipt is None:
+            return None
+        try:
+            whole = store.path(receipt.file).stat().st_size == receipt.size_bytes
+        except FileNotFoundError:
+            whole = False
+        if not whole:
+            store.discard(name)
+            return None
+        return receipt
 
     # ------------------------------------------------------------ what stays loaded
 
-    def _film(self, name: str) -> MediaIndex:
+    def _film(self, order: Order) -> MediaIndex:
         with self._lock:
-            if self._index is None or self._index[0] != name:
-                self._index = (name, codec.decode(self._settings.store.read(name), MediaIndex))
-            return self._index[1]
+            if self._index is None or self._index[0] != order.index:
+                self._index = (order.index, codec.decode(self._settings.store.read(order.index), MediaIndex))
+            index = self._index[1]
+        if index.sha256 != order.target_sha256:
+            raise PlanError("the table in the store is not of the film that the order names", where=order.index)
+        return index
 
     def _source(self, order: WorkOrder) -> SourceIdentity | None:
         if order.identity is None:

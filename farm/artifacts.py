@@ -3,7 +3,7 @@
     OUT.farm/
       lock                          held (flock) by the driver that works here
       jobs/<owner>/<hash>.json      names that a job uses: removing one job leaves what another one claims
-      index/<key>.json              the film's table, keyed by the file's identity and the code
+      index/<key>.<sha256>.json     the film's table, keyed by the file's identity and the code
       plan/<key>.json               segments
       identity/<sha256>.json        the source face
       analysis/<order>/             <attempt>-<token>.parquet and DONE.json, one folder a segment
@@ -145,6 +145,10 @@ class DiskStore:
         except InputError:
             self.discard(name)
             return None
+
+    def named(self, start: str) -> list[str]:
+        """The files whose names begin with `start`, up to a full stop."""
+        return sorted(path.relative_to(self.root).as_posix() for path in Path(self.root).glob(f"{start}.*"))
 
     def intact(self, name: str, sha256: str) -> bool:
         """Whether the file `name` is there and holds what its hash says; it is read once from end to end."""

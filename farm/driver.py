@@ -13,6 +13,7 @@ from actors.worker import WorkerSettings
 from core import codec
 from core.errors import InputError
 from core.inference.manifest import by_id, load_manifests, manifest_folder
+from core.media.stamp import unchanged
 from core.records import Damage, JobReport, JobSpec, ModelUse, SegmentReceipt, SourceIdentity, SwapOptions
 from farm import stages
 from farm.artifacts import DiskStore, open_store
@@ -119,47 +120,48 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
     models = job_models(spec, settings.model_cache)
     with clock.stage("index"):
         film = stages.index_stage(store, Path(spec.target), code=code)
-    with clock.stage("plan"):
-        plan = stages.plan_stage(store, film, spec)
-        if fails:
-            stages.refuse_index_damage(film, plan.segments)
-    notes = list(plan.notes)
+    with unchanged(film.path, film.stamp):
+        with clock.stage("plan"):
+            plan = stages.plan_stage(store, film, spec)
+            if fails:
+                stages.refuse_index_damage(film, plan.segments)
+        notes = list(plan.notes)
 
-    def run_map(name: str, orders: Sequence[Order]) -> stages.Mapped:
-        todo = stages.open_work(store, orders, stop_on_damage=fails)
-        if todo.open:
-            with clock.stage("start"):
-                pool.start()
-        with clock.stage(name):
-            return stages.run_map(pool, progress, film, todo)
+        def run_map(name: str, orders: Sequence[Order]) -> stages.Mapped:
+            todo = stages.open_work(store, orders, stop_on_damage=fails)
+            if todo.open:
+                with clock.stage("start"):
+                    pool.start()
+            with clock.stage(name):
+                return stages.run_map(pool, progress, film, todo)
 
-    maps: list[stages.Mapped] = []
-    identity = None
-    cast: Sequence[stages.SegmentCast] = [stages.SegmentCast(segment.index) for segment in plan.segments]
-    if spec.swapper != "none":
-        with clock.stage("source"):
-            face = source_face(spec, settings, models.recognisers)
-            identity = stages.keep_identity(store, face)
-            notes += face.notes
-        maps.append(run_map("analyse", stages.analysis_orders(film, plan, spec, models.looking, code=code)))
-        with clock.stage("cast"):
-            cast = stages.cast_stage(store, film, plan, spec, maps[0].receipts, code=code)
-        if not any(entry.faces for entry in cast):
-            notes.append(NO_FACES)
-    elif spec.source is not None:
-        notes.append(UNUSED_SOURCE)
-    rendered = run_map("render", stages.work_orders(film, plan, spec, cast, identity, models.rendering, code=code))
-    maps.append(rendered)
-    pool.close()
-    receipts = [receipt for receipt in rendered.receipts if isinstance(receipt, SegmentReceipt)]
-    tags = provenance(receipts)
-    damage = merge_damage([film.index.damage, *(r.damage for mapped in maps for r in mapped.receipts)])
-    with clock.stage("join"):
-        joined = stages.join_stage(store, film, plan, rendered.receipts, tags)
-    with clock.stage("verify"):
-        # What is missing after the last frame is in the report, but is no frame of the film.
-        inside = [entry for entry in damage if entry.frame < film.index.frames]
-        checks = stages.verify_stage(film, plan, joined, inside, tags)
+        maps: list[stages.Mapped] = []
+        identity = None
+        cast: Sequence[stages.SegmentCast] = [stages.SegmentCast(segment.index) for segment in plan.segments]
+        if spec.swapper != "none":
+            with clock.stage("source"):
+                face = source_face(spec, settings, models.recognisers)
+                identity = stages.keep_identity(store, face)
+                notes += face.notes
+            maps.append(run_map("analyse", stages.analysis_orders(film, plan, spec, models.looking, code=code)))
+            with clock.stage("cast"):
+                cast = stages.cast_stage(store, film, plan, spec, maps[0].receipts, code=code)
+            if not any(entry.faces for entry in cast):
+                notes.append(NO_FACES)
+        elif spec.source is not None:
+            notes.append(UNUSED_SOURCE)
+        rendered = run_map("render", stages.work_orders(film, plan, spec, cast, identity, models.rendering, code=code))
+        maps.append(rendered)
+        pool.close()
+        receipts = [receipt for receipt in rendered.receipts if isinstance(receipt, SegmentReceipt)]
+        tags = provenance(receipts)
+        damage = merge_damage([film.index.damage, *(r.damage for mapped in maps for r in mapped.receipts)])
+        with clock.stage("join"):
+            joined = stages.join_stage(store, film, plan, rendered.receipts, tags)
+        with clock.stage("verify"):
+            # What is missing after the last frame is in the report, but is no frame of the film.
+            inside = [entry for entry in damage if entry.frame < film.index.frames]
+            checks = stages.verify_stage(film, plan, joined, inside, tags)
     with clock.stage("publish"):
         sha256, size_bytes = stages.publish_stage(joined, output)
     return make_report(

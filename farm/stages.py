@@ -17,10 +17,11 @@ from core.errors import InputError, PlanError, VerifyFailed
 from core.media.containers import check_output, container_for
 from core.media.decode import decode_segment
 from core.media.encode import resolve_encoder
-from core.media.guard import Limits, check_file, probe_in_child
+from core.media.guard import Limits, probe_in_child
 from core.media.index import index_film
 from core.media.join import join_film
 from core.media.plan import plan_segments
+from core.media.stamp import check_stamp, stamp_of, unchanged
 from core.media.verify import verify_film
 from core.records import (
     AnalysisOrder,
@@ -28,6 +29,7 @@ from core.records import (
     Damage,
     EncoderSettings,
     FaceTable,
+    FileStamp,
     JobSpec,
     MediaIndex,
     Segment,
@@ -48,11 +50,12 @@ DAMAGE_HINT = "render what decodes with --on-damage keep"
 
 @dataclass(frozen=True)
 class Film:
-    """The target with its table; `name` is where the table is in the store."""
+    """The target with its table; `name` is where the table is in the store, `stamp` which file it was made of."""
 
     path: Path
     index: MediaIndex
     name: str
+    stamp: FileStamp
 
 
 @dataclass(frozen=True)
@@ -108,15 +111,22 @@ def time_text(index: MediaIndex, pts: int) -> str:
 
 def index_stage(store: DiskStore, target: Path, *, code: str) -> Film:
     """Index the target, or take the table that this `code` made of the same file (path, size, inode, mtime)."""
-    stat = check_file(target).stat()
-    identity = [os.path.realpath(target), stat.st_size, stat.st_ino, stat.st_mtime_ns, code]
-    name = f"index/{codec.digest(identity)[:32]}.json"
-    store.claim([name])
-    index = store.load(name, MediaIndex)
-    if index is None:
+    stamp = stamp_of(target)
+    identity = [os.path.realpath(target), stamp.size_bytes, stamp.inode, stamp.mtime_ns, code]
+    key = f"index/{codec.digest(identity)[:32]}"
+    for name in store.named(key):
+        index = store.load(name, MediaIndex) if store.intact(name, name.split(".")[1]) else None
+        if index is not None:
+            store.claim([name])
+            return Film(target, index, name, stamp)
+        store.discard(name)
+    with unchanged(target, stamp):
         index = index_film_safely(target)
-        store.write(name, codec.encode(index))
-    return Film(target, index, name)
+    data = codec.encode(index)
+    name = f"{key}.{hashlib.sha256(data).hexdigest()}.json"
+    store.claim([name])
+    store.write(name, data)
+    return Film(target, index, name, stamp)
 
 
 def index_film_safely(target: Path) -> MediaIndex:
@@ -195,6 +205,7 @@ def analysis_orders(film: Film, plan: Plan, spec: JobSpec, models: ModelHashes, 
             index=film.name,
             detector=spec.detector,
             models=models,
+            stamp=film.stamp,
         )
         for segment in plan.segments
     ]
@@ -288,8 +299,9 @@ def work_orders(
             face_count=entry.faces if swaps else 0,
             options=spec.swap if swaps else SwapOptions(),
             models=models if swaps else (),
+            stamp=film.stamp,
         )
-        named = replace(order, target="", index="")
+        named = replace(order, target="", index="", stamp=None)
         orders.append(replace(order, id=codec.digest([named, code])))
     return orders
 
@@ -336,10 +348,15 @@ def run_map(pool: Pool, progress: Progress, film: Film, todo: Todo) -> Mapped:
 
 
 def join_stage(store: DiskStore, film: Film, plan: Plan, receipts: Sequence[Receipt], tags: dict[str, str]) -> Path:
-    """Join the segments with everything else of the source, into a temporary file of the store."""
+    """Join the segments with everything else of the source, into a temporary file of the store.
+
+    Every segment is compared with its receipt's hash as it is joined.
+    """
+    check_stamp(film.path, film.stamp)
     joined = store.scratch(Path(film.path).suffix or ".film")
     pieces = [(segment, store.path(receipt.file)) for segment, receipt in zip(plan.segments, receipts, strict=True)]
-    join_film(film.path, film.index, plan.encoder, pieces, joined, plan.container, tags=tags)
+    hashes = {segment.index: receipt.sha256 for segment, receipt in zip(plan.segments, receipts, strict=True)}
+    join_film(film.path, film.index, plan.encoder, pieces, joined, plan.container, tags=tags, hashes=hashes)
     return joined
 
 

@@ -10,6 +10,16 @@ from core.records.models import ModelUse
 
 
 @dataclass(frozen=True)
+class FileStamp:
+    """Which file a film is, as the machine `node` sees it; a file of another stamp is another film."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    node: str
+
+
+@dataclass(frozen=True)
 class AnalysisOrder:
     """One segment in which to look for faces; `id` is the hash of the film, the segment and the models' hashes."""
 
@@ -20,6 +30,7 @@ class AnalysisOrder:
     index: str
     detector: str = "centerface"
     models: tuple[tuple[str, str], ...] = ()  # (id, sha256) of every model that looks
+    stamp: FileStamp | None = None  # None: the file at `target` is taken as it is
 
 
 @dataclass(frozen=True)
@@ -45,8 +56,8 @@ class AnalysisReceipt:
 class WorkOrder:
     """All one segment needs, movable to any node (about 1 kB); `id` is the hash of everything that decides its pixels.
 
-    `target` is where the film is; `index`, `faces` and `identity` are names in the job's store whose contents are
-    pinned by the hashes beside them.
+    `target` is where the film is, `stamp` which file it was when the job began; `index` (pinned by `target_sha256`),
+    `faces` and `identity` are names in the job's store whose contents are pinned by the hashes beside them.
     """
 
     id: str
@@ -63,6 +74,7 @@ class WorkOrder:
     face_count: int = 0
     options: SwapOptions = field(default_factory=SwapOptions)
     models: tuple[tuple[str, str], ...] = ()  # (id, sha256) of every model that decides pixels
+    stamp: FileStamp | None = None  # None: the file at `target` is taken as it is
 
 
 @dataclass(frozen=True)

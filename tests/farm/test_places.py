@@ -74,9 +74,10 @@ def test_a_part_that_a_killed_run_left_is_swept_and_one_being_written_is_not(tmp
     assert leftovers(tmp_path, ["joined", "out.mp4"]) == []
     handle = lock_file(part_of(output))
     assert handle is not None
-    for attempt in (lambda: check_output_place(output, finished), lambda: publish_copy(finished, output)):
+    for attempt in (check_output_place, publish_copy):
+        first, second = (output, finished) if attempt is check_output_place else (finished, output)
         with pytest.raises(InputError, match="another run writes this output"):
-            attempt()
+            attempt(first, second)
     assert part_of(output).exists()
     os.close(handle)
 

@@ -1,0 +1,55 @@
+"""Whether a film is still the file that a job began with: by size, time of change and, on one machine, inode."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.errors import InputError, PlanError, StorageError, VerifyFailed
+from core.media.guard import check_file
+from core.records import FileStamp
+
+# Machines that share a folder may state the time of change in whole seconds.
+COARSE_NS = 1_000_000_000
+
+
+def stamp_of(path: Path) -> FileStamp:
+    """The stamp of the file at `path`, as this machine sees it; `InputError` where it is no file that can be read."""
+    status = check_file(path).stat()
+    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ino, platform.node())
+
+
+def check_stamp(path: Path, begun: FileStamp) -> FileStamp:
+    """The stamp of `path` now; `InputError` when it is not the file of `begun` any more.
+
+    Another machine gives the same file another inode and may round its time: there size and second decide.
+    """
+    now = stamp_of(path)
+    if now.node == begun.node:
+        same = now == begun
+    else:
+        same = now.size_bytes == begun.size_bytes and abs(now.mtime_ns - begun.mtime_ns) < COARSE_NS
+    if not same:
+        raise InputError(
+            "the film changed while it was rendered",
+            where=str(path),
+            hint="wait until it is complete, then run the same command again",
+        )
+    return now
+
+
+@contextmanager
+def unchanged(path: Path, begun: FileStamp | None = None) -> Iterator[FileStamp]:
+    """Work on the film at `path`, which must be that of `begun` and stay it; gives its stamp on this machine.
+
+    Also when the work fails: what a film that changed makes of it is no news, that it changed is.
+    """
+    here = stamp_of(path) if begun is None else check_stamp(path, begun)
+    try:
+        yield here
+    except (InputError, PlanError, StorageError, VerifyFailed):
+        check_stamp(path, here)
+        raise
+    check_stamp(path, here)
