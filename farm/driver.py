@@ -15,6 +15,7 @@ from core.errors import InputError
 from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.media.stamp import unchanged
 from core.records import Damage, JobReport, JobSpec, ModelUse, SegmentReceipt, SourceIdentity, SwapOptions
+from core.swap.swapper import check_options
 from farm import stages
 from farm.artifacts import DiskStore, open_store
 from farm.models import job_models
@@ -72,7 +73,8 @@ def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progre
 def check_spec(spec: JobSpec) -> None:
     """What can be refused without opening anything."""
     if spec.swapper not in ("mesh", "none"):
-        by_id(load_manifests(manifest_folder()), spec.swapper, "swapper")
+        manifest = by_id(load_manifests(manifest_folder()), spec.swapper, "swapper")
+        check_options(manifest.id, manifest.template.side_px if manifest.template else 1, spec.swap)
     elif unread := [name for name in OF_NETWORKS if getattr(spec.swap, name) != getattr(SwapOptions(), name)]:
         raise InputError(
             f"--swapper {spec.swapper} does not read --{unread[0].replace('_', '-')}",
