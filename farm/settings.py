@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from core.errors import InputError
+
 # One segment renders at a time in a renderer, the next one gets ready; beyond eight threads an encoder gains little.
 SEGMENTS_IN_FLIGHT = 2
 LEAST_THREADS = 2
@@ -65,11 +67,24 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     FARM_ENGINE_CACHE: folder in which the farm's machines share TensorRT engines, none by default.
     """
     env = os.environ if environment is None else environment
-    cache = env.get("FARM_MODEL_CACHE")
-    base = Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Settings(
         cores=len(os.sched_getaffinity(0)),
-        model_cache=Path(cache) if cache else base / "farm" / "models",
+        model_cache=model_cache(env),
         ray_address=env.get("RAY_ADDRESS") or None,
         engine_cache=Path(shared) if (shared := env.get("FARM_ENGINE_CACHE")) else None,
     )
+
+
+def model_cache(env: Mapping[str, str]) -> Path:
+    """The folder of the models; `InputError` where nothing says where it is."""
+    if named := env.get("FARM_MODEL_CACHE"):
+        return Path(named)
+    if caches := env.get("XDG_CACHE_HOME"):
+        return Path(caches) / "farm" / "models"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path()
+    if not home.is_absolute():  # HOME is unset and the user unknown to the machine, or it is no path
+        raise InputError("no home folder is known for the models", hint="name a folder in FARM_MODEL_CACHE")
+    return home / ".cache" / "farm" / "models"

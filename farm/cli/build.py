@@ -13,6 +13,7 @@ import typer
 from core import codec
 from core.errors import InputError, ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
+from farm.cli.out import put
 from farm.cli.render import Device
 from farm.settings import load_settings
 
@@ -96,7 +97,7 @@ def build_one(manifest: ModelManifest, sessions: Sessions, precision: Precision)
 
 def show(found: Sequence[dict[str, Any]], cache: Path, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(codec.encode({"cache": str(cache), "models": found}).decode() + "\n")
+        put(codec.encode({"cache": str(cache), "models": found}).decode() + "\n")
         return
     for row in found:
         if row["fault"]:
@@ -105,7 +106,7 @@ def show(found: Sequence[dict[str, Any]], cache: Path, as_json: bool) -> None:
             batch = "any batch" if row["batch"] is None else f"batch {row['batch']}"
             engine = f", engine in {row['engine']}" if row["engine"] else ""
             told = f"{row['provider']} on {row['device']}, {row['precision']}, {batch}{engine}"
-        sys.stdout.write(f"{row['id']:<20} {row['seconds']:6.1f} s  {told}\n")
+        put(f"{row['id']:<20} {row['seconds']:6.1f} s  {told}\n")
 
 
 def say(text: str) -> None:

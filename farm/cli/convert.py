@@ -13,6 +13,7 @@ import typer
 from core import codec
 from core.errors import InputError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
+from farm.cli.out import put
 from farm.settings import load_settings
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def convert(
             made.append((variant, prepare(manifest, folder, variant, say, calibration=calibration)))
         except OutsideTolerance as error:
             if error.report is not None and not json:
-                sys.stdout.write(error.report.table() + "\n")
+                put(error.report.table() + "\n")
             raise
     show(manifest, made, as_json=json)
 
@@ -96,11 +97,11 @@ def show(manifest: ModelManifest, made: Sequence[tuple[Variant, Prepared]], *, a
             }
             for variant, one in made
         ]
-        sys.stdout.write(codec.encode({"id": manifest.id, "variants": rows}).decode() + "\n")
+        put(codec.encode({"id": manifest.id, "variants": rows}).decode() + "\n")
         return
     for _, one in made:
         if one.parity is not None:
-            sys.stdout.write(f"{one.parity.table()}\n{one.path}\n")
+            put(f"{one.parity.table()}\n{one.path}\n")
 
 
 def say(text: str) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core import codec
+from farm.cli.out import put
 from farm.doctor import examine
 from farm.settings import load_settings
 
@@ -24,7 +25,7 @@ def doctor(
     """Try providers, encoders, decoders, disk, models and Ray. Exit code 4 when something needed is broken."""
     report = examine(folder, load_settings().model_cache, with_ray=ray)
     if json:
-        typer.echo(codec.encode({"ok": report.ok, "findings": report.findings}))
+        put(codec.encode({"ok": report.ok, "findings": report.findings}).decode() + "\n")
     else:
         table = Table("tried", "what", "result", "detail", box=None)
         for finding in report.findings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -11,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from core.errors import FarmError, InputError, Interrupted, PlanError
+from farm.cli.out import put
 from farm.cli.signals import SIGNALS, Stopping
 
 if TYPE_CHECKING:
@@ -76,16 +78,14 @@ def attempt(arguments: Sequence[str]) -> tuple[int, FarmError | None]:
     told: FarmError
     try:
         code = command(arguments)
-        sys.stdout.flush()
+        put("")
         return code, None
     except FarmError as error:
         return error.exit_code, error
     except OSError as error:
         if isinstance(error, BrokenPipeError) and reader_gone():
             return PIPE_CODE, None
-        from farm.artifacts import storage_error  # noqa: PLC0415
-
-        told = storage_error(error, error.filename or ("standard output" if stdout_fails() else ""))
+        told = refusal(error)
         told.__cause__ = error
     except Exception as error:  # the last resort: a fault of ours is one line too
         detail = " ".join(str(error).split())
@@ -95,6 +95,15 @@ def attempt(arguments: Sequence[str]) -> tuple[int, FarmError | None]:
         )
         told.__cause__ = error
     return told.exit_code, told
+
+
+def refusal(error: OSError) -> FarmError:
+    """An operating system's refusal that nobody translated."""
+    from farm.artifacts import storage_error  # noqa: PLC0415
+
+    if error.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
+        return InputError(f"cannot be used: {error.strerror}", where=str(error.filename or ""), hint="check the path")
+    return storage_error(error, error.filename or "")
 
 
 def tell(error: FarmError, *, debug: bool) -> None:
@@ -113,15 +122,6 @@ def reader_gone() -> bool:
     for number in (1, 2):
         poll.register(number, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
-
-
-def stdout_fails() -> bool:
-    """Whether stdout does not take what was written to it."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
 
 
 def command(arguments: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from core.errors import ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
 from farm.cli.build import build
 from farm.cli.convert import convert
+from farm.cli.out import put
 from farm.cli.twin import twin
 from farm.settings import load_settings
 
@@ -87,16 +88,16 @@ def _how(manifest: ModelManifest) -> str:
 def show(cache: Path, found: list[dict[str, Any]], as_json: bool) -> None:
     """Print the state of every model."""
     if as_json:
-        sys.stdout.write(codec.encode({"cache": str(cache), "models": found}).decode() + "\n")
+        put(codec.encode({"cache": str(cache), "models": found}).decode() + "\n")
         return
     for row in found:
         file = row["installed"]
         use = "commercial use" if row["commercial_use"] else "no commercial use"
-        sys.stdout.write(
+        put(
             f"{row['id']:<18} {row['role']:<9} {row['state']:<8} {row['licence']} ({use})  {row['title']}\n"
             + (f"{'':<18} not the published file: sha256 {file.sha256}\n" if file and not file.listed else "")
         )
-    sys.stdout.write(f"cache: {cache}\n")
+    put(f"cache: {cache}\n")
 
 
 @app.command(name="list")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,8 @@ import typer
 
 from core import codec
 from core.records import MediaIndex
+from farm.cli.out import put
+from farm.paths import usable_path
 
 DEFAULT_SEGMENT_S = Fraction(10)
 
@@ -87,10 +88,11 @@ def probe(
 ) -> None:
     """Say what TARGET is: frames, timing, picture, streams, damage."""
     del debug
+    usable_path(target, "check the path")
     from farm.stages import index_film_safely  # noqa: PLC0415 - loads the media core
 
     index = index_film_safely(target)
     if json:
-        sys.stdout.write(codec.encode(facts(index, target)).decode() + "\n")
+        put(codec.encode(facts(index, target)).decode() + "\n")
     else:
-        sys.stdout.write("\n".join(lines(index, target)) + "\n")
+        put("\n".join(lines(index, target)) + "\n")

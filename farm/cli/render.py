@@ -14,7 +14,10 @@ from typing import Annotated, Literal, cast, get_args
 import typer
 
 from core import codec as json_codec
+from core.errors import StorageError
 from core.records import EncodeSpec, JobSpec, MaskKind, SourceSpec, SwapOptions
+from farm.cli.out import put
+from farm.paths import usable_path
 from farm.settings import RunOptions, load_settings
 
 FACES, SWAP, BLEND, FILM, RUN = "Faces", "Swap", "Blending", "Film", "How it is run"
@@ -198,6 +201,12 @@ def render(
     del debug  # farm.cli.main reads it
     if local and address:
         raise typer.BadParameter("--local and --address exclude each other")
+    usable_path(target, "check the path")
+    usable_path(output, "choose another with -o")
+    for path in source or []:
+        usable_path(path, "check the path")
+    if store is not None:
+        usable_path(store, "choose another with --store")
     spec = JobSpec(
         target=str(target),
         output=str(output),
@@ -226,7 +235,10 @@ def render(
 
 
 def carry_out(spec: JobSpec, run: RunOptions, *, as_json: bool) -> None:
-    """Run the job, with progress, notes and the summary on stderr and the report on stdout."""
+    """Run the job, with progress, notes and the summary on stderr and the report on stdout.
+
+    `StorageError` where stdout does not take the report; the film is published then.
+    """
     from farm.driver import run_job  # noqa: PLC0415 - other commands start without the media core
     from farm.progress import StderrProgress  # noqa: PLC0415
     from farm.report import summary  # noqa: PLC0415
@@ -241,8 +253,16 @@ def carry_out(spec: JobSpec, run: RunOptions, *, as_json: bool) -> None:
     for note in report.notes:
         sys.stderr.write(f"farm: note: {note}\n")
     sys.stderr.write(f"farm: {summary(report)}\n")
-    if as_json:
-        sys.stdout.write(json_codec.encode(report).decode() + "\n")
+    if not as_json:
+        return
+    try:
+        put(json_codec.encode(report).decode() + "\n")
+    except StorageError as error:
+        raise StorageError(
+            f"the film is finished and verified, but not its report: {error.what}",
+            where=spec.output,
+            hint="it needs no second run",
+        ) from error
 
 
 def source_spec(paths: Sequence[Path], face: int | None) -> SourceSpec | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,8 @@ import typer
 
 from core import codec
 from core.records import VerifyReport
+from farm.cli.out import put
+from farm.paths import usable_path
 
 WIDTH = 60
 
@@ -38,12 +39,14 @@ def verify(
 ) -> None:
     """Compare OUT with SRC: timestamps, copied streams, colour, frames. Exit code 4 when a check fails."""
     del debug
+    usable_path(source, "check the path")
+    usable_path(output, "check the path")
     from core.media.verify import verify_film  # noqa: PLC0415 - loads the media core
 
     report = verify_film(source, output)
     if json:
-        sys.stdout.write(codec.encode({"ok": report.ok, "checks": report.checks}).decode() + "\n")
+        put(codec.encode({"ok": report.ok, "checks": report.checks}).decode() + "\n")
     else:
-        sys.stdout.write("\n".join(table(report)) + "\n")
+        put("\n".join(table(report)) + "\n")
     if not report.ok:
         raise typer.Exit(4)
