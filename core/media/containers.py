@@ -14,6 +14,7 @@ import av.error
 import numpy as np
 
 from core.errors import InputError
+from core.media.extras import SECOND_LAYER, carriers
 from core.media.tags import MOV_FAMILY, film_tags
 from core.media.transport import shown_text, stream_pids
 from core.records import EncoderSettings, MediaIndex, StreamInfo
@@ -130,6 +131,12 @@ def check_output(index: MediaIndex, settings: EncoderSettings, container: str) -
             where=f"stream {index.video.stream_index}",
             hint="convert it to ProRes 4444 (.mov) or FFV1 (.mkv) with the decoder libvpx first, or remove the alpha",
         )
+    if SECOND_LAYER in index.video.extras:
+        raise InputError(
+            "it holds a second layer of pictures (MV-HEVC), which would be lost here",
+            where=f"stream {index.video.stream_index}",
+            hint="convert it to one picture for each eye, or one beside the other, first",
+        )
     others = [stream for stream in index.streams if stream.index != index.video.stream_index]
     for stream in others:
         if not _carries_stream(container, stream, index):
@@ -144,8 +151,10 @@ def check_output(index: MediaIndex, settings: EncoderSettings, container: str) -
             notes.append(f"stream {stream.index}, one {stream.codec} picture, becomes an attached picture")
         if is_timecode_track(stream) and container not in MOV_FAMILY:
             notes.append(f"the timecode of stream {stream.index} is kept as the tag `timecode`")
+    if index.video.frame_packing and settings.encoder != "libx264":
+        notes.append(f"the 3D layout in the picture's own data is not carried by {settings.encoder}")
     notes += _table_notes(index, settings, others, container)
-    if reason := _time_fault(index, container) or _picture_fault(index, settings, container):
+    if reason := _fault(index, settings, container):
         raise InputError(reason, where="output", hint=_able(index, settings, others, container))
     if index.chapters and container not in (*MOV_FAMILY, "matroska", "webm"):
         raise InputError(
@@ -191,13 +200,16 @@ def _able(index: MediaIndex, settings: EncoderSettings, others: list[StreamInfo]
         if other == "mpegts" and index.transport is not None and len(index.transport.programs) > 1:
             continue
         streams_fit = all(_carries_stream(other, stream, index) for stream in others)
-        if (
-            streams_fit
-            and not (_time_fault(index, other) or _picture_fault(index, settings, other))
-            and carries(other, "video", settings.codec)
-        ):
+        if streams_fit and not _fault(index, settings, other) and carries(other, "video", settings.codec):
             return f"name the output {SUFFIX[other]}"
     return "no container here carries all of it: remove a stream from the film first"
+
+
+def _fault(index: MediaIndex, settings: EncoderSettings, container: str) -> str | None:
+    """Why the container cannot hold the film as it is; None where it can."""
+    return (
+        _time_fault(index, container) or _extras_fault(index, container) or _picture_fault(index, settings, container)
+    )
 
 
 def _time_fault(index: MediaIndex, container: str) -> str | None:
@@ -234,6 +246,14 @@ def _picture_fault(index: MediaIndex, settings: EncoderSettings, container: str)
     sound = any(s.kind == "audio" for s in index.streams)
     if container == "avi" and sound and "avi" not in index.format.split(","):
         return "avi keeps no start time of sound"
+    return None
+
+
+def _extras_fault(index: MediaIndex, container: str) -> str | None:
+    """3D, 360 degrees and crops are carried as the bytes that they are, so only between containers of one family."""
+    names = sorted(index.video.extras)
+    if names and container not in carriers(index.format):
+        return f"{container} cannot carry how the film's picture is to be shown ({', '.join(names)})"
     return None
 
 

@@ -8,14 +8,16 @@ seek head is corrected, so that no cluster and no cue moves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from io import BufferedRandom
 from pathlib import Path
 from typing import NamedTuple
 
 from core.errors import PlanError
+from core.media.extras import CROPS
 
-PADDING_OPTIONS = {"metadata_header_padding": "256", "write_crc32": "0"}
+PADDING_OPTIONS = {"metadata_header_padding": "1024", "write_crc32": "0"}
 HEAD_BYTES = 64 << 20  # tracks, chapters, attachments and tags lie within this
 
 SEGMENT, SEEK_HEAD, SEEK, SEEK_POSITION = 0x18538067, 0x114D9B74, 0x4DBB, 0x53AC
@@ -75,8 +77,14 @@ def display_size(width: int, height: int, ratio: Fraction) -> tuple[int, int]:
     return width * ratio.numerator, height * ratio.denominator
 
 
-def write_display_size(path: Path, video_track: int, size: tuple[int, int]) -> None:
-    """Put `size` into the `video_track`-th video track (from 0) of the file, written under PADDING_OPTIONS."""
+def display_fields(size: tuple[int, int]) -> dict[int, bytes]:
+    """The elements that state a display size, in pixels."""
+    return {DISPLAY_WIDTH: size[0].to_bytes(4, "big"), DISPLAY_HEIGHT: size[1].to_bytes(4, "big")}
+
+
+def write_video_fields(path: Path, video_track: int, fields: Mapping[int, bytes]) -> None:
+    """Put elements (payloads by id) into the Video element of the `video_track`-th video track (from 0) of the file,
+    written under PADDING_OPTIONS; a crop or a display size replaces whatever the file says of the display size."""
     with path.open("r+b") as file:
         data = file.read(HEAD_BYTES)
         segment = next(e for e in children(data, 0, len(data)) if e.id == SEGMENT)
@@ -85,40 +93,42 @@ def write_display_size(path: Path, video_track: int, size: tuple[int, int]) -> N
             tracks = next(e for e in level if e.id == TRACKS)
             padding = [e for e in level if e.id == VOID and e.at >= tracks.end][-1]
         except (StopIteration, IndexError) as error:
-            raise PlanError("no room for the display size in the finished film", where=str(path)) from error
-        new_tracks = _with_size(data, tracks, video_track, size)
+            raise PlanError("no room to describe the picture in the finished film", where=str(path)) from error
+        new_tracks = _with_fields(data, tracks, video_track, fields)
         moved = data[tracks.end : padding.at]
         delta = len(new_tracks) - (tracks.end - tracks.at)
         rest = padding.end - padding.at - delta
         if rest < 16:
-            raise PlanError("too little room for the display size in the finished film", where=str(path))
+            raise PlanError("too little room to describe the picture in the finished film", where=str(path))
         file.seek(tracks.at)
         file.write(new_tracks + moved + _pack(VOID, bytes(rest - 9)))
         for head in (e for e in level if e.id == SEEK_HEAD):
             _move_entries(file, data, head, (tracks.end - segment.body, padding.at - segment.body), delta)
 
 
-def _with_size(data: bytes, tracks: Element, video_track: int, size: tuple[int, int]) -> bytes:
-    """The Tracks element with the display size in one of its video tracks."""
+def _with_fields(data: bytes, tracks: Element, video_track: int, fields: Mapping[int, bytes]) -> bytes:
+    """The Tracks element with `fields` in one of its video tracks."""
     body, seen = b"", 0
     for entry in children(data, tracks.body, tracks.end):
         parts = children(data, entry.body, entry.end)
         is_video = entry.id == TRACK_ENTRY and any(p.id == TRACK_TYPE and _unsigned(data, p) == 1 for p in parts)
         if is_video and seen == video_track:
-            body += _pack(TRACK_ENTRY, b"".join(_sized(data, part, size) for part in parts))
+            body += _pack(TRACK_ENTRY, b"".join(_described(data, part, fields) for part in parts))
         else:
             body += data[entry.at : entry.end]
         seen += is_video
     return _pack(TRACKS, body)
 
 
-def _sized(data: bytes, part: Element, size: tuple[int, int]) -> bytes:
+def _described(data: bytes, part: Element, fields: Mapping[int, bytes]) -> bytes:
     if part.id != VIDEO:
         return data[part.at : part.end]
-    fields = children(data, part.body, part.end)
-    kept = b"".join(data[f.at : f.end] for f in fields if f.id not in (DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT))
-    shown = zip((DISPLAY_WIDTH, DISPLAY_HEIGHT), size, strict=True)
-    return _pack(VIDEO, kept + b"".join(_pack(name, value.to_bytes(4, "big")) for name, value in shown))
+    replaced = set(fields)
+    if replaced & {DISPLAY_WIDTH, *CROPS}:
+        replaced |= {DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT}
+    present = children(data, part.body, part.end)
+    kept = b"".join(data[field.at : field.end] for field in present if field.id not in replaced)
+    return _pack(VIDEO, kept + b"".join(_pack(name, value) for name, value in fields.items()))
 
 
 def _move_entries(file: BufferedRandom, data: bytes, head: Element, moved: tuple[int, int], delta: int) -> None:

@@ -22,7 +22,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from core.errors import InputError
-from core.media import gaps, inventory, numbering, shape, transport
+from core.media import extras, gaps, inventory, numbering, shape, transport
 from core.media.beside import ALPHA, HDR10_PLUS, beside
 from core.media.guard import LIMITS, Limits, film_stream, open_film
 from core.media.numbering import NO_PTS, FrameTable, PacketTable
@@ -185,6 +185,8 @@ def _build(
     if missing is not None and missing.rank >= len(packets.pts):
         damage.append(Damage(frame=count, pts=end, reason=missing.reason))
     streams = inventory.stream_inventory(container, packets.counts)
+    films = [other.index for other in container.streams.video if not streams[other.index].attached_pic]
+    beside_picture = extras.read_extras(path, container.format.name, stream.id, films.index(stream.index))
     order = np.argsort(table.packet, kind="stable")
     depth = int(np.max(np.arange(count) - order, initial=0))
     rate = stream.average_rate or stream.guessed_rate or Fraction(0)
@@ -200,6 +202,7 @@ def _build(
             chroma_location=shape.chroma_location(stream),
             captions=first.captions,
             hidden_alpha=ALPHA in packets.seen,
+            extras=beside_picture.parts,
         ),
         time_base=time_base,
         pts=table.pts,
@@ -212,15 +215,19 @@ def _build(
         damage=tuple(damage),
         missing_s=missing.seconds if missing is not None else Fraction(0),
         indexed_by=numbered.indexed_by,
-        notes=(*table.notes, *_lost_notes(packets, first)),
+        notes=(*table.notes, *_lost_notes(packets, first, beside_picture.dolby_vision)),
         transport=transport.read_transport(path, streams) if container.format.name == "mpegts" else None,
     )
 
 
-def _lost_notes(packets: PacketTable, first: Probe) -> tuple[str, ...]:
-    """What belongs to single frames and is not carried: as seen in the first ones, and in any packet."""
-    late = {inventory.not_carried(inventory.HDR10_PLUS)} if HDR10_PLUS in packets.seen else set()
-    return tuple(sorted({*first.notes, *late}))
+def _lost_notes(packets: PacketTable, first: Probe, dolby_vision: bool) -> tuple[str, ...]:
+    """What belongs to single frames and is not carried: as seen in the first ones, in any packet, and as announced."""
+    found = set(first.notes)
+    if HDR10_PLUS in packets.seen:
+        found.add(inventory.not_carried(inventory.HDR10_PLUS))
+    if dolby_vision and not any(inventory.DOLBY_VISION in note for note in found):
+        found.add(inventory.not_carried(inventory.DOLBY_VISION))
+    return tuple(sorted(found))
 
 
 def _mend_times(packets: PacketTable, time_base: Fraction, where: str) -> tuple[PacketTable, tuple[int, ...]]:

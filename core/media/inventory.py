@@ -17,9 +17,11 @@ from av.sidedata.sidedata import SideData, Type
 from av.stream import AttachmentStream, Stream
 from av.video.stream import VideoStream
 
+from core.media.extras import STEREO
 from core.media.guard import ATTACHED_PIC
 from core.records import Chapter, Colour, Mastering, StreamInfo, VideoInfo
 
+DOLBY_VISION = "Dolby Vision"
 HDR10_PLUS = "HDR10+ (dynamic metadata)"
 # Metadata that belongs to single frames and would be lost by re-encoding; told to the user by name.
 _PER_FRAME = {
@@ -92,6 +94,7 @@ def video_info(
     chroma_location: int,
     captions: bool,
     hidden_alpha: bool,
+    extras: dict[str, str],
 ) -> VideoInfo:
     """The film's picture, from its stream and its first decoded frame."""
     context = stream.codec_context
@@ -119,7 +122,15 @@ def video_info(
         reorder_depth=reorder_depth,
         captions=captions,
         hidden_alpha=hidden_alpha,
+        extras=extras,
+        frame_packing=0 if extras.keys() & STEREO else _frame_packing(frame),
     )
+
+
+def _frame_packing(frame: av.VideoFrame) -> int:
+    """AVStereo3D begins with its type, 0 for a plain picture."""
+    data = _side_data(frame, Type.STEREO3D)
+    return struct.unpack("=i", data[:4])[0] if data is not None else 0
 
 
 def _rotation(frame: av.VideoFrame) -> int:

@@ -29,11 +29,12 @@ from core.errors import PlanError, StorageError
 from core.media import transport
 from core.media.annexb import parameter_sets, with_start_codes
 from core.media.containers import is_cover, is_rewritten, is_unknown_data, tick_of_rate
-from core.media.ebml import PADDING_OPTIONS, display_size, write_display_size
+from core.media.ebml import PADDING_OPTIONS, display_fields, display_size, write_video_fields
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
+from core.media.extras import CROPS, ELEMENT_IDS
 from core.media.faults import media_fault
 from core.media.guard import open_film
-from core.media.movboxes import mastered_template, write_tags
+from core.media.movboxes import mastered_template, write_sample_boxes, write_tags
 from core.media.tags import MOV_FAMILY, film_tags, stream_tags
 from core.records import EncoderSettings, MediaIndex, Segment, StreamInfo
 
@@ -60,13 +61,14 @@ def join_film(
     """Write `output` (its name is the caller's, temporary) as `container` from the segments and the source.
 
     `tags` are added to the film's own; `hashes` are the sha256 that the segments' files must have, by segment index:
-    `StorageError` where one is another by now. `PlanError` where the segments do not make up the table, or were not made by
-    one encoder with one set of parameters.
+    `StorageError` where one is another by now. `PlanError` where the segments do not make up the table, or were not
+    made by one encoder with one set of parameters.
     """
     ordered = sorted(segments, key=lambda pair: pair[0].first)
     depth = check_segments(index, ordered)
     service = index.transport if container == "mpegts" else None
-    options = mux_options(index, container) | (PADDING_OPTIONS if _shape_apart(index, settings, container) else {})
+    fields = _video_fields(index, settings, container)
+    options = mux_options(index, container) | (PADDING_OPTIONS if fields else {})
     wanted = {**film_tags(index.tags), **(tags or {})}
     try:
         with (
@@ -93,9 +95,13 @@ def join_film(
                 out.mux_one(packet)
         if container in MOV_FAMILY:
             write_tags(output, wanted)
-        elif shape := _shape_apart(index, settings, container):
+            if index.video.extras:
+                boxes = {name: bytes.fromhex(value) for name, value in index.video.extras.items()}
+                beside = boxes.pop("uuid", b"")
+                write_sample_boxes(output, plan.film.index, b"".join(boxes.values()), beside)
+        elif fields:
             before = [s for s in index.streams[: index.video.stream_index] if s.kind == "video"]
-            write_display_size(output, sum(1 for s in before if not is_cover(s, index)), shape)
+            write_video_fields(output, sum(1 for s in before if not is_cover(s, index)), fields)
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise media_fault(error, "cannot join the film", output) from error
 
@@ -144,6 +150,15 @@ def _shape_apart(index: MediaIndex, settings: EncoderSettings, container: str) -
     ):
         return None
     return display_size(video.width, video.height, video.sample_aspect_ratio)
+
+
+def _video_fields(index: MediaIndex, settings: EncoderSettings, container: str) -> dict[int, bytes]:
+    """Elements of Matroska's Video that the muxer cannot be told: a display size, and the source's own extras."""
+    if container not in ("matroska", "webm"):
+        return {}
+    extras = {ELEMENT_IDS[name]: bytes.fromhex(value) for name, value in index.video.extras.items()}
+    shape = None if extras.keys() & CROPS.keys() else _shape_apart(index, settings, container)
+    return (display_fields(shape) if shape else {}) | extras
 
 
 def check_segments(index: MediaIndex, segments: Sequence[tuple[Segment, Path]]) -> int:

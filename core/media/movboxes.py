@@ -14,13 +14,16 @@ import struct
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
 
 from core.errors import PlanError
+from core.media.extras import SAMPLE_BOXES
 from core.records import Mastering
 
+_VISUAL_ENTRY = 78  # bytes of a visual sample entry before its boxes (14496-12, 12.1.3)
 _PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 
 
@@ -119,6 +122,56 @@ def write_tags(path: Path, wanted: Mapping[str, str]) -> None:
         file.write(box)
         file.seek(at)
         file.write(struct.pack(">I", size + len(box)))
+
+
+def write_sample_boxes(path: Path, track: int, entry: bytes, beside: bytes) -> None:
+    """Put the boxes `entry` into the first sample entry of the `track`-th track from 0, in place of those of the same
+    kinds that are there, and the boxes `beside` at that track's end."""
+    with path.open("r+b") as file:
+        at, size = _last_moov(file)
+        file.seek(at)
+        moov = file.read(size)
+        start = 16 if moov[:4] == b"\0\0\0\1" else 8
+        tracks = [span for span in _children(moov, start, size) if span.kind == b"trak"]
+        new = _with_boxes(moov, tracks[track], [b"mdia", b"minf", b"stbl", b"stsd"], entry, beside)
+        body = moov[start : tracks[track].at] + new + moov[tracks[track].end :]
+        file.seek(at)
+        file.write(_box(b"moov", body))
+        file.truncate()
+
+
+class _Span(NamedTuple):
+    kind: bytes
+    at: int
+    end: int
+
+
+def _children(data: bytes, start: int, end: int) -> list[_Span]:
+    found = []
+    while start + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", data, start)
+        if size < 8:
+            break  # QuickTime ends lists with four zero bytes
+        found.append(_Span(kind, start, start + size))
+        start += size
+    return found
+
+
+def _with_boxes(data: bytes, span: _Span, path: list[bytes], entry: bytes, beside: bytes = b"") -> bytes:
+    """The box at `span` with `entry` in the first sample entry on `path` below it and `beside` at its own end."""
+    if span.kind == b"stsd":
+        first, *rest = _children(data, span.at + 16, span.end)
+        inner = _children(data, first.at + 8 + _VISUAL_ENTRY, first.end)
+        kept = b"".join(data[part.at : part.end] for part in inner if part.kind not in SAMPLE_BOXES)
+        tail = data[inner[-1].end if inner else first.at + 8 + _VISUAL_ENTRY : first.end]
+        head = data[first.at + 8 : first.at + 8 + _VISUAL_ENTRY]
+        others = b"".join(data[other.at : other.end] for other in rest)
+        return _box(b"stsd", data[span.at + 8 : span.at + 16] + _box(first.kind, head + kept + entry + tail) + others)
+    body = b""
+    for part in _children(data, span.at + 8, span.end):
+        on_path = bool(path) and part.kind == path[0]
+        body += _with_boxes(data, part, path[1:], entry) if on_path else data[part.at : part.end]
+    return _box(span.kind, body + beside)
 
 
 def _last_moov(file: io.BufferedRandom) -> tuple[int, int]:

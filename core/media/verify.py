@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,7 @@ def _table_check(name: str, a: Int64Array, b: Int64Array, base_a: Fraction, base
 def _picture_checks(before: MediaIndex, after: MediaIndex, settings: EncoderSettings | None) -> list[Check]:
     a, b = before.video, after.video
     codec = settings.codec if settings else b.codec
+    packed = settings is None or settings.encoder == "libx264"  # others do not write it: a note of `check_output`
     return [
         _same("codec", codec, b.codec),
         _same("size", f"{a.width}x{a.height}", f"{b.width}x{b.height}"),
@@ -139,7 +141,15 @@ def _picture_checks(before: MediaIndex, after: MediaIndex, settings: EncoderSett
         _same("colour", _colour(a.colour, a.pix_fmt), _colour(b.colour, b.pix_fmt)),
         _chroma(a.colour, b.colour, b.codec, _samples(b.pix_fmt)),
         _mastering(a.mastering, b.mastering),
+        _same("frame packing", a.frame_packing if packed else 0, b.frame_packing),
+        _mapping("3D, 360 degrees and crop", _short(a.extras), _short(b.extras)),
     ]
+
+
+def _short(parts: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value if len(value) <= 32 else sha256(value.encode()).hexdigest()[:12] for name, value in parts.items()
+    }
 
 
 def _samples(pix_fmt: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -77,6 +77,8 @@ class VideoInfo:
     profile: str | None
     reorder_depth: int
     captions: bool = False  # CEA-608/708 captions stored with the frames (ATSC A/53)
+    extras: dict[str, str] = field(default_factory=dict)  # how the picture is to be shown: core.media.extras
+    frame_packing: int = 0  # AVStereo3DType in the coded picture itself; 0 for none, and where `extras` tell it
     hidden_alpha: bool = False  # an alpha plane is stored beside the frames, which the decoder does not give
 
 
