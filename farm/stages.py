@@ -360,14 +360,13 @@ def join_stage(store: DiskStore, film: Film, plan: Plan, receipts: Sequence[Rece
     return joined
 
 
-def verify_stage(film: Film, plan: Plan, joined: Path, damage: Sequence[Damage], tags: dict[str, str]) -> VerifyReport:
+def verify_stage(film: Film, plan: Plan, joined: Path, tags: dict[str, str]) -> VerifyReport:
     """Check the joined film against its source; `VerifyFailed` names the first check that does not hold."""
     report = verify_film(
         film.path,
         joined,
         source_index=film.index,
         settings=plan.encoder,
-        damage=tuple(damage),
         extra_tags=tags,
         joints=[segment.first for segment in plan.segments],
     )

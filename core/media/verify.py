@@ -27,7 +27,6 @@ from core.media.transport import described, stream_pids
 from core.records import (
     Check,
     Colour,
-    Damage,
     EncoderSettings,
     Int64Array,
     Mastering,
@@ -47,7 +46,6 @@ def verify_film(
     *,
     source_index: MediaIndex | None = None,
     settings: EncoderSettings | None = None,
-    damage: Sequence[Damage] = (),
     extra_tags: Mapping[str, str] | None = None,
     joints: Sequence[int] = (),
 ) -> VerifyReport:
@@ -55,8 +53,7 @@ def verify_film(
 
     `settings` says which codec was promised (else any that keeps depth and chroma will do); `extra_tags` are the
     container tags that must have been added, and no others (None, where that is not known: the farm's label may be
-    there); `damage` names frames that are known to be replaced, for the record;
-    `joints` are the ordinals of the segments' first frames, around which decoding is tried.
+    there); `joints` are the ordinals of the segments' first frames, around which decoding is tried.
     """
     before = source_index if source_index is not None else index_film(Path(source))
     after = index_film(Path(output))
@@ -69,8 +66,6 @@ def verify_film(
     ]
     faults = compare.undecodable_places(Path(output), after, joints)
     checks.append(Check("keyframes decode", "all", "; ".join(faults[:3]) or "all", not faults))
-    if damage:
-        checks.append(_same("damaged frames kept", len(damage), sum(1 for d in damage if d.frame < after.frames)))
     return VerifyReport(tuple(checks))
 
 
