@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +16,39 @@ from core.errors import InputError
 
 MAX_PIXELS = 64 * 1024 * 1024
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
 TAKEN = "a JPEG, PNG, WebP, BMP or TIFF image"
+
+
+@contextmanager
+def in_silence() -> Iterator[None]:
+    """Nothing is printed about an image: what is wrong with it is in the error.
+
+    Pillow warns in Python; libtiff, and libraries like it, write to file descriptor 2 themselves, which leads nowhere
+    meanwhile, for every thread of the process. Python's filters of warnings are put back at the end.
+    """
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def is_image(path: Path | str) -> bool:
     """Whether the file begins as one of the formats above, whole or not."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS):
-                return True
-    except UnidentifiedImageError:
-        return False
+        with in_silence(), Image.open(path, formats=FORMATS):
+            return True
+    except UnidentifiedImageError:  # also what Pillow says of a file whose first structure is broken
+        with Path(path).open("rb") as file:
+            head = file.read(12)
+        return head.startswith(MAGIC) or (head[:4], head[8:]) == (b"RIFF", b"WEBP")
     except (OSError, Image.DecompressionBombError, SyntaxError, ValueError, EOFError):
         return True  # reading it says what is wrong
 
@@ -36,7 +60,7 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
     """
     where = str(path)
     try:
-        with warnings.catch_warnings():
+        with in_silence():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
