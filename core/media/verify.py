@@ -38,6 +38,7 @@ from core.records import (
 
 LABEL_TAGS = ("aigc",)  # what the farm adds to a film with replaced faces
 DEFAULT, ATTACHED_PIC = 1, 1 << 10  # AVDisposition
+AUDIO_TYPES = 1 << 7 | 1 << 8 | 1 << 9  # hearing impaired, visual impaired, clean effects
 
 
 def verify_film(
@@ -230,7 +231,7 @@ def _inventory_checks(
         if is_cover(other, after):
             continue
         checks.append(_mapping(f"{name}: tags", want, have))
-        checks.append(_disposition(f"{name}: disposition", one, other, container))
+        checks.append(_disposition(f"{name}: disposition", one, other, container, from_ts=before.format == "mpegts"))
     want, have = comparable_film_tags(before.tags, container), comparable_film_tags(after.tags, container)
     if extra is None:
         want |= {key: value for key, value in have.items() if key in LABEL_TAGS}
@@ -273,13 +274,14 @@ def _mapping(name: str, want: Mapping[str, str], have: Mapping[str, str]) -> Che
     )
 
 
-def _disposition(name: str, a: StreamInfo, b: StreamInfo, container: str) -> Check:
-    """mp4 and mov keep only `default` (a track's enabled flag) and attached pictures; mpegts and avi keep none."""
+def _disposition(name: str, a: StreamInfo, b: StreamInfo, container: str, *, from_ts: bool) -> Check:
+    """mp4 and mov keep only `default` (a track's enabled flag) and attached pictures, avi keeps none, and mpegts keeps
+    the one audio type that it can state itself (13818-1, 2.6.18)."""
     mask = (1 << 31) - 1
     if container in MOV_FAMILY:
         mask = ATTACHED_PIC | DEFAULT
     elif container in ("mpegts", "avi"):
-        mask = 0
+        mask = AUDIO_TYPES if from_ts and container == "mpegts" and a.kind == "audio" else 0
     return _same(name, a.disposition & mask, b.disposition & mask)
 
 

@@ -146,3 +146,13 @@ def test_a_recording_that_starts_behind_its_tables(film: Path, tmp_path: Path) -
     index = index_film(path)
     assert index.transport is not None
     assert index.transport.programs[0].pmt_pid == 0x123
+
+
+def test_the_kind_of_a_sound_track_is_carried_and_compared(tmp_path: Path) -> None:
+    source, plain = tmp_path / "film.ts", tmp_path / "plain.ts"
+    recording(source, "-metadata:s:a", "language=eng", "-disposition:a", "visual_impaired")
+    out = rendered(source, index_film(source), tmp_path / "out.ts")
+    assert failed(source, out) == {}
+    assert index_film(out).streams[1].disposition & 1 << 8
+    recording(plain, "-metadata:s:a", "language=eng")
+    assert "stream 1: disposition" in failed(source, plain)
