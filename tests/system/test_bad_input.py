@@ -124,6 +124,14 @@ def test_a_damaged_film_fails_by_name_or_keeps_its_timeline(name: str, clips: Pa
     assert named == report.damage[0].frame
 
 
+def test_what_an_earlier_run_made_survives_a_failure(clips: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"the film of last week")
+    ran = farm_here("render", make_damaged("cut_faststart_mp4", clips), "-o", output, *PLAIN)
+    refused(ran, tmp_path, "is damaged", known=("out.mp4",))
+    assert output.read_bytes() == b"the film of last week"
+
+
 def test_a_full_disk_is_exit_code_4_and_the_next_run_goes_on(target: Path, tmp_path: Path) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
