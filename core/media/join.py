@@ -127,7 +127,7 @@ def mux_options(index: MediaIndex, container: str) -> dict[str, str]:
     elif container in ("matroska", "webm"):
         options["default_mode"] = "passthrough"
     elif container == "mpegts":
-        options |= {"mpegts_copyts": "1", "max_delay": "0"}
+        options |= {"mpegts_copyts": "1", "max_delay": "0", "mpegts_m2ts_mode": "0"}
         options |= transport.mux_options(index.transport) if index.transport else {}
     return options
 

@@ -23,6 +23,7 @@ PAT_PID, SDT_PID = 0x00, 0x11
 PAT, PMT, SDT = 0x00, 0x02, 0x42
 SERVICE_DESCRIPTOR = 0x48
 LONGEST_SECTION = 4096
+M2TS_PMT_PID = 0x100
 _UTF8 = b"\x15"  # the mark of a text in UTF-8
 BLOCK_PACKETS = 20_000
 HEAD_PACKETS = 180_000  # 34 MB: a service description comes every two seconds (ETSI TR 101 211, 4.4.1)
@@ -45,7 +46,7 @@ def read_transport(path: Path, streams: Sequence[StreamInfo]) -> Transport | Non
     found = tables.found()
     present = {stream.pid for stream in streams if stream.packets}
     used = tuple(program for program in (found.programs if found else ()) if present & set(program.pids))
-    return replace(found, programs=used) if found and used else None
+    return replace(found, programs=used, packet_bytes=stride) if found and used else None
 
 
 class _Tables:
@@ -204,7 +205,13 @@ def mux_options(transport: Transport) -> dict[str, str]:
         "mpegts_original_network_id": transport.network_id,
         "mpegts_service_type": program.service_type,
     }
-    return {name: str(value) for name, value in options.items() if value}  # the muxer takes no zeros
+    wanted = {name: str(value) for name, value in options.items() if value}  # the muxer takes no zeros
+    return wanted | {"mpegts_m2ts_mode": "1"} if _with_time_codes(transport) else wanted
+
+
+def _with_time_codes(transport: Transport) -> bool:
+    """Whether the muxer can write such packets: it does so for Blu-ray alone, with the program map on its PID."""
+    return transport.packet_bytes == 192 and transport.programs[0].pmt_pid == M2TS_PMT_PID
 
 
 def service_tags(transport: Transport) -> dict[str, str]:
@@ -221,6 +228,7 @@ def described(transport: Transport) -> dict[str, str]:
         "map PID": f"{program.pmt_pid:#x}",
         "name": shown_text(program.name),
         "provider": shown_text(program.provider),
+        "packet bytes": "192" if _with_time_codes(transport) else "188",
     }
     if transport.id:
         found["transport stream"] = str(transport.id)

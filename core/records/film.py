@@ -110,6 +110,7 @@ class Transport:
     id: int
     network_id: int | None
     programs: tuple[Program, ...]
+    packet_bytes: int = 188  # 192 with a time code before each packet (Blu-ray, AVCHD), 204 with parity behind it
 
 
 @dataclass(frozen=True)

@@ -156,3 +156,15 @@ def test_the_kind_of_a_sound_track_is_carried_and_compared(tmp_path: Path) -> No
     assert index_film(out).streams[1].disposition & 1 << 8
     recording(plain, "-metadata:s:a", "language=eng")
     assert "stream 1: disposition" in failed(source, plain)
+
+
+@pytest.mark.parametrize("m2ts", [False, True])
+def test_packets_are_as_long_as_the_films_whatever_the_name(m2ts: bool, film: Path, tmp_path: Path) -> None:
+    """The muxer would go by the name, and Blu-ray has a PID of its own for the program map."""
+    source = recording(tmp_path / "film.ts", "-mpegts_m2ts_mode", "1", "-c:a", "ac3") if m2ts else film
+    index = index_film(source)
+    assert index.transport is not None
+    assert index.transport.packet_bytes == (192 if m2ts else 188)
+    out = rendered(source, index, tmp_path / ("out.ts" if m2ts else "out.m2ts"))
+    assert index_film(out).transport == index.transport
+    assert failed(source, out) == {}
