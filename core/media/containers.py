@@ -127,13 +127,13 @@ def check_output(index: MediaIndex, settings: EncoderSettings, container: str) -
     notes: list[str] = []
     if index.video.hidden_alpha:
         raise InputError(
-            f"its {index.video.codec} picture has an alpha plane, which would be lost here",
+            f"the {index.video.codec} picture has an alpha plane, which would be lost here",
             where=f"stream {index.video.stream_index}",
             hint="convert it to ProRes 4444 (.mov) or FFV1 (.mkv) with the decoder libvpx first, or remove the alpha",
         )
     if SECOND_LAYER in index.video.extras:
         raise InputError(
-            "it holds a second layer of pictures (MV-HEVC), which would be lost here",
+            "the film holds a second layer of pictures (MV-HEVC), which would be lost here",
             where=f"stream {index.video.stream_index}",
             hint="convert it to one picture for each eye, or one beside the other, first",
         )

@@ -27,7 +27,7 @@ def test_alpha_that_would_be_lost_is_refused(encoder: str, container: str, tmp_p
     index = index_film(webm(tmp_path, encoder, "-vf", "format=yuva420p"))
     assert index.video.pix_fmt == "yuv420p"
     settings = resolve_encoder(index, EncodeSpec(), container)
-    with pytest.raises(InputError, match=f"its {index.video.codec} picture has an alpha plane"):
+    with pytest.raises(InputError, match=f"the {index.video.codec} picture has an alpha plane"):
         check_output(index, settings, container)
 
 
