@@ -18,7 +18,6 @@ import socket
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from actors.dispatch import Assign, Beat, Done, Event, Failed, SlotDied, SlotRea
 from actors.drive import Batch, Order, Patience, Receipt, Watch, drive, unexpected
 from actors.worker import Worker, WorkerInfo, WorkerSettings
 from core.errors import FarmError, WorkerLost
+from core.quiet import in_silence
 
 # Read by Ray when it is imported: no report to its makers (the farm uses no network), and no warning about GPUs.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -41,6 +41,8 @@ SLOTS_AN_ACTOR = 2
 BEAT_S = 1.0
 START_S = 20.0
 REACH_S = 5.0
+# Ray sends its token to a cluster that is named by address only when it is told to.
+TOKEN_HINT = "check the address; where the cluster asks for a token, set RAY_AUTH_MODE=token"
 OBJECT_STORE_BYTES = 100 * 2**20  # Ray's least is 75 MiB; nothing but descriptors goes through it
 
 
@@ -125,7 +127,7 @@ class RayPool:
         try:
             if self._cluster.address is not None:
                 knock(self._cluster.address)
-                with warnings.catch_warnings(action="ignore"):  # what goes wrong is said once, below
+                with in_silence():  # what goes wrong is said once, below
                     ray.init(
                         address=self._cluster.address,
                         namespace=f"farm-{uuid.uuid4().hex}",
@@ -139,7 +141,7 @@ class RayPool:
             raise WorkerLost(
                 f"Ray did not start: {reason}",
                 where=self._cluster.address or "",
-                hint="see `farm doctor`, or try --local",
+                hint=TOKEN_HINT if self._cluster.address else "see `farm doctor`, or try --local",
             ) from error
         self._ours = True
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,31 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from core.errors import InputError
+from core.quiet import in_silence
 
 MAX_PIXELS = 64 * 1024 * 1024
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
 TAKEN = "a JPEG, PNG, WebP, BMP or TIFF image"
-
-
-@contextmanager
-def in_silence() -> Iterator[None]:
-    """Nothing is printed about an image: what is wrong with it is in the error.
-
-    Pillow warns in Python; libtiff, and libraries like it, write to file descriptor 2 themselves, which leads nowhere
-    meanwhile, for every thread of the process. Python's filters of warnings are put back at the end.
-    """
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def is_image(path: Path | str) -> bool:

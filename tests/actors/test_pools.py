@@ -28,6 +28,7 @@ from farm.artifacts import DiskStore
 from farm.ports import Pool
 from tests.actors.films import Job, make_film, make_job
 from tests.actors.stores import MortalStore
+from tests.system.runs import farm, leftovers
 
 WORKERS = 2
 PATIENCE = Patience(hang_s=120, start_s=120)
@@ -168,3 +169,13 @@ def test_a_poisonous_segment_is_given_up_and_the_rest_is_kept(cluster: None, job
     assert poisoned.id not in batch.receipts
     assert batch.receipts
     assert all(store.receipt(SegmentReceipt, "segments", order_id) for order_id in batch.receipts)
+
+
+def test_the_command_joins_a_running_cluster(cluster: None, target: Path, tmp_path: Path) -> None:
+    address = str(ray.get_runtime_context().gcs_address)
+    command = ("render", target, "-o", tmp_path / "out.mp4", "--swapper", "none", "--segment-seconds", "1")
+    ran = farm(*command, "--preset", "ultrafast", "--address", address, "--workers", "1", "--json")
+    assert ran.report.segments_rendered == ran.report.segments > 1
+    assert ran.report.workers == 1
+    assert ray.is_initialized(), "the cluster outlives the job"
+    assert leftovers(tmp_path, ["out.mp4"]) == []
