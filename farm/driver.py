@@ -90,11 +90,11 @@ def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
     workers = 1 if run.local else run.workers or settings.default_workers
     worker = WorkerSettings(
         store=store,
-        model_cache=str(settings.model_cache.absolute()),
+        model_cache=str(settings.model_cache),
         threads=settings.segment_threads,
         model_threads=max(1, settings.cores // (SEGMENTS_IN_FLIGHT if run.local else workers)),
         device=run.device,
-        engine_cache=str(settings.engine_cache.absolute()) if settings.engine_cache is not None else None,
+        engine_cache=str(settings.engine_cache) if settings.engine_cache is not None else None,
     )
     if run.local:
         from actors.local import LocalPool  # noqa: PLC0415

@@ -69,9 +69,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environment is None else environment
     return Settings(
         cores=len(os.sched_getaffinity(0)),
-        model_cache=model_cache(env),
+        model_cache=model_cache(env).absolute(),  # renderers run in other folders
         ray_address=env.get("RAY_ADDRESS") or None,
-        engine_cache=Path(shared) if (shared := env.get("FARM_ENGINE_CACHE")) else None,
+        engine_cache=Path(shared).absolute() if (shared := env.get("FARM_ENGINE_CACHE")) else None,
     )
 
 

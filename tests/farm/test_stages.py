@@ -151,6 +151,8 @@ def test_settings_come_from_the_given_environment_only() -> None:
     assert load_settings({"HOME": "/h"}).ray_address is None
     assert load_settings({"HOME": "/h"}).engine_cache is None
     assert load_settings({"FARM_ENGINE_CACHE": "/e"}).engine_cache == Path("/e")
+    near = load_settings({"FARM_MODEL_CACHE": "models", "FARM_ENGINE_CACHE": "engines"})
+    assert (near.model_cache, near.engine_cache) == (Path.cwd() / "models", Path.cwd() / "engines")
     assert [replace(settings, cores=n).segment_threads for n in (1, 2, 4, 16, 64)] == [2, 2, 4, 8, 8]
     assert [replace(settings, cores=n).default_workers for n in (1, 2, 4, 16, 64)] == [1, 2, 2, 2, 8]
 
