@@ -256,12 +256,17 @@ def lock_file(path: Path) -> int | None:
         os.close(handle)
 
 
+def looks_like_store(names: set[str]) -> bool:
+    """Whether a folder with the entries `names` is empty, a store, or a store that lost its lock."""
+    return not names or "lock" in names or ("jobs" in names and names <= {"tmp", *CONTENT})
+
+
 def lock_store(root: Path) -> int | None:
     """The lock of the store at `root`, which is made if need be; `InputError` for a folder of other things."""
     while True:
         root.mkdir(parents=True, exist_ok=True)
         # What a store holds is removed on success, so a folder that somebody keeps other things in never becomes one.
-        if not (root / "lock").exists() and {entry.name for entry in root.iterdir()} - {"lock", "tmp", *CONTENT}:
+        if not looks_like_store({entry.name for entry in root.iterdir()}):
             raise InputError("not a store and not empty", where=str(root), hint="give a new folder with --store")
         with suppress(FileNotFoundError):  # a driver that is done removed the folder just now
             return lock_file(root / "lock")

@@ -46,7 +46,7 @@ def check_store_place(root: Path, output: Path, target: Path, sources: Iterable[
                 told = f"the store is {what} itself"
             elif home in file.parents:
                 told = f"the store would hold {what}"
-            elif file in home.parents:
+            elif file in home.parents and not file.is_dir():  # a folder is no film, which is told later
                 told = f"the store would lie inside {what}"
             else:
                 continue

@@ -142,6 +142,7 @@ def test_a_folder_that_holds_something_of_others_stays(tmp_path: Path) -> None:
 def test_a_store_that_lost_its_lock_is_still_a_store(tmp_path: Path) -> None:
     root = tmp_path / "job.farm"
     with open_store(root) as store:
+        store.claim(["segments/a1"])
         finish(store, "a1")
     (root / "lock").unlink()
     with open_store(root) as store:
