@@ -64,7 +64,7 @@ def make_report(
         frames_per_second=round(index.frames / seconds, 3) if seconds > 0 else 0.0,
         workers=workers,
         workers_lost=deaths,
-        provider=", ".join(sorted({receipt.provider for receipt in receipts})),
+        provider=", ".join(sorted({r.provider for r in receipts} | {use.provider for use in models})),
         device=", ".join(sorted({receipt.device for receipt in receipts})),
         checks_passed=sum(1 for check in checks.checks if check.ok),
         checks=checks.checks,

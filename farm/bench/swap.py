@@ -32,6 +32,7 @@ from core.media.index import index_film
 from core.media.plan import plan_segments
 from core.media.planes import working_format
 from core.records import EncodeSpec, FaceTable, Float32Array, MediaIndex, Segment, SourceIdentity, SourceSpec
+from core.swap.batch import BATCH
 from core.swap.chain import Chain, Clock
 from core.swap.replace import Replacer
 from core.swap.stages import Stage
@@ -48,6 +49,7 @@ WHOLE_GOAL = 1.2
 LOOP_GOAL = 0.1
 GROWTH_GOAL_MB = 20.0
 PRODUCT_SIDE = 1536
+MEMORY_WIDTH = 32
 # Dense fp16 tera operations a second, by a part of the device's name: data sheets, and for the H200 a measured product.
 GPU_TFLOPS = {"H200": 780.0, "L4": 121.0, "A10G": 70.0, "T4": 65.0}
 
@@ -169,8 +171,10 @@ def bench_pipeline(
     through_chain(scene, swapper, iter(scene.frames))
     network, whole, stages, loops, inside = [], [], [], [], []
     count = len(scene.faces)
+    feeds = inputs(BATCH)
+    calls = -(-count // BATCH)
     for _ in range(rounds):
-        network.append(1e3 / count * sum(timed(lambda: session.run(inputs(4))) for _ in range(-(-count // 4))))
+        network.append(1e3 / (calls * BATCH) * sum(timed(lambda: session.run(feeds)) for _ in range(calls)))
         done = through_chain(scene, swapper, iter(scene.frames))
         whole.append(1e3 * done["whole"] / done["faces"])
         stages.append({name: 1e3 * done[name] / done["faces"] for name in ("crop", "swap", "paste")})
@@ -279,12 +283,17 @@ def bench_swap(
         f"{device.threads} threads; {len(scene.faces)} faces of 1080p; median (lowest to highest) of {rounds}"
     )
     table = Table()
-    bench_network(table, session, multiply_adds(model.read_bytes()), rounds)
+    # A session never takes more at once than its device's batch.
+    wide = Sessions(cache, replace(device, batch=max(BATCHES))).open(manifest)
+    bench_network(table, wide, multiply_adds(model.read_bytes()), rounds)
     bench_pipeline(table, scene, swapper, session, open_loop(scene, model), rounds)
     if memory_frames:
         small = folder / "small"
         small.mkdir()
-        bench_memory(table, make_scene(*make_face_film(small, 2, "320x240"), models, small), swapper, memory_frames)
+        scene = make_scene(*make_face_film(small, 2, "320x240"), models, small)
+        # Memory does not depend on the channels, time does.
+        add_twin(manifest, small, cache, MEMORY_WIDTH)
+        bench_memory(table, scene, open_swapper(MODEL, Sessions(cache, device)), memory_frames)
     return table
 
 
