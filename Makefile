@@ -27,6 +27,7 @@ test: models
 
 test-heavy: models
 	$(BIN)/python -m pytest -m heavy
+	$(BIN)/python -m pytest --hypothesis-profile=random -m "not heavy" tests/core tests/actors
 
 lint: setup
 	$(BIN)/ruff check $(FILES)

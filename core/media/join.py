@@ -198,7 +198,7 @@ def decode_times(index: MediaIndex, depth: int, *, floor: bool = False) -> Itera
     if floor and lead and lead[0] < 0 <= int(pts[0]):
         tail = (int(pts[1]) if len(pts) > 1 else int(pts[0]) + step) - depth
         yield int(pts[0])
-        yield from range(tail, tail + depth)
+        yield from range(tail, tail + min(depth, len(pts) - 1))
         yield from (int(p) for p in pts[1 : max(1, len(pts) - depth)])
         return
     yield from lead[: len(pts)]

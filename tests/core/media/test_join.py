@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import PlanError
@@ -42,6 +42,7 @@ def film(clips: Path) -> MediaIndex:
     depth=st.integers(0, 3),
     floor=st.booleans(),
 )
+@example(steps=[4], start=0, depth=2, floor=True)  # fewer frames than are reordered
 def test_decode_times_rise_and_come_before_display(
     film: MediaIndex, steps: list[int], start: int, depth: int, floor: bool
 ) -> None:
