@@ -115,8 +115,9 @@ class RayPool:
         self._connect()
         cluster = self._cluster
         gpus = int(cast(Any, ray).cluster_resources().get("GPU", 0))
-        if cluster.workers is None and gpus:
-            self.workers, self._gpus_an_actor = gpus, 1.0
+        if gpus:
+            self.workers = cluster.workers or gpus
+            self._gpus_an_actor = min(1.0, gpus / self.workers)  # Ray then shows each renderer its own
         self._actors = {f"renderer-{number}": self._new_actor() for number in range(self.workers)}
         # Usually they are up within seconds; where a cluster must first grow, `run` begins with those that are.
         ray.wait([actor.setup.remote() for actor in self._actors.values()], num_returns=self.workers, timeout=START_S)

@@ -18,7 +18,7 @@ from core.records import Damage, JobReport, JobSpec, ModelUse, SegmentReceipt, S
 from core.swap.swapper import check_options
 from farm import stages
 from farm.artifacts import DiskStore, open_store
-from farm.models import job_models
+from farm.models import ModelHashes, job_models
 from farm.places import absolute_spec, check_output_place, check_store_place, store_place
 from farm.ports import Pool, Progress
 from farm.report import make_report
@@ -26,6 +26,7 @@ from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
 from farm.versions import code_hash
 
 OF_NETWORKS = ("boost", "strength", "masks", "mask_blur", "mask_padding")
+UNREAD = {"mesh": OF_NETWORKS, "none": (*OF_NETWORKS, "paste", "colour", "enhancer", "enhancer_blend", "precision")}
 UNUSED_SOURCE = "the source face was not used: --swapper none"
 NO_FACES = "no face was found in the film: every frame is passed through, no label"
 
@@ -75,7 +76,7 @@ def check_spec(spec: JobSpec) -> None:
     if spec.swapper not in ("mesh", "none"):
         manifest = by_id(load_manifests(manifest_folder()), spec.swapper, "swapper")
         check_options(manifest.id, manifest.template.side_px if manifest.template else 1, spec.swap)
-    elif unread := [name for name in OF_NETWORKS if getattr(spec.swap, name) != getattr(SwapOptions(), name)]:
+    elif unread := [name for name in UNREAD[spec.swapper] if getattr(spec.swap, name) != getattr(SwapOptions(), name)]:
         raise InputError(
             f"--swapper {spec.swapper} does not read --{unread[0].replace('_', '-')}",
             hint="leave it out, or choose a swapper of `farm models list`",
@@ -139,10 +140,11 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
 
         maps: list[stages.Mapped] = []
         identity = None
+        uses: tuple[ModelUse, ...] = ()
         cast: Sequence[stages.SegmentCast] = [stages.SegmentCast(segment.index) for segment in plan.segments]
         if spec.swapper != "none":
             with clock.stage("source"):
-                face = source_face(spec, settings, models.recognisers)
+                face, uses = source_face(spec, settings, models.recognisers)
                 identity = stages.keep_identity(store, face)
                 notes += face.notes
             maps.append(run_map("analyse", stages.analysis_orders(film, plan, spec, models.looking, code=code)))
@@ -163,6 +165,7 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
         with clock.stage("verify"):
             # What is missing after the last frame is in the report, but is no frame of the film.
             checks = stages.verify_stage(film, plan, joined, tags)
+    in_use = merge_models([uses, *(receipt.models for mapped in maps for receipt in mapped.receipts)])
     with clock.stage("publish"):
         sha256, size_bytes = stages.publish_stage(joined, output)
     return make_report(
@@ -175,17 +178,19 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
         workers=pool.workers,
         checks=checks,
         damage=damage,
-        notes=notes,
+        notes=[*notes, *model_notes(spec, in_use, models.rendering)],
         seconds_by_stage=clock.seconds,
         seconds=time.monotonic() - started_s,
         output_sha256=sha256,
         output_bytes=size_bytes,
-        models=merge_models([receipt.models for mapped in maps for receipt in mapped.receipts]),
+        models=in_use,
     )
 
 
-def source_face(spec: JobSpec, settings: Settings, recognisers: Sequence[str]) -> SourceIdentity:
-    """The face to put in, with the vectors of the recognisers whose manifests are named."""
+def source_face(
+    spec: JobSpec, settings: Settings, recognisers: Sequence[str]
+) -> tuple[SourceIdentity, tuple[ModelUse, ...]]:
+    """The face to put in, with the vectors of the recognisers whose manifests are named, and the models that looked."""
     from core.faces.analyse import open_models  # noqa: PLC0415 - loads OpenCV and ONNX Runtime
     from core.faces.embed import Recogniser  # noqa: PLC0415
     from core.faces.identity import load_identity  # noqa: PLC0415
@@ -197,7 +202,8 @@ def source_face(spec: JobSpec, settings: Settings, recognisers: Sequence[str]) -
     sessions = Sessions(settings.model_cache, DeviceSpec(wish="cpu", threads=settings.cores))
     manifests = load_manifests(manifest_folder())
     lookers = [Recogniser(sessions.open(by_id(manifests, name, "embedder"))) for name in recognisers]
-    return load_identity(spec.source, open_models(sessions, spec.detector), lookers)
+    identity = load_identity(spec.source, open_models(sessions, spec.detector), lookers)
+    return identity, sessions.uses()
 
 
 def provenance(receipts: Sequence[SegmentReceipt]) -> dict[str, str]:
@@ -212,6 +218,19 @@ def provenance(receipts: Sequence[SegmentReceipt]) -> dict[str, str]:
 def merge_models(lists: Sequence[Sequence[ModelUse]]) -> tuple[ModelUse, ...]:
     """Every way in which a model ran, once."""
     return tuple(dict.fromkeys(use for uses in lists for use in uses))
+
+
+def model_notes(spec: JobSpec, uses: Sequence[ModelUse], rendering: ModelHashes) -> list[str]:
+    """What a user must know of the models that ran: files without a published hash, another precision, step-downs."""
+    notes = [f"model {use.id} has no published hash: sha256 {use.sha256}" for use in uses if not use.listed]
+    asked = {spec.swapper, spec.swap.enhancer} & {name for name, _ in rendering}
+    notes += [
+        f"model {use.id} ran in {use.precision}: {spec.swap.precision} changes its result too much"
+        for use in uses
+        if use.id in asked and use.precision != spec.swap.precision
+    ]
+    notes += [f"model {use.id} stepped down for want of memory: {', '.join(use.steps)}" for use in uses if use.steps]
+    return list(dict.fromkeys(notes))
 
 
 def merge_damage(lists: Sequence[Sequence[Damage]]) -> tuple[Damage, ...]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.inference.manifest import ModelManifest, Role, by_id, by_role, load_manifests, manifest_folder
-from core.records import JobSpec, MaskKind
+from core.inference.manifest import ModelManifest, by_id, by_role, load_manifests, manifest_folder
+from core.records import JobSpec
+from core.swap.swapper import NETWORK_OF
 
-MASK_MODELS: dict[MaskKind, Role] = {"occlusion": "occlusion", "region": "region"}
 ModelHashes = tuple[tuple[str, str], ...]  # (id, sha256) of the weights
 
 
@@ -60,11 +60,7 @@ def _rendering(spec: JobSpec, manifests: dict[str, ModelManifest]) -> tuple[list
             recognisers.append(by_id(manifests, swap.recogniser, "embedder"))
             if options.strength < 1:
                 rendering.append(recognisers[0])
-        rendering += [_of_role(manifests, MASK_MODELS[kind]) for kind in options.masks if kind in MASK_MODELS]
+        rendering += [manifests[NETWORK_OF[kind]] for kind in options.masks if kind in NETWORK_OF]
     if options.enhancer:
         rendering.append(by_id(manifests, options.enhancer, "enhancer"))
     return list({model.id: model for model in rendering}.values()), recognisers
-
-
-def _of_role(manifests: dict[str, ModelManifest], role: Role) -> ModelManifest:
-    return next(manifest for manifest in manifests.values() if manifest.role == role)

@@ -117,7 +117,7 @@ def page(report: JobReport) -> list[str]:
 def model_text(use: ModelUse) -> str:
     """Which file ran, where and how, in one line."""
     batch = "any batch" if use.batch is None else f"batch {use.batch}"
-    unlisted = "" if use.listed else ", not the published file"
+    unlisted = "" if use.listed else ", no published hash"
     steps = f", stepped down: {', '.join(use.steps)}" if use.steps else ""
     return f"{use.id} {use.sha256[:12]} on {use.device} ({use.provider}), {use.precision}, {batch}{unlisted}{steps}"
 

@@ -15,7 +15,8 @@ COUNTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 def multiply_adds(data: bytes, items: int = 1) -> int:
     """Multiply-adds of one call of the ONNX file `data` with `items` items; other operators are not counted.
 
-    Free dimensions are taken as `items` where they come first, and must not occur elsewhere in counted operators.
+    Free dimensions are taken as `items` where they come first. Operators whose shapes cannot be inferred count nothing:
+    give a file whose constants are folded (core.inference.variants).
     """
     model = parse_onnx(data)
     graph = model.graph

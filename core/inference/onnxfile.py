@@ -6,7 +6,8 @@ that it neither reads other files nor runs operators that are not ONNX's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -18,6 +19,22 @@ from core.inference.manifest import ModelManifest, TensorSpec
 # The newest operator set of the default domain that ONNX Runtime 1.31 loads; its loader names the number.
 LARGEST_OPSET = 26
 STANDARD_DOMAINS = ("", "ai.onnx")
+# Bits of one number in `raw_data`, of the types that weights have.
+ITEM_BITS: Mapping[int, int] = {
+    TensorProto.FLOAT: 32,
+    TensorProto.DOUBLE: 64,
+    TensorProto.FLOAT16: 16,
+    TensorProto.BFLOAT16: 16,
+    TensorProto.BOOL: 8,
+    TensorProto.INT8: 8,
+    TensorProto.UINT8: 8,
+    TensorProto.INT16: 16,
+    TensorProto.UINT16: 16,
+    TensorProto.INT32: 32,
+    TensorProto.UINT32: 32,
+    TensorProto.INT64: 64,
+    TensorProto.UINT64: 64,
+}
 EMAP_SHAPE = (512, 512)  # inswapper's map from embeddings to its own identity vectors
 FULL_HINT = "download it again"
 # How files that are not models begin, as downloads that went wrong leave them.
@@ -68,15 +85,28 @@ def check_safety(model: onnx.ModelProto, where: str) -> None:
     """`ModelError` when the model needs another file, operators outside the standard, or a newer operator set."""
     foreign: set[str] = set()
     for graph in _graphs(model.graph):
-        tensors = [*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)]
+        tensors = [*graph.initializer]
         tensors += [item.t for node in graph.node for item in node.attribute if item.HasField("t")]
         tensors += [tensor for node in graph.node for item in node.attribute for tensor in item.tensors]
         if any(tensor.data_location == TensorProto.EXTERNAL or tensor.external_data for tensor in tensors):
             raise ModelError("weights in another file", where=where, hint="only models in one file are loaded")
+        sparse = any(
+            item.HasField("sparse_tensor") or item.sparse_tensors for node in graph.node for item in node.attribute
+        )
+        if sparse or graph.sparse_initializer:
+            raise ModelError("weights in sparse form", where=where, hint="export it with dense weights")
+        for tensor in tensors:
+            _check_length(tensor, where)
         foreign |= {node.domain for node in graph.node if node.domain not in STANDARD_DOMAINS}
     if foreign or model.functions:
         names = ", ".join(sorted(foreign)) or "local functions"
         raise ModelError(f"operators outside the standard: {names}", where=where, hint="export it with ONNX's own")
+    if model.ir_version > onnx.IR_VERSION:
+        raise ModelError(
+            f"written in ONNX's format {model.ir_version}, {onnx.IR_VERSION} is the newest that is read here",
+            where=where,
+            hint="export it again with an older exporter",
+        )
     opset = max((item.version for item in model.opset_import if item.domain in STANDARD_DOMAINS), default=1)
     if opset > LARGEST_OPSET:
         raise ModelError(
@@ -89,8 +119,8 @@ def check_safety(model: onnx.ModelProto, where: str) -> None:
 def check_tensors(model: onnx.ModelProto, manifest: ModelManifest) -> None:
     """`ModelError` unless the graph's inputs and outputs are the manifest's.
 
-    The first axis counts items, or the anchors of all of them: any number fits there. Other axes also fit where the
-    manifest or the file leaves them free.
+    The first axis of an input is one item or any number of them; that of an output counts items, or the anchors of all
+    of them. Other axes also fit where the manifest or the file leaves them free.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
@@ -100,6 +130,13 @@ def check_tensors(model: onnx.ModelProto, manifest: ModelManifest) -> None:
     for spec in manifest.inputs:
         if not _fits(found[spec.name], spec):
             raise _other_tensors("inputs", inputs, manifest.inputs, manifest)
+        first = next(iter(found[spec.name].type.tensor_type.shape.dim), None)
+        if first is not None and first.HasField("dim_value") and first.dim_value != 1 and not manifest.embedded:
+            raise ModelError(
+                f"its input {spec.name} is made for batches of {first.dim_value}",
+                where=f"model {manifest.id}",
+                hint="give the file as published, for one item or any number of them",
+            )
     output_names(model, manifest)
 
 
@@ -161,6 +198,20 @@ def _described(value: onnx.ValueInfoProto) -> str:
 
 def _shape(shape: Sequence[int | str]) -> str:
     return f"[{', '.join(str(size) for size in shape)}]"
+
+
+def _check_length(tensor: TensorProto, where: str) -> None:
+    """`ModelError` where a dense tensor holds fewer or more bytes than its shape says."""
+    bits = ITEM_BITS.get(tensor.data_type)
+    if not tensor.raw_data or bits is None:
+        return
+    expected = prod(tensor.dims) * bits // 8
+    if len(tensor.raw_data) != expected:
+        raise ModelError(
+            f"weights {tensor.name or 'of a constant'} hold {len(tensor.raw_data)} bytes, {expected} are expected",
+            where=where,
+            hint=FULL_HINT,
+        )
 
 
 def _check_emap(model: onnx.ModelProto, where: str) -> None:

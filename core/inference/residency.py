@@ -22,7 +22,7 @@ OUT_OF_MEMORY = (
     "bad_alloc",
     "available memory of",
     "alloc_failed",
-    "cuda failure 2",
+    "cuda failure 2:",
     "outofmemory",
 )
 

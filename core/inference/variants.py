@@ -24,7 +24,7 @@ import numpy as np
 import onnx
 
 from core.codec import decode, encode
-from core.errors import InputError, ModelError, StorageError
+from core.errors import FarmError, InputError, ModelError, StorageError
 from core.inference.manifest import ModelManifest
 from core.inference.onnxfile import parse_onnx
 from core.inference.parity import Feeds, OutsideTolerance, ParityReport, compare, require
@@ -142,6 +142,15 @@ def _make(
         arrays_sha256 = _publish_arrays(arrays, base)
         sha256 = _hash(part)
         part.replace(_beside(base, ".onnx"))
+    except (FarmError, OSError):
+        raise
+    except Exception as error:  # what a malformed graph makes of numpy, ONNX and its runtime is beyond listing
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(
+            f"it cannot be prepared for {batch}: {reason}",
+            where=f"model {manifest.id}",
+            hint="give the file as published",
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     record = Record(manifest.id, have.sha256, sha256, arrays_sha256, steps, report)

@@ -7,7 +7,6 @@ outside the crop is touched. The two networks look at the target's crop, before 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import cv2
@@ -18,13 +17,13 @@ from core.inference.manifest import ModelManifest, by_id, load_manifests, manife
 from core.inference.pixels import numbers_of
 from core.records import Float32Array, MaskKind, SwapOptions
 from core.swap.mask import OVAL, feathered, filled_hull, softened
+from core.swap.swapper import NETWORK_OF
 
 if TYPE_CHECKING:
     from core.inference.sessions import Session, Sessions
 
 KINDS: tuple[MaskKind, ...] = ("box", "hull", "occlusion", "region")
 NETWORKS: tuple[MaskKind, ...] = ("occlusion", "region")
-NETWORK_OF: Mapping[MaskKind, str] = {"occlusion": "xseg", "region": "bisenet"}  # ids of manifests
 # FaceFusion's box (read as facts): blurred by blur/2 of the side, standard deviation a quarter of that, and the box's
 # edge drawn in by half of it.
 BLUR_PART, SIGMA_PART, INSET_PART = 0.5, 0.25, 0.5

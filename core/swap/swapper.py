@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
 from core.errors import InputError
 from core.geometry import Float64Array
-from core.records import Float32Array, SourceIdentity, SwapOptions
+from core.records import Float32Array, MaskKind, SourceIdentity, SwapOptions
 
 if TYPE_CHECKING:
     from core.inference.manifest import ModelManifest
@@ -51,6 +52,7 @@ class Swapper(Protocol):
 
 
 MESH = "mesh"
+NETWORK_OF: Mapping[MaskKind, str] = {"occlusion": "xseg", "region": "bisenet"}  # manifests of masks by networks
 BOOST_MAX = 8
 SIDE_MAX_PX = 2048  # of a crop; four of them with their masks and copies take about 1 GB
 DEFAULTS = SwapOptions()

@@ -25,6 +25,7 @@ from core.inference.manifest import ModelManifest, load_manifests, manifest_fold
 from core.inference.providers import CPU, DeviceSpec
 from core.inference.sessions import Session, Sessions
 from core.inference.twins import build_twin
+from core.inference.variants import Variant, prepare
 from core.inference.weights import add, installed
 from core.media.decode import DecodedFrame, decode_segment
 from core.media.encode import SegmentEncoder, resolve_encoder
@@ -285,7 +286,7 @@ def bench_swap(
     table = Table()
     # A session never takes more at once than its device's batch.
     wide = Sessions(cache, replace(device, batch=max(BATCHES))).open(manifest)
-    bench_network(table, wide, multiply_adds(model.read_bytes()), rounds)
+    bench_network(table, wide, multiply_adds(prepare(manifest, cache, Variant(1)).path.read_bytes()), rounds)
     bench_pipeline(table, scene, swapper, session, open_loop(scene, model), rounds)
     if memory_frames:
         small = folder / "small"

@@ -65,7 +65,7 @@ def test_all_options_at_once_and_the_same_film_on_ray(film: Path, folder: Path, 
     local = farm_here(*command, "--local", "-o", tmp_path / "local.mp4").report
     assert local.faces >= 22
     rendering = {"inswapper_128", "w600k_r50", "xseg", "bisenet", "gpen_256"}
-    assert used(local) == {"centerface", "face_landmark", *rendering}
+    assert used(local) == {"centerface", "face_landmark", "dlib_resnet", *rendering}
     ray = farm(*command, "--workers", "2", "-o", tmp_path / "ray.mp4").report
     assert ray.output_sha256 == local.output_sha256
     assert used(ray) == used(local)
@@ -108,6 +108,7 @@ def test_a_model_that_is_missing_is_said_before_any_work(film: Path, folder: Pat
         (("--swapper", "inswapper_128", "--boost", "9"), ("--boost",)),
         (("--swapper", "simswap_512", "--boost", "8"), ("simswap_512", "1 to 4")),
         (("--boost", "2"), ("mesh", "--boost")),
+        (("--swapper", "none", "--enhancer", "gfpgan_1.4"), ("none", "--enhancer")),
         (("--swapper", "inswapper_128", "--device", "cuda"), ("CUDA",)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
