@@ -42,6 +42,10 @@ def decode_segment(path: Path, index: MediaIndex, segment: Segment, *, threads: 
     film = Film(Path(path), index)
     repair = Repair(film)
     position, start = segment.first, segment.seek
+    if index.format == "mpegts" and segment.end == index.frames:
+        # A transport stream that is cut off ends in half a picture, which no packet tells. With several threads FFmpeg
+        # hands frames out before it knows that they are damaged, and at times the mark is lost.
+        threads = 1
     while position < segment.end:
         position = yield from _undamaged(film, start, position, segment.end, threads)
         if position >= segment.end:
