@@ -27,7 +27,6 @@ from core.inference.sessions import Session, Sessions
 from core.inference.weights import add, model_file
 from core.records import Float32Array
 
-ROOT = Path(__file__).resolve().parents[3]
 SIDE = 6
 ONE = DeviceSpec(wish="cpu")
 
