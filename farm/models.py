@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.inference.manifest import ModelManifest, by_id, by_role, load_manifests, manifest_folder
 from core.records import JobSpec
-from core.swap.swapper import NETWORK_OF
+from core.swap.swapper import mask_models
 
 ModelHashes = tuple[tuple[str, str], ...]  # (id, sha256) of the weights
 
@@ -60,7 +60,7 @@ def _rendering(spec: JobSpec, manifests: dict[str, ModelManifest]) -> tuple[list
             recognisers.append(by_id(manifests, swap.recogniser, "embedder"))
             if options.strength < 1:
                 rendering.append(recognisers[0])
-        rendering += [manifests[NETWORK_OF[kind]] for kind in options.masks if kind in NETWORK_OF]
+        rendering += [by_id(manifests, name, role) for role, name in mask_models(options)]
     if options.enhancer:
         rendering.append(by_id(manifests, options.enhancer, "enhancer"))
     return list({model.id: model for model in rendering}.values()), recognisers

@@ -32,9 +32,9 @@ class SwapOptions:
     strength, masks and precision are for networks.
 
     boost: the crop's side in multiples of the model's, 1 to 8. masks: combined by minimum; mask_blur in parts of the
-    crop's side; mask_padding top, right, bottom, left in parts of the side. strength: 0 the target's own identity,
-    1 the source's. enhancer_blend: 0 without, 1 the enhancer's result alone. precision is of the swapper's and the
-    enhancer's weights.
+    crop's side; mask_padding top, right, bottom, left in parts of the side. occlusion_model and region_model: the
+    manifests of these masks' networks. strength: 0 the target's own identity, 1 the source's. enhancer_blend: 0
+    without, 1 the enhancer's result alone. precision is of the swapper's and the enhancer's weights.
     """
 
     boost: int = 1
@@ -42,6 +42,8 @@ class SwapOptions:
     masks: tuple[MaskKind, ...] = ("box",)
     mask_blur: float = 0.3
     mask_padding: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    occlusion_model: str = "xseg"
+    region_model: str = "bisenet"
     paste: PasteKind = "feather"
     colour: ColourKind = "none"
     enhancer: str | None = None

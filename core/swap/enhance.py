@@ -102,4 +102,9 @@ def open_enhancer(options: SwapOptions, sessions: Sessions) -> Enhancer | None:
 
 def whole_face(options: SwapOptions) -> SwapOptions:
     """The options with masks for an enhancer's crop."""
-    return SwapOptions(masks=options.masks, mask_blur=options.mask_blur)
+    return SwapOptions(
+        masks=options.masks,
+        mask_blur=options.mask_blur,
+        occlusion_model=options.occlusion_model,
+        region_model=options.region_model,
+    )

@@ -13,17 +13,16 @@ import cv2
 import numpy as np
 
 from core.errors import InputError, ModelError
-from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
+from core.inference.manifest import ModelManifest, Role, by_id, load_manifests, manifest_folder
 from core.inference.pixels import numbers_of
 from core.records import Float32Array, MaskKind, SwapOptions
 from core.swap.mask import OVAL, feathered, filled_hull, softened
-from core.swap.swapper import NETWORK_OF
+from core.swap.swapper import mask_models
 
 if TYPE_CHECKING:
     from core.inference.sessions import Session, Sessions
 
 KINDS: tuple[MaskKind, ...] = ("box", "hull", "occlusion", "region")
-NETWORKS: tuple[MaskKind, ...] = ("occlusion", "region")
 # FaceFusion's box (read as facts): blurred by blur/2 of the side, standard deviation a quarter of that, and the box's
 # edge drawn in by half of it.
 BLUR_PART, SIGMA_PART, INSET_PART = 0.5, 0.25, 0.5
@@ -33,6 +32,7 @@ NETWORK_SIGMA = 5 / 256
 # Classes of BiSeNet's 19 (CelebAMask-HQ): skin, brows, eyes, glasses, nose, inner mouth, lips. Left out are
 # background, ears, earrings, neck, necklace, clothes, hair, hats.
 REGION_CLASSES = (1, 2, 3, 4, 5, 6, 10, 11, 12, 13)
+CLASSES = 19
 
 
 class Masker:
@@ -41,7 +41,8 @@ class Masker:
     def __init__(self, options: SwapOptions, sessions: Sessions | None) -> None:
         """Opens the networks; `sessions` may be None where none is asked for.
 
-        Raises `InputError` for an unknown kind or a bad number, `ModelError` for missing or wrong weights.
+        Raises `InputError` for an unknown kind or a bad number, `ModelError` for an unknown network, one of another
+        role or of tensors that are not a mask's, and for missing or wrong weights.
         """
         unknown = [kind for kind in options.masks if kind not in KINDS]
         if unknown:
@@ -52,7 +53,7 @@ class Masker:
         if min(options.mask_padding) < 0 or max(top + bottom, left + right) >= 1:
             raise InputError("mask padding leaves no mask", hint="parts of the side, opposite sides together under 1")
         self._options = options
-        self._networks = [_open(kind, sessions) for kind in NETWORKS if kind in options.masks]
+        self._networks = [_open(role, name, sessions) for role, name in mask_models(options)]
         self._boxes: dict[tuple[int, bool], Float32Array] = {}
 
     def masks(self, crops: Float32Array, landmarks: Float32Array) -> Float32Array:
@@ -85,10 +86,33 @@ class Masker:
         return known
 
 
-def _open(kind: MaskKind, sessions: Sessions | None) -> Session:
+def _open(role: Role, name: str, sessions: Sessions | None) -> Session:
     if sessions is None:
-        raise InputError(f"mask {kind} without its model", hint="open the masks with sessions")
-    return sessions.open(by_id(load_manifests(manifest_folder()), NETWORK_OF[kind]))
+        raise InputError(f"mask {role} without its model", hint="open the masks with sessions")
+    manifest = by_id(load_manifests(manifest_folder()), name, role)
+    if fault := mask_fault(manifest):
+        raise ModelError(fault, where=f"model {name}", hint="see models/README.md")
+    return sessions.open(manifest)
+
+
+def mask_fault(manifest: ModelManifest) -> str | None:
+    """Why the manifest's tensors cannot be read as a mask's, None when they can."""
+    channels = 1 if manifest.role == "occlusion" else CLASSES
+    if len(manifest.inputs) != 1 or _side(manifest.inputs[0].shape, 3) is None:
+        return f"a mask's network takes one square picture of three channels, role {manifest.role}"
+    shape = manifest.outputs[0].shape
+    # Scores of parts lie in planes (region_of); one plane alone may have its channel at either end.
+    if _side(shape, channels) is None or (channels > 1 and shape[1] != channels):
+        return f"the answer of a network of role {manifest.role} is a square of {channels} channels"
+    return None
+
+
+def _side(shape: tuple[int | str, ...], channels: int) -> int | None:
+    """The side of square pictures [n,channels,s,s] or [n,s,s,channels]; None for any other shape."""
+    if len(shape) != 4 or channels not in (shape[1], shape[3]):
+        return None
+    height, width = shape[2:] if shape[1] == channels else shape[1:3]
+    return height if isinstance(height, int) and height == width else None
 
 
 def _found(session: Session, crops: Float32Array) -> Float32Array:
@@ -125,7 +149,9 @@ def _profile(side: int, blur: float, before: float, after: float) -> Float32Arra
 def network_input(crops: Float32Array, manifest: ModelManifest) -> Float32Array:
     """Crops float32 RGB [n,3,S,S] in 0..1 as a manifest's first input wants them: side, layout, order, numbers."""
     shape = manifest.inputs[0].shape
-    side = next(int(size) for size in shape[1:] if isinstance(size, int) and size != 3)
+    side = _side(shape, 3)
+    if side is None:
+        raise ValueError(f"{manifest.id} takes no square pictures")
     pictures = np.ascontiguousarray(crops.transpose(0, 2, 3, 1))
     small = np.stack([resized(picture, side) for picture in pictures]).transpose(0, 3, 1, 2)
     numbers = numbers_of(small, manifest.pixels)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
 from core.errors import InputError
 from core.geometry import Float64Array
-from core.records import Float32Array, MaskKind, SourceIdentity, SwapOptions
+from core.records import Float32Array, SourceIdentity, SwapOptions
 
 if TYPE_CHECKING:
     from core.inference.manifest import ModelManifest
@@ -52,10 +51,18 @@ class Swapper(Protocol):
 
 
 MESH = "mesh"
-NETWORK_OF: Mapping[MaskKind, str] = {"occlusion": "xseg", "region": "bisenet"}  # manifests of masks by networks
 BOOST_MAX = 8
 SIDE_MAX_PX = 2048  # of a crop; four of them with their masks and copies take about 1 GB
 DEFAULTS = SwapOptions()
+
+
+def mask_models(options: SwapOptions) -> tuple[tuple[Literal["occlusion", "region"], str], ...]:
+    """(role, manifest) of every network that the options' masks need; a mask by a network is called as its role."""
+    named: dict[Literal["occlusion", "region"], str] = {
+        "occlusion": options.occlusion_model,
+        "region": options.region_model,
+    }
+    return tuple((kind, name) for kind, name in named.items() if kind in options.masks)
 
 
 def swapper_names() -> tuple[str, ...]:

@@ -148,6 +148,12 @@ def render(
         str,
         typer.Option(rich_help_panel=BLEND, help="Kept free at the crop's sides: all, or top,right,bottom,left."),
     ] = "0",
+    occlusion_model: Annotated[
+        str, typer.Option(rich_help_panel=BLEND, help="The network of the mask occlusion, of `farm models list`.")
+    ] = SwapOptions.occlusion_model,
+    region_model: Annotated[
+        str, typer.Option(rich_help_panel=BLEND, help="The network of the mask region, of `farm models list`.")
+    ] = SwapOptions.region_model,
     paste: Annotated[
         Paste, typer.Option(rich_help_panel=BLEND, help="How the new face is laid into the frame.")
     ] = Paste.feather,
@@ -201,6 +207,10 @@ def render(
     del debug  # farm.cli.main reads it
     if local and address:
         raise typer.BadParameter("--local and --address exclude each other")
+    kinds = mask_kinds(masks)
+    for role, name in (("occlusion", occlusion_model), ("region", region_model)):
+        if role not in kinds and name != getattr(SwapOptions, f"{role}_model"):
+            raise typer.BadParameter(f"--{role}-model needs --masks with {role}")
     usable_path(target, "check the path")
     usable_path(output, "choose another with -o")
     for path in source or []:
@@ -215,9 +225,11 @@ def render(
         swap=SwapOptions(
             boost=boost,
             strength=strength,
-            masks=mask_kinds(masks),
+            masks=kinds,
             mask_blur=mask_blur,
             mask_padding=padding(mask_padding),
+            occlusion_model=occlusion_model,
+            region_model=region_model,
             paste=paste.value,
             colour=colour.value,
             enhancer=enhancer,

@@ -48,11 +48,11 @@ class Ran:
         return json.loads(self.out)
 
 
-def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+def start(*arguments: str | Path, cwd: Path = ROOT, **options: Any) -> subprocess.Popen[str]:
     """The command as a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "farm.cli.main", *map(str, arguments)],
-        cwd=ROOT,
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -104,6 +104,8 @@ def test_a_model_that_is_missing_is_said_before_any_work(film: Path, folder: Pat
         (("--detector", "magic"), ("magic", "centerface")),
         (("--swapper", "inswapper_128", "--enhancer", "xseg"), ("xseg", "gfpgan_1.4")),
         (("--swapper", "inswapper_128", "--masks", "box,halo"), ("halo", "occlusion")),
+        (("--swapper", "inswapper_128", "--occlusion-model", "mine"), ("--occlusion-model", "--masks")),
+        (("--swapper", "inswapper_128", "--masks", "region", "--region-model", "xseg"), ("xseg", "bisenet")),
         (("--swapper", "inswapper_128", "--mask-padding", "2"), ("--mask-padding",)),
         (("--swapper", "inswapper_128", "--boost", "9"), ("--boost",)),
         (("--swapper", "simswap_512", "--boost", "8"), ("simswap_512", "1 to 4")),

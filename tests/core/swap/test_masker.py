@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import InputError
-from core.inference.manifest import load_manifests, manifest_folder
+from core.errors import InputError, ModelError
+from core.inference.manifest import ModelManifest, load_manifests, manifest_folder
+from core.inference.providers import DeviceSpec
+from core.inference.sessions import Sessions
 from core.records import Float32Array, SwapOptions
-from core.swap.masker import Masker, box_mask, network_input, occlusion_of, region_of
+from core.swap.masker import Masker, box_mask, mask_fault, network_input, occlusion_of, region_of
 from tests.faces_assets import shape_of_dots
 
 UNKNOWN = np.full((1, 468, 2), np.nan, np.float32)
@@ -97,6 +102,36 @@ def test_outputs_of_the_networks() -> None:
     seen = np.array([[-1, 0.25], [0.5, 2]], np.float32)
     for layout in (seen[None, ..., None], seen[None, None]):
         assert occlusion_of(layout)[0].tolist() == [[0, 0.25], [0.5, 1]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [SwapOptions(masks=("occlusion",), occlusion_model="bisenet"), SwapOptions(masks=("region",), region_model="none")],
+)
+def test_a_network_of_another_role(options: SwapOptions, twins: Path) -> None:
+    with pytest.raises(ModelError, match=f"no {options.masks[0]} called '(bisenet|none)'; one of: (xseg|bisenet)"):
+        Masker(options, Sessions(twins, DeviceSpec(wish="cpu")))
+
+
+def test_tensors_that_are_no_masks() -> None:
+    manifests = load_manifests(manifest_folder())
+    xseg, bisenet = manifests["xseg"], manifests["bisenet"]
+    assert mask_fault(xseg) is None
+    assert mask_fault(bisenet) is None
+
+    def shaped(manifest: ModelManifest, into: tuple[int | str, ...], out: tuple[int | str, ...]) -> str | None:
+        first, answer = manifest.inputs[0], manifest.outputs[0]
+        return mask_fault(
+            replace(manifest, inputs=(replace(first, shape=into),), outputs=(replace(answer, shape=out),))
+        )
+
+    assert shaped(xseg, (1, 3, 128, 128), (1, 1, 128, 128)) is None
+    assert "one square picture" in str(shaped(xseg, (1, 4, 128, 128), (1, 1, 128, 128)))
+    assert "one square picture" in str(shaped(xseg, (1, 3, "h", "w"), (1, 1, 128, 128)))
+    assert "a square of 1 channels" in str(shaped(xseg, (1, 3, 128, 128), (1, 2, 128, 128)))
+    assert "a square of 19 channels" in str(shaped(bisenet, (1, 3, 128, 128), (1, 11, 128, 128)))
+    assert "a square of 19 channels" in str(shaped(bisenet, (1, 3, 128, 128), (1, 128, 128, 19)))
+    assert "one square picture" in str(mask_fault(replace(xseg, inputs=(*xseg.inputs, *xseg.inputs))))
 
 
 @pytest.mark.parametrize(("name", "shape"), [("xseg", (2, 256, 256, 3)), ("bisenet", (2, 3, 512, 512))])
