@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from actors.drive import Order, Receipt
 from core import codec
@@ -233,9 +234,10 @@ def cast_stage(
         return (read_table(store.path(receipt.file)) for receipt in analysis)
 
     entries = []
-    tables = cast_faces(film.index, found, plan.segments, spec.select, store.scratch)
+    chosen: Literal["largest", "all"] = "all" if spec.select == "all" else "largest"
+    tables = cast_faces(film.index, found, plan.segments, chosen, store.scratch)
     for segment, whole in zip(plan.segments, tables, strict=True):
-        rows = whole.take(whole.source >= 0)
+        rows = whole.take(whole.role >= 0)
         if not len(rows):
             entries.append(SegmentCast(segment.index))
             continue

@@ -102,7 +102,7 @@ def made_up_faces(
         mesh=mesh.astype(np.float32),
         presence=np.full(count, 40, np.float32),
         track=np.full(count, -1, np.int32),
-        source=np.full(count, -1, np.int32),
+        role=np.full(count, -1, np.int32),
         reach_px=np.zeros(count, np.float32),
     )
 

@@ -139,7 +139,7 @@ def _look(batch: list[DecodedFrame], view: _View, models: FaceModels) -> FaceTab
         mesh=np.where((presence > PRESENCE_MIN)[:, None, None], _rounded(mesh), np.float32(np.nan)),
         presence=presence,
         track=np.full(len(rows), -1, np.int32),
-        source=np.full(len(rows), -1, np.int32),
+        role=np.full(len(rows), -1, np.int32),
         reach_px=np.zeros(len(rows), np.float32),
     )
     table = table.take(_distinct(table))

@@ -52,8 +52,8 @@ def cast_faces(
     `parts` gives the faces found, each time from the start: any number of tables, each later than the one before it.
     `scratch` gives a new path that ends as asked; the files made there are removed again. OSError passes.
 
-    The rows have track numbers, smoothed points, and source 0 where a face is replaced; they are sorted by frame, then
-    by descending area. Rows without a mesh and chance finds keep track -1 and source -1. Rows filled into gaps have
+    The rows have track numbers, smoothed points, and role 0 where a face is replaced; they are sorted by frame, then
+    by descending area. Rows without a mesh and chance finds keep track -1 and role -1. Rows filled into gaps have
     score 0. Each row of a track knows how large the track's face gets (reach_px). With "largest", of the tracks in a
     frame the one that is largest over its life (median area) is replaced, so that the choice does not flicker.
     `PlanError` when a row lies outside the film, or before the part before.
@@ -69,7 +69,7 @@ def cast_faces(
             table = read_table(piece)
             piece.unlink()
             reach = np.append(reach_px, np.float32(0))[table.track]  # nobody's is the 0 at the end
-            yield replace(table, source=_choose(table, select, size), reach_px=reach)
+            yield replace(table, role=_choose(table, select, size), reach_px=reach)
     finally:
         for made in (means, *pieces):
             made.unlink(missing_ok=True)
@@ -291,22 +291,22 @@ def _table(rows: Sequence[tuple[int, _Face]]) -> FaceTable:
         mesh=np.stack([face.mesh for face in faces]),
         presence=np.array([face.presence for face in faces], np.float32),
         track=np.array([number for number, _ in rows], np.int32),
-        source=np.full(len(rows), NOBODY, np.int32),
+        role=np.full(len(rows), NOBODY, np.int32),
         reach_px=np.zeros(len(rows), np.float32),
     )
     return table.take(np.lexsort((table.track, -box_area(table.box), table.frame)))
 
 
 def _choose(table: FaceTable, select: Literal["largest", "all"], size: Float64Array) -> Int32Array:
-    """The source of each row: 0 for rows to replace, -1 for others. `size` is of the tracks, by their numbers."""
+    """The role of each row: 0 for rows to replace, -1 for others. `size` is of the tracks, by their numbers."""
     if select == "all":
         return np.where(table.track >= 0, 0, NOBODY).astype(np.int32)
-    source = np.full(len(table), NOBODY, np.int32)
+    role = np.full(len(table), NOBODY, np.int32)
     rows = np.flatnonzero(table.track >= 0)
     # Per frame the row of the track with the greatest size; equal sizes go to the older track.
     best = rows[np.lexsort((table.track[rows], -size[table.track[rows]], table.frame[rows]))]
-    source[best[np.diff(table.frame[best], prepend=-1) > 0]] = 0
-    return source
+    role[best[np.diff(table.frame[best], prepend=-1) > 0]] = 0
+    return role
 
 
 def _rounded(coordinates: Float64Array) -> Float32Array:

@@ -10,6 +10,17 @@ Conventions that hold everywhere:
 """
 
 from core.records.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from core.records.cast import (
+    NOBODY,
+    Analysis,
+    Ban,
+    CastPlan,
+    Person,
+    PersonPlan,
+    RoleSpec,
+    Span,
+    TrackTable,
+)
 from core.records.faces import EYE_OUTER, MESH_POINTS, FaceTable, SourceIdentity
 from core.records.film import (
     Chapter,
@@ -31,6 +42,7 @@ from core.records.job import (
     MaskKind,
     OnDamage,
     PasteKind,
+    Select,
     SourceSpec,
     SwapOptions,
 )
@@ -49,9 +61,13 @@ from core.records.work import (
 __all__ = [
     "EYE_OUTER",
     "MESH_POINTS",
+    "NOBODY",
+    "Analysis",
     "AnalysisOrder",
     "AnalysisReceipt",
+    "Ban",
     "BoolArray",
+    "CastPlan",
     "Chapter",
     "Check",
     "Colour",
@@ -72,14 +88,20 @@ __all__ = [
     "ModelUse",
     "OnDamage",
     "PasteKind",
+    "Person",
+    "PersonPlan",
     "Precision",
     "Program",
+    "RoleSpec",
     "Segment",
     "SegmentReceipt",
+    "Select",
     "SourceIdentity",
     "SourceSpec",
+    "Span",
     "StreamInfo",
     "SwapOptions",
+    "TrackTable",
     "Transport",
     "VerifyReport",
     "VideoInfo",

@@ -20,8 +20,10 @@ class FaceTable:
 
     points are left eye, right eye, nose, left mouth corner, right mouth corner as seen in the picture ([n,5,2]);
     mesh is MediaPipe's 468 points ([n,468,2], NaN where no mesh was found); presence is the mesh model's logit;
-    track is -1 before casting; source is the index of the identity to put in, -1 for nobody. reach_px is the greatest
-    extent that a face of the row's track has in the whole film, in displayed pixels; 0 before casting.
+    track is -1 before casting; role is the index of what becomes of the face (WorkOrder.roles), -1 to leave it.
+    reach_px is the greatest extent that a face of the row's track has in the whole film, in displayed pixels; 0 before
+    casting. vector is the embedding ([n,D], as the recogniser gives it, NaN where none was taken; D is 0 where no
+    recogniser looked). sharpness tells blurred faces from clear ones (core.faces.sharpness), NaN where not measured.
     """
 
     frame: Int64Array
@@ -31,20 +33,28 @@ class FaceTable:
     mesh: Float32Array
     presence: Float32Array
     track: Int32Array
-    source: Int32Array
+    role: Int32Array
     reach_px: Float32Array
+    vector: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    sharpness: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         freeze(self, "frame", np.int64, (None,))
         n = len(self.frame)
+        if n and not len(self.vector):
+            object.__setattr__(self, "vector", np.zeros((n, 0), np.float32))
+        if n and not len(self.sharpness):
+            object.__setattr__(self, "sharpness", np.full(n, np.nan, np.float32))
         freeze(self, "box", np.float32, (n, 4))
         freeze(self, "score", np.float32, (n,))
         freeze(self, "points", np.float32, (n, 5, 2))
         freeze(self, "mesh", np.float32, (n, MESH_POINTS, 2))
         freeze(self, "presence", np.float32, (n,))
         freeze(self, "track", np.int32, (n,))
-        freeze(self, "source", np.int32, (n,))
+        freeze(self, "role", np.int32, (n,))
         freeze(self, "reach_px", np.float32, (n,))
+        freeze(self, "vector", np.float32, (n, None))
+        freeze(self, "sharpness", np.float32, (n,))
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -63,12 +73,13 @@ class FaceTable:
             mesh=np.zeros((0, MESH_POINTS, 2), np.float32),
             presence=np.zeros(0, np.float32),
             track=np.zeros(0, np.int32),
-            source=np.zeros(0, np.int32),
+            role=np.zeros(0, np.int32),
             reach_px=np.zeros(0, np.float32),
         )
 
     @staticmethod
     def concat(tables: list[FaceTable]) -> FaceTable:
+        tables = [table for table in tables if len(table)]
         if not tables:
             return FaceTable.empty()
         names = FaceTable.__dataclass_fields__

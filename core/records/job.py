@@ -9,6 +9,7 @@ from typing import Literal
 from core.records.models import Precision
 
 OnDamage = Literal["fail", "keep"]
+Select = Literal["largest", "all", "reference"]
 MaskKind = Literal["box", "hull", "occlusion", "region"]
 PasteKind = Literal["feather", "poisson", "multiband"]
 ColourKind = Literal["none", "mean", "histogram", "light"]
@@ -62,7 +63,12 @@ class EncodeSpec:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """One film to make. What it says determines the output; how it is run (workers, Ray, store) is not here."""
+    """One film to make. What it says determines the output; how it is run (workers, Ray, store) is not here.
+
+    `cast` is a cast.toml with who becomes whom; `source` and `select` are for jobs without one. `reference` is an
+    image of the person to replace, for `select` "reference". `least_face_px`: faces of fewer displayed pixels a side
+    are left as they are. `smart`: packets of segments in which nobody is replaced are copied where that can be done.
+    """
 
     target: str
     output: str
@@ -70,7 +76,13 @@ class JobSpec:
     swapper: str = "mesh"
     swap: SwapOptions = SwapOptions()
     detector: str = "centerface"
-    select: Literal["largest", "all"] = "largest"
+    recogniser: str = "dlib_resnet"
+    detect_every: int = 1
+    select: Select = "largest"
+    reference: str | None = None
+    cast: str | None = None
+    least_face_px: float = 0.0
+    smart: bool = True
     encode: EncodeSpec = EncodeSpec()
     segment_s: Fraction = Fraction(10)
     on_damage: OnDamage = "fail"

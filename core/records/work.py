@@ -21,7 +21,10 @@ class FileStamp:
 
 @dataclass(frozen=True)
 class AnalysisOrder:
-    """One segment in which to look for faces; `id` is the hash of the film, the segment and the models' hashes."""
+    """One segment in which to look for faces; `id` is the hash of the film, the segment and the models' hashes.
+
+    Faces are looked for in frames whose ordinal is a multiple of `detect_every`; `recogniser` makes their vectors.
+    """
 
     id: str
     segment: Segment
@@ -30,12 +33,14 @@ class AnalysisOrder:
     index: str
     detector: str = "centerface"
     models: tuple[tuple[str, str], ...] = ()  # (id, sha256) of every model that looks
+    recogniser: str = "dlib_resnet"
+    detect_every: int = 1
     stamp: FileStamp | None = None  # None: the file at `target` is taken as it is
 
 
 @dataclass(frozen=True)
 class AnalysisReceipt:
-    """The faces of one segment: `file` names a FaceTable in the job's store."""
+    """The faces of one segment: `file` names a FaceTable in the job's store, `shots` how much its frames differ."""
 
     order_id: str
     segment: int
@@ -50,6 +55,8 @@ class AnalysisReceipt:
     attempt: int
     damage: tuple[Damage, ...] = ()
     models: tuple[ModelUse, ...] = ()
+    shots: str = ""
+    shots_sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Replacer:
         return rows
 
     def _reason_against(self, row: int) -> str | None:
-        if self._faces.source[row] < 0:
+        if self._faces.role[row] < 0:
             return "not selected"
         if self._first.model.needs_mesh and not np.isfinite(self._faces.mesh[row]).all():
             return "no mesh"

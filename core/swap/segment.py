@@ -40,7 +40,7 @@ def render_segment(
 ) -> SegmentReceipt:
     """Render the order's segment of the film at `source` into the file `output`.
 
-    `faces` has at least the segment's rows, `source` >= 0 where a face is to be replaced. `sessions` is needed where
+    `faces` has at least the segment's rows, `role` >= 0 where a face is to be replaced. `sessions` is needed where
     the order names an enhancer. `heartbeat` is called with the number of frames encoded. The receipt's `file`,
     `attempt` and `models` are for the caller to fill in. Damaged frames are rendered and listed; what they mean is the
     caller's decision.

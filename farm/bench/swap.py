@@ -103,7 +103,7 @@ def make_scene(film: Path, picture: Path, models: FaceModels, folder: Path) -> S
         encoder.close()
     encode_s = time.monotonic() - started
     largest = faces.take(np.unique(faces.frame, return_index=True)[1])
-    chosen_faces = replace(largest, source=np.zeros(len(largest), np.int32))
+    chosen_faces = replace(largest, role=np.zeros(len(largest), np.int32))
     vector = np.random.default_rng(VECTOR_SEED).standard_normal(512).astype(np.float32)
     identity = replace(load_identity(SourceSpec(str(picture)), models), vectors={"w600k_r50": vector})
     count = len(frames)

@@ -47,7 +47,7 @@ def test_each_segment_gets_its_rows_of_the_whole_films_cast(tmp_path: Path) -> N
     receipts = analysed(job, people())
     entries = stages.cast_stage(job.store, job.film, job.plan, spec, receipts, code="code")
     whole = cast_film(job.film.index, people(), "largest")
-    chosen = whole.take(whole.source == 0)
+    chosen = whole.take(whole.role == 0)
     assert [entry.faces for entry in entries] == [25, 25, 25, 25]
     tables = [read_table(job.store.path(entry.file or "")) for entry in entries]
     assert set(tables[0].track) == set(tables[2].track) == {0, 1}

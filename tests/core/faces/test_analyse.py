@@ -66,7 +66,7 @@ def test_cast_of_real_faces_trembles_less_and_stays_in_place(
     cast = cast_film(carphone_index, carphone_faces, "largest")
     assert len(cast) == carphone_index.frames
     assert set(cast.track.tolist()) == {0}
-    assert (cast.source == 0).all()
+    assert (cast.role == 0).all()
 
     def trembling(table: FaceTable) -> float:
         shape = table.mesh - table.mesh.mean(axis=1, keepdims=True)

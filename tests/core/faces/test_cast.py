@@ -48,7 +48,7 @@ def test_two_people_are_two_tracks_and_all_are_chosen() -> None:
     cast = cast_film(film(), table, "all")
     assert len(cast) == 2 * FRAMES
     assert set(cast.track.tolist()) == {0, 1}
-    assert (cast.source == 0).all()
+    assert (cast.role == 0).all()
     assert (np.diff(cast.frame) >= 0).all()
     for number, x in ((0, 100), (1, 400)):
         rows = cast.take(cast.track == number)
@@ -61,7 +61,7 @@ def test_largest_is_the_larger_track_wherever_it_is_seen() -> None:
     large = straight(10, 50, 100, 200, speed=0)
     small = straight(0, FRAMES, 400, 200, speed=0, radius=30)
     cast = cast_film(film(), FaceTable.concat([large, small]), "largest")
-    chosen = cast.take(cast.source == 0)
+    chosen = cast.take(cast.role == 0)
     np.testing.assert_array_equal(chosen.frame, np.arange(FRAMES))
     large_track = int(cast.track[np.argmax(cast.box[:, 2] - cast.box[:, 0])])
     assert set(chosen.frame[chosen.track == large_track].tolist()) == set(range(10, 50))
@@ -74,7 +74,7 @@ def test_short_gaps_are_filled_and_long_ones_split() -> None:
     assert set(np.arange(FRAMES)) - set(cast.frame.tolist()) == set(range(50, 50 + GAP_FRAMES + 1))
     filled = cast.take(np.isin(cast.frame, np.arange(20, 20 + GAP_FRAMES)))
     assert (filled.score == 0).all()
-    assert (filled.source == 0).all()
+    assert (filled.role == 0).all()
     np.testing.assert_allclose(filled.box[:, 0], 50 + filled.frame, atol=0.1)
     assert set(cast.track.tolist()) == {0, 1}
 
@@ -111,10 +111,10 @@ def test_chance_finds_and_faces_without_mesh_are_nobody() -> None:
         **{**{n: getattr(blind, n) for n in blind.__dataclass_fields__}, "mesh": np.full((20, 468, 2), np.nan)}
     )
     cast = cast_film(film(), FaceTable.concat([steady, chance, brief, blind]), "all")
-    nobody = cast.take(cast.source < 0)
+    nobody = cast.take(cast.role < 0)
     assert sorted(nobody.frame.tolist()) == [*range(5, 25), 30, 31]
     assert (nobody.track == -1).all()
-    assert int((cast.source == 0).sum()) == FRAMES + 1
+    assert int((cast.role == 0).sum()) == FRAMES + 1
 
 
 def test_fast_movement_is_followed() -> None:

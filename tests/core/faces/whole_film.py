@@ -24,7 +24,7 @@ def cast_at_once(index: MediaIndex, table: FaceTable, select: Literal["largest",
     parts += [_finish(table.take(rows), number, pts, shown) for number, rows in enumerate(_groups(track))]
     whole = FaceTable.concat(parts)
     whole = whole.take(_order(whole.frame, whole.box))
-    return replace(whole, source=_choose(whole, select))
+    return replace(whole, role=_choose(whole, select))
 
 
 def _order(frame: Int64Array, box: Float32Array) -> Int64Array:
@@ -73,7 +73,7 @@ def _finish(rows: FaceTable, number: int, pts: Int64Array, display_from_coded: F
         mesh=_rounded(mesh),
         presence=np.minimum(rows.presence[before], rows.presence[after]),
         track=np.full(len(frame), number, np.int32),
-        source=np.full(len(frame), -1, np.int32),
+        role=np.full(len(frame), -1, np.int32),
         reach_px=np.full(len(frame), reach_px, np.float32),
     )
 

@@ -68,7 +68,7 @@ def faces_on(numbers: Sequence[int], radius: float = 20.0) -> FaceTable:
     copy = np.array([list(numbers[:place]).count(number) for place, number in enumerate(numbers)])
     centres = np.stack([50.0 + 80 * copy, np.full(len(at), 60.0)], axis=1)
     table = made_up_faces(at, centres.reshape(-1, 2), radius)
-    return replace(table, source=np.zeros(len(at), np.int32))
+    return replace(table, role=np.zeros(len(at), np.int32))
 
 
 def through(

@@ -22,7 +22,7 @@ WIDE, HIGH = 160, 120
 
 def chosen(centres: list[tuple[float, float]], radius: float) -> FaceTable:
     table = made_up_faces(np.zeros(len(centres), np.int64), np.array(centres), radius)
-    return replace(table, source=np.zeros(len(centres), np.int32))
+    return replace(table, role=np.zeros(len(centres), np.int32))
 
 
 def moved(table: FaceTable, affine: np.ndarray) -> FaceTable:

@@ -52,7 +52,7 @@ def some_faces(index: MediaIndex, frames: Sequence[int], radius: float = 12.0) -
     size = np.array([index.video.width, index.video.height])
     centres = size * (0.3 + 0.4 * np.stack([np.sin(at / 9) ** 2, np.cos(at / 7) ** 2], axis=1))
     table = made_up_faces(at, centres, radius)
-    return replace(table, source=np.zeros(len(at), np.int32))
+    return replace(table, role=np.zeros(len(at), np.int32))
 
 
 def rendered(
@@ -180,13 +180,13 @@ def test_reasons_for_leaving_a_face_alone(clips: Path, tmp_path: Path) -> None:
     source = make_clip("cfr_mp4", clips)
     index = index_film(source)
     faces = some_faces(index, range(6))
-    mesh, points, box, chosen = (np.array(getattr(faces, name)) for name in ("mesh", "points", "box", "source"))
+    mesh, points, box, chosen = (np.array(getattr(faces, name)) for name in ("mesh", "points", "box", "role"))
     chosen[0] = -1
     mesh[1] = np.nan
     box[2] = (500, 500, 600, 600)
     mesh[3] = 40  # one point
     mesh[4] = 40 + 0.02 * (mesh[4] - 40)
-    faces = replace(faces, mesh=mesh, points=points, box=box, source=chosen)
+    faces = replace(faces, mesh=mesh, points=points, box=box, role=chosen)
     hashes, _, receipts = rendered(
         source, index, rendering.cut(index, 1), tmp_path, faces=faces, swapper=MeshSwapper(), identity=face_of_dots()
     )

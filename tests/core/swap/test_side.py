@@ -56,7 +56,7 @@ def face_at(mesh: Float32Array) -> FaceTable:
         mesh=mesh[None],
         presence=np.ones(1, np.float32),
         track=np.zeros(1, np.int32),
-        source=np.zeros(1, np.int32),
+        role=np.zeros(1, np.int32),
         reach_px=np.array([level_extent(mesh, *EYE_OUTER)], np.float32),
     )
 
