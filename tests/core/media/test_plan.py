@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.media.plan import has_leading, plan_segments
+from core.media.plan import FACE_FRAMES, LEAST_PART, has_leading, plan_balanced, plan_segments
 from core.records import Colour, MediaIndex, StreamInfo, VideoInfo
 
 
@@ -68,3 +68,44 @@ def test_leading_frames_start_decoding_one_keyframe_earlier() -> None:
         (3, 6, 3, 1120),
         (6, 9, 3, 1120),
     ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 400), st.integers(0, 5)), min_size=1, max_size=80), st.data())
+def test_balanced_segments_cover_the_film_once(frames: list[tuple[int, int]], data: st.DataObject) -> None:
+    keys = data.draw(st.sets(st.integers(0, len(frames) - 1)))
+    seconds = data.draw(st.fractions(-1, 20))
+    index = table([one for one, _ in frames], list(keys))
+    faces = np.array([count for _, count in frames], np.int32)
+    segments = plan_balanced(index, seconds, faces)
+    assert [segment.index for segment in segments] == list(range(len(segments)))
+    assert (segments[0].first, segments[-1].end, segments[-1].pts_end) == (0, index.frames, index.end_pts)
+    for one, two in pairwise(segments):
+        assert (one.end, one.pts_end) == (two.first, two.pts_first)
+    assert all(index.key[segment.first] for segment in segments)
+    if seconds <= 0:
+        assert len(segments) == int(index.key.sum())
+        return
+    # No segment has more than its share and one GOP, none but the last less than a fourth of it.
+    work = 1 + FACE_FRAMES * faces
+    share = Fraction(int(work.sum()), len(plan_segments(index, seconds)))
+    bounds = [*np.flatnonzero(index.key).tolist(), index.frames]
+    for segment in segments:
+        gops = [int(work[a:b].sum()) for a, b in pairwise(bounds) if segment.first <= a < segment.end]
+        last = segment is segments[-1]
+        # The last one may have taken in a remainder of less than half a share.
+        assert sum(gops) < Fraction(3, 2) * share + max(gops) if last else sum(gops[:-1]) < share
+        assert last or LEAST_PART * sum(gops) >= share
+
+
+def test_faces_make_segments_shorter_and_empty_stretches_segments_of_their_own() -> None:
+    """Forty seconds in GOPs of one: faces from 10 to 20, so 40 + 2 * 10 frames' work for four segments, 15 each."""
+    index = table([1000] * 40, list(range(40)))
+    faces = np.zeros(40, np.int32)
+    assert [s.frames for s in plan_balanced(index, Fraction(10), faces)] == [10, 10, 10, 10]
+    faces[10:20] = 1
+    assert [(s.first, s.end) for s in plan_balanced(index, Fraction(10), faces)] == [
+        (0, 10), (10, 15), (15, 20), (20, 35), (35, 40),
+    ]  # fmt: skip
+    faces[:] = 1
+    assert [s.frames for s in plan_balanced(index, Fraction(10), faces)] == [10, 10, 10, 10]
