@@ -49,12 +49,12 @@ class ShotScores:
     @property
     def head(self) -> NDArray[np.uint8]:
         """The thumbnail of the first frame."""
-        return self.thumbs[0]
+        return np.asarray(self.thumbs[0], np.uint8)
 
     @property
     def tail(self) -> NDArray[np.uint8]:
         """The thumbnail of the last frame."""
-        return self.thumbs[-1]
+        return np.asarray(self.thumbs[-1], np.uint8)
 
 
 class ShotScorer:
