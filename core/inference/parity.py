@@ -82,6 +82,12 @@ class ParityReport:
         lines.append(f"{'within' if self.passed else 'outside'} the tolerance ({limit})")
         return "\n".join(lines)
 
+    def text(self) -> str:
+        """The worst output in a few words."""
+        worst = max(self.outputs, key=lambda one: one.max_error / max(one.peak, 1e-30))
+        psnr = "" if worst.psnr_db is None else f", {worst.psnr_db:.0f} dB"
+        return f"at most {worst.max_error:.2g} off the published file{psnr}"
+
 
 class OutsideTolerance(ModelError):
     """A changed model whose numbers differ too much. `report` says how much; None after travelling."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from core.errors import ModelError
 from core.inference.manifest import ModelManifest
 from core.inference.onnxfile import check_model
-from core.inference.variants import OutsideTolerance, Variant, prepare
+from core.inference.variants import OutsideTolerance, ParityReport, Variant, is_prepared, prepare
 from core.inference.weights import installed, model_bytes
 from core.records import Float32Array
 from core.records.models import Precision
@@ -20,7 +20,8 @@ Progress = Callable[[str], None]
 @dataclass(frozen=True)
 class Ready:
     """A checked file. `file_sha256` is its own hash, `sha256` that of the weights as published or given; `listed`:
-    the latter is the published one; `batch` and `precision` are what the file really has."""
+    the latter is the published one; `batch` and `precision` are what the file really has; `parity` is None for a file
+    as published."""
 
     path: Path
     file_sha256: str
@@ -29,6 +30,7 @@ class Ready:
     batch: int | None
     precision: Precision
     arrays: Mapping[str, Float32Array]
+    parity: ParityReport | None = None
 
 
 def get_ready(
@@ -48,8 +50,10 @@ def get_ready(
     try:
         made = prepare(manifest, cache, Variant(batch, precision), progress)
     except ModelError as error:
-        if precision == "int8" and not isinstance(error, OutsideTolerance):
-            raise  # it must be calibrated first, which only the operator can do
+        # INT8 must be calibrated first, which only the operator can do; perhaps it was, one face at a time.
+        missing = precision == "int8" and not isinstance(error, OutsideTolerance)
+        if missing and (batch == 1 or not is_prepared(manifest, cache, Variant(1, precision))):
+            raise
         if precision != "fp32" and isinstance(error, OutsideTolerance):
             progress(f"{error}; fp32 is used")
             return get_ready(manifest, cache, batch, "fp32", progress)
@@ -60,7 +64,7 @@ def get_ready(
             raise
         progress(f"{error}; it is used as published")
         return as_published
-    return Ready(made.path, made.sha256, origin.sha256, origin.listed, batch, precision, made.arrays)
+    return Ready(made.path, made.sha256, origin.sha256, origin.listed, batch, precision, made.arrays, made.parity)
 
 
 def usable_as_published(manifest: ModelManifest) -> bool:

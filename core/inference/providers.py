@@ -27,6 +27,7 @@ from core.records.models import Precision
 TENSORRT, CUDA, CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
 # the order in which a session's provider is chosen
 POLICY = (TENSORRT, CUDA, CPU)
+BATCH = 4  # faces of one call on a GPU: the trunks of the 128 px swappers fill one with that
 OPTIMIZATION_LEVEL = 3  # of TensorRT's builder, 0 to 5: higher builds far longer and gains little
 
 Wish = Literal["auto", "cpu", "cuda", "tensorrt"]
@@ -44,7 +45,7 @@ class DeviceSpec:
     wish: Wish = "auto"
     device_id: int = 0
     threads: int = 1
-    batch: int = 4
+    batch: int = BATCH
     gpu_mem_limit_bytes: int | None = None
     engine_cache: str | None = None
 

@@ -18,6 +18,7 @@ from core.errors import ModelError
 from core.inference.gpu import look_at_gpu
 from core.inference.loading import Loaded, Loader, call_items, first_line
 from core.inference.manifest import ModelManifest
+from core.inference.parity import ParityReport
 from core.inference.providers import CPU, DeviceSpec
 from core.inference.residency import Event, Ladder, is_out_of_memory, watch
 from core.records import Float32Array
@@ -47,6 +48,7 @@ class Session:
         self._running = 0
         self._loaded: Loaded | None = load(owner.limit)
         self._base = self._describe(self._loaded)
+        self._parity = self._loaded.ready.parity
         self.arrays = {name: np.asarray(array) for name, array in self._loaded.ready.arrays.items()}
 
     @property
@@ -56,6 +58,11 @@ class Session:
     @property
     def provider(self) -> str:
         return self._base.provider
+
+    @property
+    def parity(self) -> ParityReport | None:
+        """How far the loaded file was from the published one when it was made; None where it is that file."""
+        return self._parity
 
     @property
     def device(self) -> str:
@@ -150,6 +157,7 @@ class Session:
             if self._loaded is None:
                 self._loaded = self._load(limit)
                 self._base = self._describe(self._loaded)
+                self._parity = self._loaded.ready.parity
             self._running += 1
             return self._loaded
 

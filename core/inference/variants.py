@@ -112,6 +112,15 @@ def prepare(
         ) from error
 
 
+def is_prepared(manifest: ModelManifest, cache: Path, variant: Variant) -> bool:
+    """Whether `prepare` would find the variant in the cache. Raises `ModelError` for weights that are not whole."""
+    base = cache / FOLDER / stem(manifest, installed(manifest, cache).sha256, variant)
+    try:
+        return _ready(base) is not None
+    except OutsideTolerance:
+        return False
+
+
 def stem(manifest: ModelManifest, sha256: str, variant: Variant) -> str:
     """The name of a prepared file without its ending."""
     batch = "any" if variant.batch is None else variant.batch
@@ -170,9 +179,11 @@ def _operated(
         if calibration is not None:
             watch(operated.editor)
             _serialise(operated.editor.finish(), part)
-            greatest = measure(part, [_batch([feeds], variant.batch) for feeds in _used(calibration)])
+            greatest = measure(part, _calls(_used(calibration), variant.batch or 1))
             unwatch(operated.editor)
             operated.steps["quantised"] = quantise(operated.editor, greatest)
+            if not operated.steps["quantised"]:
+                raise ModelError("it has no convolution for INT8", hint="use it in fp32")
             operated.editor.finish()
     except ModelError as error:
         place = f"{where}, {error.where}" if error.where else where
@@ -189,6 +200,12 @@ def _kept(calibration: Sequence[Feeds]) -> Sequence[Feeds]:
 def _used(calibration: Sequence[Feeds]) -> Sequence[Feeds]:
     """The others; all where there are too few."""
     return [feeds for at, feeds in enumerate(calibration) if at % KEPT] or calibration
+
+
+def _calls(calibration: Sequence[Feeds], batch: int) -> Iterator[Feeds]:
+    """The inputs in calls of `batch` faces, the last filled up with its own."""
+    for start in range(0, len(calibration), batch):
+        yield _batch(calibration[start : start + batch], batch)
 
 
 def _batch(calls: Sequence[Feeds], batch: int | None) -> Feeds:
@@ -281,4 +298,4 @@ def _silent(line: str) -> None:
     del line
 
 
-__all__ = ["OutsideTolerance", "Prepared", "Variant", "prepare"]
+__all__ = ["OutsideTolerance", "ParityReport", "Prepared", "Variant", "is_prepared", "prepare"]

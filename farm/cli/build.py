@@ -27,8 +27,17 @@ def build(
     everything: Annotated[bool, typer.Option("--all", help="Every model whose weights are here.")] = False,
     device: Annotated[Device, typer.Option("--device", help="What it is built for.")] = Device.auto,
     device_id: Annotated[int, typer.Option("--device-id", min=0, help="Which GPU.")] = 0,
-    batch: Annotated[int, typer.Option("--batch", min=1, max=8, help="Faces of one call on a GPU.")] = 4,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Half floats where that changes the picture little.")] = False,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch",
+            min=1,
+            help="Faces of one call on a GPU, if not those a render begins with (4, or 1 of large faces): "
+            "2 and 1 are what it steps down to when memory is short.",
+        ),
+    ] = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="As for a render with --precision fp16.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="As for a render with --precision int8.")] = False,
     shared: Annotated[
         Path | None,
         typer.Option("--shared", metavar="FOLDER", help="Where machines share engines; else FARM_ENGINE_CACHE."),
@@ -38,20 +47,32 @@ def build(
 ) -> None:
     """Prepare models for a device: change them for its batch, build TensorRT's engines, compare with the CPU.
 
-    A TensorRT engine takes minutes, is kept in the model cache, and is built once for each kind of GPU. Exit code 2
-    when a model does not run on the device.
+    What is made is what a render loads, neither more nor less: swappers and enhancers in the precision asked for, all
+    others in fp32. A TensorRT engine takes minutes, is kept in the model cache, and is built once for each kind of
+    GPU. Exit code 2 when a model does not run on the device.
     """
-    from core.inference.providers import DeviceSpec  # noqa: PLC0415 - loads ONNX Runtime
+    from core.inference.loading import loaded_precision  # noqa: PLC0415 - loads ONNX Runtime
+    from core.inference.providers import BATCH, CPU, DeviceSpec  # noqa: PLC0415
     from core.inference.sessions import Sessions  # noqa: PLC0415
 
+    if fp16 and int8:
+        raise InputError("--fp16 and --int8 exclude each other", hint="run it twice")
+    precision: Precision = "int8" if int8 else "fp16" if fp16 else "fp32"
     settings = load_settings()
     folder, engines = cache or settings.model_cache, shared or settings.engine_cache
     manifests = chosen(names or [], everything, folder)
+    if batch is not None:
+        refuse_batch(batch, manifests)
     spec = DeviceSpec(
-        wish=device.value, device_id=device_id, batch=batch, engine_cache=str(engines) if engines is not None else None
+        wish=device.value,
+        device_id=device_id,
+        batch=batch or BATCH,
+        engine_cache=str(engines) if engines is not None else None,
     )
     sessions = Sessions(folder, spec, progress=say)
-    found = [build_one(manifest, sessions, "fp16" if fp16 else "fp32") for manifest in manifests]
+    if batch is not None and sessions.providers[0] == CPU:
+        raise InputError(f"--batch {batch}: a CPU takes any number of faces", hint="leave --batch out")
+    found = [build_one(manifest, sessions, loaded_precision(manifest, precision)) for manifest in manifests]
     show(found, folder, json)
     faults = [row for row in found if row["fault"]]
     if faults:
@@ -74,6 +95,19 @@ def chosen(names: Sequence[str], everything: bool, cache: Path) -> list[ModelMan
     return [by_id(manifests, name) for name in names]
 
 
+def refuse_batch(batch: int, manifests: Sequence[ModelManifest]) -> None:
+    """`InputError` for a number of faces with which no render loads one of the models on a GPU."""
+    from core.inference.loading import loaded_batches  # noqa: PLC0415 - loads ONNX Runtime
+
+    for manifest in manifests:
+        known = loaded_batches(manifest)
+        if batch not in known:
+            raise InputError(
+                f"no render loads {manifest.id} with {batch} faces of one call",
+                hint=f"leave --batch out, or give one of: {', '.join(map(str, known))}",
+            )
+
+
 def build_one(manifest: ModelManifest, sessions: Sessions, precision: Precision) -> dict[str, Any]:
     """Build, open, compare, and give the memory back; what came of it."""
     started = time.monotonic()
@@ -83,7 +117,7 @@ def build_one(manifest: ModelManifest, sessions: Sessions, precision: Precision)
         session = sessions.open(manifest, precision=precision)
     except ModelError as error:
         return row | {"fault": str(error), "seconds": time.monotonic() - started}
-    use = session.use
+    use, parity = session.use, session.parity
     session.drop()
     return row | {
         "engine": str(engine) if engine is not None else None,
@@ -91,6 +125,7 @@ def build_one(manifest: ModelManifest, sessions: Sessions, precision: Precision)
         "device": use.device,
         "precision": use.precision,
         "batch": use.batch,
+        "parity": parity,
         "seconds": time.monotonic() - started,
     }
 
@@ -105,7 +140,8 @@ def show(found: Sequence[dict[str, Any]], cache: Path, as_json: bool) -> None:
         else:
             batch = "any batch" if row["batch"] is None else f"batch {row['batch']}"
             engine = f", engine in {row['engine']}" if row["engine"] else ""
-            told = f"{row['provider']} on {row['device']}, {row['precision']}, {batch}{engine}"
+            parity = f", {row['parity'].text()}" if row["parity"] is not None else ""
+            told = f"{row['provider']} on {row['device']}, {row['precision']}, {batch}{parity}{engine}"
         put(f"{row['id']:<20} {row['seconds']:6.1f} s  {told}\n")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core import codec
-from core.errors import InputError
+from core.errors import InputError, ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
 from farm.cli.out import put
 from farm.settings import load_settings
@@ -19,12 +19,14 @@ from farm.settings import load_settings
 if TYPE_CHECKING:
     from core.inference.parity import Feeds
     from core.inference.variants import Prepared, Variant
+    from core.records.models import Precision
 
 
 class Batch(StrEnum):
     """How many faces of one call."""
 
     one = "1"
+    two = "2"
     four = "4"
     dynamic = "dynamic"
 
@@ -33,7 +35,11 @@ def convert(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model; see `farm models list`.")],
     batch: Annotated[
         Batch | None,
-        typer.Option("--batch", help="Faces of one call; otherwise dynamic, for CPUs, and 4, for GPUs."),
+        typer.Option(
+            "--batch",
+            help="Faces of one call; otherwise dynamic, for CPUs, and what a GPU begins with: 4, or 1 of large faces. "
+            "INT8 also gets what a GPU steps down to, since a render cannot make that itself.",
+        ),
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half floats where that changes the picture little.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="8-bit convolutions; needs --calibrate.")] = False,
@@ -48,8 +54,6 @@ def convert(
     Renderers do the same when they first need it; converting beforehand saves them the time. The parity report is
     printed, and kept as JSON beside the file. Exit code 2, and nothing kept, when a result is outside its tolerance.
     """
-    from core.inference.parity import OutsideTolerance  # noqa: PLC0415 - loads ONNX Runtime
-    from core.inference.variants import Variant, prepare  # noqa: PLC0415
 
     folder = cache or load_settings().model_cache
     manifest = by_id(load_manifests(manifest_folder()), model)
@@ -60,17 +64,52 @@ def convert(
     if manifest.embedded:
         raise InputError(f"model {model} is used as it is", hint="only operators' models are converted")
     calibration = gathered(calibrate, manifest, folder) if calibrate is not None else None
-    batches = {None: (None, 4), Batch.one: (1,), Batch.four: (4,), Batch.dynamic: (None,)}[batch]
+    precision: Precision = "int8" if int8 else "fp16" if fp16 else "fp32"
+    made = prepared(manifest, folder, batch, precision, calibration, tables=not json)
+    show(manifest, made, as_json=json)
+
+
+def prepared(
+    manifest: ModelManifest,
+    cache: Path,
+    batch: Batch | None,
+    precision: Precision,
+    calibration: Sequence[Feeds] | None,
+    *,
+    tables: bool,
+) -> list[tuple[Variant, Prepared]]:
+    """The variants asked for: those of one batch, or of all that renders load.
+
+    Of several, one that the graph does not allow is left out as long as another is made, one face at a time if need
+    be: renders do the same. Raises `ModelError` like `prepare`; `tables`: a refused parity report is printed before.
+    """
+    from core.inference.loading import loaded_batches  # noqa: PLC0415 - loads ONNX Runtime
+    from core.inference.parity import OutsideTolerance  # noqa: PLC0415
+    from core.inference.variants import Variant, prepare  # noqa: PLC0415
+
+    loaded = loaded_batches(manifest)
+    wanted: tuple[int | None, ...] = (None, *(loaded if precision == "int8" else loaded[:1]))
+    if batch is not None:
+        wanted = (None if batch is Batch.dynamic else int(batch.value),)
     made: list[tuple[Variant, Prepared]] = []
-    for count in batches:
-        variant = Variant(count, "int8" if int8 else "fp16" if fp16 else "fp32")
+    refused: ModelError | None = None
+    for count in (*wanted, 1) if batch is None and 1 not in wanted else wanted:
+        if count == 1 and count not in wanted and made:
+            continue  # only the last resort
+        variant = Variant(count, precision)
         try:
-            made.append((variant, prepare(manifest, folder, variant, say, calibration=calibration)))
+            made.append((variant, prepare(manifest, cache, variant, say, calibration=calibration)))
         except OutsideTolerance as error:
-            if error.report is not None and not json:
+            if error.report is not None and tables:
                 put(error.report.table() + "\n")
             raise
-    show(manifest, made, as_json=json)
+        except ModelError as error:
+            refused = refused or error
+    if refused is not None and not made:
+        raise refused
+    if refused is not None:
+        say(f"{refused}; it is used one face at a time")
+    return made
 
 
 def gathered(film: Path, manifest: ModelManifest, cache: Path) -> list[Feeds]:

@@ -8,7 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from core.errors import InputError
+from core.inference.manifest import ModelManifest, load_manifests, manifest_folder
+from core.inference.parity import examples
 from core.inference.providers import CUDA, try_provider
+from core.inference.variants import Variant, prepare
+from core.records import Float32Array
+from farm.cli.build import refuse_batch
 from farm.doctor import look_at_gpu, look_at_models, look_at_providers, look_at_sessions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +36,49 @@ def test_build_says_where_each_model_runs(twins: Path) -> None:
         ("w600k_mbf", "CPUExecutionProvider", "cpu", None, None),
         ("centerface", "CPUExecutionProvider", "cpu", None, None),
     ]
+
+
+def test_build_makes_what_a_render_loads(tmp_path: Path, twins: Path) -> None:
+    """The precision is for what a job gives it to; INT8 is not made up, and where calibrated its parity is told"""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name in ("gpen_256", "w600k_mbf"):
+        for file in twins.glob(f"{name}*"):
+            (cache / file.name).symlink_to(file)
+    done = farm("models", "build", "--all", "--fp16", "--device", "cpu", "--json", cache=cache)
+    assert done.returncode == 0, done.stderr
+    rows = {row["id"]: row for row in json.loads(done.stdout)["models"]}
+    assert {name: row["precision"] for name, row in rows.items()} == {"gpen_256": "fp16", "w600k_mbf": "fp32"}
+    assert rows["gpen_256"]["parity"]["outputs"][0]["psnr_db"] > 40
+    missing = farm("models", "build", "gpen_256", "--int8", "--device", "cpu", cache=cache)
+    assert missing.returncode == 2
+    assert missing.stderr.endswith("run: farm models convert gpen_256 --int8 --calibrate VIDEO\n")
+    manifest = load_manifests(manifest_folder())["gpen_256"]
+    prepare(manifest, cache, Variant(None, "int8"), calibration=noise(manifest))
+    built = farm("models", "build", "gpen_256", "--int8", "--device", "cpu", "--json", cache=cache)
+    (row,) = json.loads(built.stdout)["models"]
+    assert (row["precision"], row["parity"]["precision"], row["parity"]["passed"]) == ("int8", "int8", True)
+
+
+def noise(manifest: ModelManifest) -> list[dict[str, Float32Array]]:
+    feeds = examples(manifest, {spec.name: spec.shape for spec in manifest.inputs}, 4)
+    return [{name: feed[at : at + 1] for name, feed in feeds.items()} for at in range(4)]
+
+
+def test_batches_that_no_render_loads_are_refused(twins: Path) -> None:
+    manifests = load_manifests(manifest_folder())
+    for batch in (4, 2, 1):
+        refuse_batch(batch, [manifests["inswapper_128"], manifests["gpen_512"]])
+    refuse_batch(1, [manifests["gpen_1024"]])
+    for batch, name, hint in ((8, "inswapper_128", "4, 2, 1"), (3, "inswapper_128", "4, 2, 1"), (4, "gpen_2048", "1")):
+        with pytest.raises(InputError, match=f"no render loads {name} with {batch} faces of one call") as caught:
+            refuse_batch(batch, [manifests[name], manifests["w600k_r50"]])
+        assert caught.value.hint == f"leave --batch out, or give one of: {hint}"
+    done = farm("models", "build", "w600k_mbf", "--device", "cpu", "--batch", "4", cache=twins)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "farm: --batch 4: a CPU takes any number of faces; leave --batch out\n",
+    )
 
 
 def test_build_refuses_in_one_line(twins: Path) -> None:

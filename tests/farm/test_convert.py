@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 
+from core.inference.loading import loaded_batches
+from core.inference.manifest import load_manifests, manifest_folder
+from core.inference.prepared import get_ready
+from core.inference.weights import add, model_file
 from farm.cli.main import main
 from tests.faces_assets import carphone
 
@@ -44,6 +49,52 @@ def test_half_floats_as_json(cache: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (told["id"], one["batch"], one["precision"], one["parity"]["passed"]) == ("w600k_r50", 4, "fp16", True)
 
 
+def test_int8_is_made_for_everything_that_a_render_loads(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a GPU the model would be loaded in batches of 4, or of 2 and 1 when memory is short."""
+    assert convert(cache, "w600k_mbf", "--int8", "--calibrate", str(carphone()), "--json") == 0
+    made = json.loads(capsys.readouterr().out)["variants"]
+    assert [(one["batch"], one["parity"]["batch"], one["parity"]["passed"]) for one in made] == [
+        (batch, batch, True) for batch in (None, 4, 2, 1)
+    ]
+    manifest = load_manifests(manifest_folder())["w600k_mbf"]
+    for batch in (None, *loaded_batches(manifest)):
+        ready = get_ready(manifest, cache, batch, "int8", pytest.fail)
+        assert (ready.batch, ready.precision) == (batch, "int8")
+        assert ready.parity is not None
+
+
+def test_a_model_of_large_pictures_gets_its_own_batch(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifests = load_manifests(manifest_folder())
+    assert loaded_batches(manifests["gpen_1024"]) == loaded_batches(manifests["gpen_2048"]) == (1,)
+    assert convert(cache, "gpen_1024", "--json") == 0
+    assert [one["batch"] for one in json.loads(capsys.readouterr().out)["variants"]] == [None, 1]
+
+
+def test_int8_one_face_at_a_time_where_the_graph_takes_no_more(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recogniser whose graph takes the mean over its first axis: no batch of it equals single faces."""
+    name = "w600k_mbf"
+    manifest = load_manifests(manifest_folder())[name]
+    graph = onnx.load(model_file(manifest, cache))
+    last = next(node for node in graph.graph.node if graph.graph.output[0].name in node.output)
+    last.output[0] = "before"
+    for kind, made in (("ReduceMean", "of_all"), ("Add", graph.graph.output[0].name)):
+        given = ["before"] if kind == "ReduceMean" else ["before", "of_all"]
+        extra = {"axes": [0], "keepdims": 1} if kind == "ReduceMean" else {}
+        graph.graph.node.append(onnx.helper.make_node(kind, given, [made], **extra))
+    file = tmp_path / "mixing.onnx"
+    file.write_bytes(graph.SerializeToString())
+    add(manifest, file, cache, unlisted=True, accept_licence=True)
+    assert convert(cache, name, "--int8", "--calibrate", str(carphone()), "--json") == 0
+    out, err = capsys.readouterr()
+    assert [one["batch"] for one in json.loads(out)["variants"]] == [1]
+    assert err.splitlines()[-1].endswith("it is used one face at a time")
+    said: list[str] = []
+    assert get_ready(manifest, cache, 4, "int8", said.append).batch == 1
+    assert said[-1].endswith("it is used one face at a time")
+
+
 def test_int8_on_a_film_s_faces(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert convert(cache, "w600k_r50", "--int8", "--calibrate", str(carphone()), "--batch", "dynamic") == 0
     assert "calibration inputs from" in capsys.readouterr().err
@@ -52,6 +103,8 @@ def test_int8_on_a_film_s_faces(cache: Path, capsys: pytest.CaptureFixture[str])
     assert "outside the tolerance (at least 30 dB)" in out
     assert err.splitlines()[-1].endswith("fp32 stays in use")
     assert not list((cache / "prepared").glob("det_10g-*-b1-int8-*.onnx"))
+    assert convert(cache, "crossface_ghost", "--int8", "--calibrate", str(carphone())) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("it has no convolution for INT8; use it in fp32")
 
 
 @pytest.mark.parametrize(

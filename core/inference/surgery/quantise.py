@@ -69,6 +69,8 @@ def measure(file: Path, inputs: Iterable[Mapping[str, Float32Array]]) -> dict[st
     session = open_plain(file)
     names = [one.name for one in session.get_outputs() if one.name.startswith(WATCHED)]
     most = dict.fromkeys(names, 0.0)
+    if not names:
+        return {}
     count = 0
     for feeds in inputs:
         for name, value in zip(names, session.run(names, dict(feeds)), strict=True):
