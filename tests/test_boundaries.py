@@ -19,7 +19,7 @@ FORBIDDEN = {
 }
 # library -> the only folders or files that may import it
 ADAPTERS = {
-    "av": ("core/media/", "farm/bench/", "farm/demo.py", "farm/doctor.py"),
+    "av": ("core/media/", "farm/bench/", "farm/demo/", "farm/doctor.py"),
     "onnxruntime": ("core/inference/", "farm/doctor.py"),
     "onnx": ("core/inference/",),
     "ray": ("actors/", "farm/"),
