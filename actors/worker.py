@@ -38,7 +38,7 @@ from core.records import (
 
 if TYPE_CHECKING:  # the models and OpenCV are loaded by the first order that needs them, never for --swapper none
     from core.faces.analyse import FaceModels
-    from core.inference.providers import Wish
+    from core.inference.providers import DeviceSpec, Wish
     from core.inference.sessions import Sessions
     from core.swap.swapper import Swapper
 
@@ -74,7 +74,8 @@ class WorkerSettings:
 
     `threads` (decoder and encoder of one segment) is the same for every worker of a job, because encoders give other
     bytes with another number of threads; `model_threads` is this worker's share of the cores; `device` is where its
-    models run and `engine_cache` where machines share TensorRT engines (core.inference.providers).
+    models run, `engine_cache` where machines share TensorRT engines and `gpu_mem_limit_bytes` what one model's session
+    may take of a GPU (core.inference.providers).
     """
 
     store: JobStore
@@ -83,6 +84,18 @@ class WorkerSettings:
     model_threads: int
     device: Wish = "auto"
     engine_cache: str | None = None
+    gpu_mem_limit_bytes: int | None = None
+
+    def device_spec(self) -> DeviceSpec:
+        """What the sessions of this renderer ask for."""
+        from core.inference.providers import DeviceSpec  # noqa: PLC0415 - loads ONNX Runtime
+
+        return DeviceSpec(
+            wish=self.device,
+            threads=self.model_threads,
+            engine_cache=self.engine_cache,
+            gpu_mem_limit_bytes=self.gpu_mem_limit_bytes,
+        )
 
 
 @dataclass(frozen=True)
@@ -293,15 +306,9 @@ class Worker:
     def _loaded(self) -> Sessions:
         """The sessions of this renderer's whole life. With the lock held."""
         if self._sessions is None:
-            from core.inference.providers import DeviceSpec  # noqa: PLC0415 - loads ONNX Runtime
-            from core.inference.sessions import Sessions  # noqa: PLC0415
+            from core.inference.sessions import Sessions  # noqa: PLC0415 - loads ONNX Runtime
 
-            device = DeviceSpec(
-                wish=self._settings.device,
-                threads=self._settings.model_threads,
-                engine_cache=self._settings.engine_cache,
-            )
-            self._sessions = Sessions(Path(self._settings.model_cache), device)
+            self._sessions = Sessions(Path(self._settings.model_cache), self._settings.device_spec())
         return self._sessions
 
     def _uses(self, order: Order) -> tuple[ModelUse, ...]:

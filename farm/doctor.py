@@ -60,7 +60,8 @@ def look_at_providers() -> Iterator[Finding]:
         yield Finding("provider", name, state, reason or "computed the probe graph")
 
 
-def look_at_gpu() -> Iterator[Finding]:
+def look_at_gpu(limit_bytes: int | None = None) -> Iterator[Finding]:
+    """The first GPU, and what FARM_GPU_MEM_LIMIT leaves a model of it."""
     from core.errors import ModelError  # noqa: PLC0415
     from core.inference import gpu  # noqa: PLC0415
 
@@ -68,13 +69,21 @@ def look_at_gpu() -> Iterator[Finding]:
         found = gpu.look_at_gpu(0)
     except ModelError as error:
         yield Finding("gpu", "device 0", "absent", error.what)
+        found = None
+    if limit_bytes is not None:
+        state: State = "broken" if found is not None and limit_bytes > found.total_bytes else "works"
+        more = ", more than the device has" if state == "broken" else ""
+        yield Finding(
+            "gpu", "FARM_GPU_MEM_LIMIT", state, f"{limit_bytes / 2**30:.2f} GiB for each model's session{more}"
+        )
+    if found is None:
         return
     memory = f"{found.used_bytes / 2**30:.1f} of {found.total_bytes / 2**30:.1f} GiB in use"
     detail = f"compute capability {found.capability}, driver {found.driver}, {memory}"
     yield Finding("gpu", found.name, "works", detail)
 
 
-def look_at_sessions(cache: Path) -> Iterator[Finding]:
+def look_at_sessions(cache: Path, gpu_mem_limit_bytes: int | None = None) -> Iterator[Finding]:
     """Where each model that is there really runs, and that it computes there what the CPU computes."""
     from core.errors import ModelError  # noqa: PLC0415
     from core.inference.manifest import load_manifests, manifest_folder  # noqa: PLC0415
@@ -82,7 +91,7 @@ def look_at_sessions(cache: Path) -> Iterator[Finding]:
     from core.inference.sessions import Sessions  # noqa: PLC0415
     from core.inference.weights import present  # noqa: PLC0415
 
-    sessions = Sessions(cache, DeviceSpec())
+    sessions = Sessions(cache, DeviceSpec(gpu_mem_limit_bytes=gpu_mem_limit_bytes))
     for name, manifest in sorted(load_manifests(manifest_folder()).items()):
         try:
             if present(manifest, cache) is None:
@@ -160,16 +169,18 @@ def look_at_models(cache: Path) -> Iterator[Finding]:
         yield Finding("model", f"{others} more", "absent", "operators' models: see farm models list")
 
 
-def examine(folder: Path, cache: Path, *, with_ray: bool = True) -> DoctorReport:
+def examine(
+    folder: Path, cache: Path, *, with_ray: bool = True, gpu_mem_limit_bytes: int | None = None
+) -> DoctorReport:
     """Try everything; a look that itself fails is a broken finding, never an exception."""
     looks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-        ("gpu", look_at_gpu),
+        ("gpu", lambda: look_at_gpu(gpu_mem_limit_bytes)),
         ("provider", look_at_providers),
         ("encoder", look_at_encoders),
         ("decoder", look_at_decoders),
         ("disk", lambda: look_at_disk(folder)),
         ("model", lambda: look_at_models(cache)),
-        ("session", lambda: look_at_sessions(cache)),
+        ("session", lambda: look_at_sessions(cache, gpu_mem_limit_bytes)),
     ]
     if with_ray:
         looks.append(("ray", look_at_ray))

@@ -85,18 +85,23 @@ def check_spec(spec: JobSpec) -> None:
         raise InputError("no source face given", hint="name an image with --source, or use --swapper none")
 
 
-def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
-    """The pool that the options ask for; nothing is started yet."""
-    address = run.address or settings.ray_address
+def worker_settings(store: DiskStore, run: RunOptions, settings: Settings) -> WorkerSettings:
+    """What every renderer of the job is told."""
     workers = 1 if run.local else run.workers or settings.default_workers
-    worker = WorkerSettings(
+    return WorkerSettings(
         store=store,
         model_cache=str(settings.model_cache),
         threads=settings.segment_threads,
         model_threads=max(1, settings.cores // (SEGMENTS_IN_FLIGHT if run.local else workers)),
         device=run.device,
         engine_cache=str(settings.engine_cache) if settings.engine_cache is not None else None,
+        gpu_mem_limit_bytes=settings.gpu_mem_limit_bytes,
     )
+
+
+def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
+    """The pool that the options ask for; nothing is started yet."""
+    worker = worker_settings(store, run, settings)
     if run.local:
         from actors.local import LocalPool  # noqa: PLC0415
 
@@ -104,7 +109,7 @@ def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
     from actors.pool import ClusterSpec, RayPool  # noqa: PLC0415 - importing Ray takes a second that --local saves
 
     cluster = ClusterSpec(
-        address=address,
+        address=run.address or settings.ray_address,
         workers=run.workers,
         cpu_workers=settings.default_workers,
         cores=settings.cores,

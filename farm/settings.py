@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +14,7 @@ from core.errors import InputError
 
 # One segment renders at a time in a renderer, the next one gets ready; beyond eight threads an encoder gains little.
 SEGMENTS_IN_FLIGHT = 2
+LEAST_GPU_BYTES = 1 << 20  # less is a number without its unit
 LEAST_THREADS = 2
 MOST_THREADS = 8
 
@@ -19,12 +22,14 @@ MOST_THREADS = 8
 @dataclass(frozen=True)
 class Settings:
     """What the machine offers. `ray_address` is the cluster that the environment names, if any; `engine_cache` a
-    folder in which the farm's machines share TensorRT engines."""
+    folder in which the farm's machines share TensorRT engines; `gpu_mem_limit_bytes` the most memory of a GPU that one
+    model's session may take, None for as much as there is."""
 
     cores: int
     model_cache: Path
     ray_address: str | None = None
     engine_cache: Path | None = None
+    gpu_mem_limit_bytes: int | None = None
 
     @property
     def segment_threads(self) -> int:
@@ -65,6 +70,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     FARM_MODEL_CACHE: folder of the converted models, else XDG_CACHE_HOME/farm/models, else ~/.cache/farm/models.
     RAY_ADDRESS: the cluster to use when --address is not given.
     FARM_ENGINE_CACHE: folder in which the farm's machines share TensorRT engines, none by default.
+    FARM_GPU_MEM_LIMIT: memory of a GPU for one model's session, as 8G or 8GiB (2^30 bytes), 8GB (10^9) or bytes.
+
+    Raises `InputError` for a value that cannot be used.
     """
     env = os.environ if environment is None else environment
     return Settings(
@@ -72,7 +80,24 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         model_cache=model_cache(env).absolute(),  # renderers run in other folders
         ray_address=env.get("RAY_ADDRESS") or None,
         engine_cache=Path(shared).absolute() if (shared := env.get("FARM_ENGINE_CACHE")) else None,
+        gpu_mem_limit_bytes=size_bytes("FARM_GPU_MEM_LIMIT", limit)
+        if (limit := env.get("FARM_GPU_MEM_LIMIT"))
+        else None,
     )
+
+
+def size_bytes(name: str, text: str) -> int:
+    """A size as people write it, in bytes: a number, and K, M, G or T for powers of 1024 (8G, 8GiB), with a B alone
+    for powers of 1000 (8GB). `InputError` names the variable `name`."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:([KMGT])(iB|B)?|B)?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise InputError(f"{name}={text!r} is no size", hint="write 8G, 8GiB, 8GB or a number of bytes")
+    number, letter, ending = found.groups()
+    unit = (1000 if (ending or "").upper() == "B" else 1024) ** ("KMGT".index(letter.upper()) + 1 if letter else 0)
+    made = int(Fraction(number.rstrip(".")) * unit)
+    if made < LEAST_GPU_BYTES:
+        raise InputError(f"{name}={text!r} is too little for any model", hint=f"write {text.strip()}G for gigabytes")
+    return made
 
 
 def model_cache(env: Mapping[str, str]) -> Path:

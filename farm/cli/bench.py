@@ -50,7 +50,7 @@ def swap(
     from farm.bench.swap import bench_swap  # noqa: PLC0415
 
     settings = load_settings()
-    spec = DeviceSpec(wish=device.value, threads=settings.cores)
+    spec = DeviceSpec(wish=device.value, threads=settings.cores, gpu_mem_limit_bytes=settings.gpu_mem_limit_bytes)
     with tempfile.TemporaryDirectory(prefix="farm-bench-", dir=folder) as work:
         table = bench_swap(
             Path(work),

@@ -68,6 +68,7 @@ def build(
         device_id=device_id,
         batch=batch or BATCH,
         engine_cache=str(engines) if engines is not None else None,
+        gpu_mem_limit_bytes=settings.gpu_mem_limit_bytes,
     )
     sessions = Sessions(folder, spec, progress=say)
     if batch is not None and sessions.providers[0] == CPU:

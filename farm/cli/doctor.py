@@ -23,7 +23,8 @@ def doctor(
     ray: Annotated[bool, typer.Option(help="Start a local Ray and run a task on it (about 10 s).")] = True,
 ) -> None:
     """Try providers, encoders, decoders, disk, models and Ray. Exit code 4 when something needed is broken."""
-    report = examine(folder, load_settings().model_cache, with_ray=ray)
+    settings = load_settings()
+    report = examine(folder, settings.model_cache, with_ray=ray, gpu_mem_limit_bytes=settings.gpu_mem_limit_bytes)
     if json:
         put(codec.encode({"ok": report.ok, "findings": report.findings}).decode() + "\n")
     else:

@@ -44,7 +44,7 @@ def make_app() -> typer.Typer:
     ) -> None:
         """Replace faces in long films on a farm of machines, and change nothing else."""
 
-    app.command()(render.render)
+    app.command(epilog=render.EPILOGUE)(render.render)
     app.command()(probe.probe)
     app.command()(verify.verify)
     app.add_typer(models.app, name="models")

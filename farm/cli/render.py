@@ -22,6 +22,10 @@ from farm.settings import RunOptions, load_settings
 
 FACES, SWAP, BLEND, FILM, RUN = "Faces", "Swap", "Blending", "Film", "How it is run"
 SIDES = 4
+EPILOGUE = (
+    "Environment: FARM_MODEL_CACHE, folder of models; FARM_GPU_MEM_LIMIT, what one model may take of a GPU's memory "
+    "(8G); FARM_ENGINE_CACHE, where machines share TensorRT engines; RAY_ADDRESS, the cluster if --address names none."
+)
 
 
 class Select(StrEnum):

@@ -151,6 +151,7 @@ def test_settings_come_from_the_given_environment_only() -> None:
     assert load_settings({"HOME": "/h"}).ray_address is None
     assert load_settings({"HOME": "/h"}).engine_cache is None
     assert load_settings({"FARM_ENGINE_CACHE": "/e"}).engine_cache == Path("/e")
+    assert load_settings({"HOME": "/h"}).gpu_mem_limit_bytes is None
     near = load_settings({"FARM_MODEL_CACHE": "models", "FARM_ENGINE_CACHE": "engines"})
     assert (near.model_cache, near.engine_cache) == (Path.cwd() / "models", Path.cwd() / "engines")
     assert [replace(settings, cores=n).segment_threads for n in (1, 2, 4, 16, 64)] == [2, 2, 4, 8, 8]
