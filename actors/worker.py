@@ -116,7 +116,7 @@ class Worker:
         self._index: tuple[str, MediaIndex] | None = None
         self._identity: tuple[str, SourceIdentity] | None = None
         self._sessions: Sessions | None = None
-        self._models: tuple[str, FaceModels] | None = None
+        self._models: tuple[tuple[str, str], FaceModels] | None = None
         self._swapper: tuple[tuple[str, SwapOptions], Swapper] | None = None
 
     def setup(self) -> WorkerInfo:
@@ -143,44 +143,52 @@ class Worker:
             ) from error
 
     def analyse(self, order: AnalysisOrder, attempt: int, heartbeat: Heartbeat, film: FileStamp) -> AnalysisReceipt:
-        """Look for faces in one segment of the film with the stamp `film`; the table is published as Parquet."""
+        """Look for faces in one segment of the film with the stamp `film`; faces and shots are published as Parquet."""
         from core.faces.analyse import analyse_segment  # noqa: PLC0415 - loads OpenCV
+        from core.faces.shots import write_scores  # noqa: PLC0415
         from core.faces.table import write_table  # noqa: PLC0415 - loads pyarrow
 
         started = time.monotonic()
-        models = self._face_models(order.detector)
-        table, damage = analyse_segment(
+        models = self._face_models(order.detector, order.recogniser)
+        seen = analyse_segment(
             Path(order.target),
             self._film(order),
             order.segment,
             models,
             heartbeat=heartbeat,
+            detect_every=order.detect_every,
         )
         store = self._settings.store
-        scratch = store.scratch(".parquet")
+        scratch, scored = store.scratch(".parquet"), store.scratch(".shots.parquet")
         try:
-            write_table(table, scratch)
+            write_table(seen.faces, scratch)
+            write_scores(seen.shots, scored)
             data = scratch.read_bytes()
-            name = f"analysis/{order.id}/{attempt}-{secrets.token_hex(4)}.parquet"
+            name = f"analysis/{order.id}/{attempt}-{secrets.token_hex(4)}"
             receipt = AnalysisReceipt(
                 order_id=order.id,
                 segment=order.segment.index,
-                file=name,
+                file=f"{name}.parquet",
                 sha256=hashlib.sha256(data).hexdigest(),
                 size_bytes=len(data),
                 frames=order.segment.frames,
-                faces=len(table),
+                faces=len(seen.faces),
+                frames_with_faces=len(set(seen.faces.frame.tolist())),
                 seconds={"analyse": time.monotonic() - started},
                 provider=models.provider,
                 device=models.device,
                 attempt=attempt,
-                damage=damage,
+                damage=seen.damage,
                 models=self._uses(order),
+                shots=f"{name}.shots.parquet",
+                shots_sha256=hashlib.sha256(scored.read_bytes()).hexdigest(),
             )
             check_stamp(Path(order.target), film)
-            store.adopt(scratch, name)
+            store.adopt(scored, receipt.shots)
+            store.adopt(scratch, receipt.file)
         finally:
             scratch.unlink(missing_ok=True)
+            scored.unlink(missing_ok=True)
         return self._publish(f"analysis/{order.id}", receipt, AnalysisReceipt)
 
     def render(self, order: WorkOrder, attempt: int, heartbeat: Heartbeat, film: FileStamp) -> SegmentReceipt:
@@ -226,12 +234,13 @@ class Worker:
         while not store.write(name, codec.encode(receipt)):
             known = self._published(folder, kind)
             if known is not None:
-                store.path(receipt.file).unlink(missing_ok=True)
+                for name in files_of(receipt):
+                    store.path(name).unlink(missing_ok=True)
                 return known
         return receipt
 
     def _published(self, folder: str, kind: type[ReceiptT]) -> ReceiptT | None:
-        """The receipt of an attempt that finished; one whose file is gone, or not whole in size, is taken back."""
+        """The receipt of an attempt that finished; one whose files are gone, or not whole in size, is taken back."""
         name = f"{folder}/DONE.json"
         store = self._settings.store
         receipt = store.load(name, kind)
@@ -239,6 +248,7 @@ class Worker:
             return None
         try:
             whole = store.path(receipt.file).stat().st_size == receipt.size_bytes
+            whole &= all(store.exists(name) for name in files_of(receipt))
         except FileNotFoundError:
             whole = False
         if not whole:
@@ -289,12 +299,13 @@ class Worker:
                 self._swapper = (key, open_swapper(order.swapper, self._loaded(), order.options))
             return self._swapper[1]
 
-    def _face_models(self, detector: str) -> FaceModels:
+    def _face_models(self, detector: str, recogniser: str) -> FaceModels:
         with self._lock:
-            if self._models is None or self._models[0] != detector:
+            key = (detector, recogniser)
+            if self._models is None or self._models[0] != key:
                 from core.faces.analyse import open_models  # noqa: PLC0415 - loads ONNX Runtime
 
-                self._models = (detector, open_models(self._loaded(), detector))
+                self._models = (key, open_models(self._loaded(), detector, recogniser))
             return self._models[1]
 
     def _models_open(self, order: WorkOrder) -> Sessions | None:
@@ -325,6 +336,12 @@ class Worker:
                     hint="give every machine the same models, then run the same command again",
                 )
         return uses
+
+
+def files_of(receipt: Receipt) -> tuple[str, ...]:
+    """The names in the store of all that an order made beside its receipt."""
+    shots = receipt.shots if isinstance(receipt, AnalysisReceipt) else ""
+    return (receipt.file, shots) if shots else (receipt.file,)
 
 
 class _Turn:

@@ -6,7 +6,7 @@
       index/<key>.<sha256>.json     the film's table, keyed by the file's identity and the code
       plan/<key>.json               segments
       identity/<sha256>.json        the source face
-      analysis/<order>/             <attempt>-<token>.parquet and DONE.json, one folder a segment
+      analysis/<order>/             <attempt>-<token>.parquet, .shots.parquet and DONE.json, one folder a segment
       cast/<key>.parquet .json      the film's cast; <sha256>.parquet: one segment's rows of it
       segments/<order>/             <attempt>-<token>.mp4 and DONE.json, one folder a segment
       tmp/                          what is being written
@@ -159,14 +159,20 @@ class DiskStore:
             return False
 
     def receipt(self, kind: type[ReceiptT], folder: str, order_id: str) -> ReceiptT | None:
-        """The receipt of a finished order whose file is there and has its hash; None when it must be done."""
+        """The receipt of a finished order whose files are there and have their hashes; None when it must be done."""
         name = f"{folder}/{order_id}/DONE.json"
         receipt = self.load(name, kind)
-        if receipt is None or self.intact(receipt.file, receipt.sha256):
+        if receipt is None:
+            return None
+        files = {receipt.file: receipt.sha256}
+        if isinstance(receipt, AnalysisReceipt) and receipt.shots:
+            files[receipt.shots] = receipt.shots_sha256
+        if all(self.intact(file, sha256) for file, sha256 in files.items()):
             return receipt
-        # Somebody removed or changed the file behind the receipt: the order is open again.
+        # Somebody removed or changed a file behind the receipt: the order is open again.
         self.discard(name)
-        self.discard(receipt.file)
+        for file in files:
+            self.discard(file)
         return None
 
     # ------------------------------------------------------------ whose work it is, and how it goes

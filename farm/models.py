@@ -33,6 +33,7 @@ def job_models(spec: JobSpec, cache: Path) -> JobModels:
     looking = [
         by_id(manifests, spec.detector, "detector"),
         by_role(manifests, "mesh"),
+        by_id(manifests, spec.recogniser, "embedder"),
     ]
     rendering, recognisers = _rendering(spec, manifests)
     from core.inference.weights import installed  # noqa: PLC0415 - loads onnx

@@ -199,12 +199,14 @@ def analysis_orders(film: Film, plan: Plan, spec: JobSpec, models: ModelHashes, 
     target = str(film.path.resolve())
     return [
         AnalysisOrder(
-            id=codec.digest([film.index.sha256, segment, models, code]),
+            id=codec.digest([film.index.sha256, segment, models, spec.detect_every, code]),
             segment=segment,
             target=target,
             target_sha256=film.index.sha256,
             index=film.name,
             detector=spec.detector,
+            recogniser=spec.recogniser,
+            detect_every=spec.detect_every,
             models=models,
             stamp=film.stamp,
         )

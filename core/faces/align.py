@@ -64,7 +64,7 @@ def _warp(rgb: NDArray[np.uint8], affine: Float64Array, side_px: int) -> NDArray
     )
 
 
-def chip_from_points(points: NDArray[np.float32], template: Template) -> Float64Array:
+def chip_from_points(points: NDArray[np.floating], template: Template) -> Float64Array:
     """The least-squares similarity that takes the five points [5,2] of a picture onto a template's chip."""
     return similarity(points, np.array(template.points))
 

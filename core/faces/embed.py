@@ -51,7 +51,7 @@ class Recogniser:
     def embed(self, chips: Sequence[NDArray[np.uint8]]) -> Float32Array:
         """Vectors float32 [n,D], as they come, of aligned chips uint8 RGB [S,S,3]."""
         if not chips:
-            return np.zeros((0, self._dimensions()), np.float32)
+            return np.zeros((0, self.dimensions), np.float32)
         parts = []
         for start in range(0, len(chips), self._batch):
             batch = network_input(chips[start : start + self._batch], self._manifest.pixels)
@@ -73,7 +73,9 @@ class Recogniser:
         towards = (vectors / np.maximum(lengths, 1e-12)).mean(axis=0)
         return np.asarray(towards / max(float(np.linalg.norm(towards)), 1e-12) * lengths.mean(), np.float32)
 
-    def _dimensions(self) -> int:
+    @property
+    def dimensions(self) -> int:
+        """How many numbers a vector has; `ModelError` where the manifest does not say it."""
         size = self._manifest.outputs[0].shape[-1]
         if not isinstance(size, int):
             raise ModelError("a recogniser whose vectors have no fixed length", where=f"model {self.id}")

@@ -57,6 +57,7 @@ class AnalysisReceipt:
     models: tuple[ModelUse, ...] = ()
     shots: str = ""
     shots_sha256: str = ""
+    frames_with_faces: int = 0
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def make_scene(film: Path, picture: Path, models: FaceModels, folder: Path) -> S
     frames = list(decode_segment(film, index, segment))
     decode_s = time.monotonic() - started
     started = time.monotonic()
-    faces, _ = analyse_segment(film, index, segment, models, heartbeat=lambda _: None)
+    faces = analyse_segment(film, index, segment, models, heartbeat=lambda _: None).faces
     detect_s = max(time.monotonic() - started - decode_s, 0.0)
     chosen = resolve_encoder(index, EncodeSpec("h264", 18, "veryfast"), "mp4")
     started = time.monotonic()

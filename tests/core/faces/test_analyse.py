@@ -26,11 +26,12 @@ def analyse(path: Path, index: MediaIndex, models: FaceModels, segment_s: Fracti
     parts = []
     for segment in plan_segments(index, segment_s):
         beats: list[int] = []
-        table, damage = analyse_segment(path, index, segment, models, heartbeat=beats.append)
-        assert damage == ()
-        assert beats[-1] == segment.frames
-        assert ((table.frame >= segment.first) & (table.frame < segment.end)).all()
-        parts.append(table)
+        seen = analyse_segment(path, index, segment, models, heartbeat=beats.append)
+        assert seen.damage == ()
+        assert beats == list(range(1, segment.frames + 1))
+        assert ((seen.faces.frame >= segment.first) & (seen.faces.frame < segment.end)).all()
+        assert (seen.shots.first, len(seen.shots.score)) == (segment.first, segment.frames)
+        parts.append(seen.faces)
     return FaceTable.concat(parts)
 
 

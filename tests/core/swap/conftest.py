@@ -42,7 +42,7 @@ def film(models: FaceModels, tmp_path_factory: pytest.TempPathFactory) -> Film:
     path = carphone_clip(tmp_path_factory.mktemp("film"))
     index = index_film(path)
     tables = [
-        analyse_segment(path, index, segment, models, heartbeat=lambda _: None)[0]
+        analyse_segment(path, index, segment, models, heartbeat=lambda _: None).faces
         for segment in plan_segments(index, Fraction(0))
     ]
     return Film(path, index, cast_film(index, FaceTable.concat(tables), "largest"))
