@@ -9,12 +9,13 @@ so that the points depend on nothing but the frame, and on the detector's box ha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.faces.align import cut
-from core.geometry import IDENTITY, Float64Array, apply, compose, invert, square_crop
+from core.geometry import IDENTITY, Float64Array, apply, compose, invert, scale_of, square_crop
 from core.inference.sessions import Session
 from core.records import EYE_OUTER, MESH_POINTS, Float32Array
 
@@ -22,6 +23,15 @@ CROP_PX = 192
 BOX_SCALE = 1.5
 PASSES = 2
 PRESENCE_MIN = 0.0  # logit; even odds
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Mesh points [n,468,2] in picture pixels, their depth [n,468] in crop pixels, and crop_from_picture of each."""
+
+    in_picture: Float32Array
+    depth: Float32Array
+    crops: list[Float64Array]
 
 
 class Mesher:
@@ -45,12 +55,41 @@ class Mesher:
         [n,5,2] are in picture pixels. Crops are upright in the displayed picture, whatever `display_from_picture`
         does. Points of a face with presence below PRESENCE_MIN are still given; the caller judges.
         """
+        found, presence = self._look(pictures, boxes, points, display_from_picture)
+        return found.in_picture, presence
+
+    def solid(
+        self,
+        pictures: Sequence[NDArray[np.uint8]],
+        boxes: NDArray[np.floating],
+        points: NDArray[np.floating],
+        display_from_picture: Float64Array = IDENTITY,
+    ) -> tuple[Float32Array, Float32Array, Float32Array]:
+        """As `mesh`, with the points' depth: mesh [n,468,2] in picture pixels, points float32 [n,468,3] in displayed
+        pixels, and presence [n].
+
+        Depth is the network's own, in the scale of x and y, smaller towards the camera.
+        """
+        found, presence = self._look(pictures, boxes, points, display_from_picture)
+        shown = apply(display_from_picture, found.in_picture)
+        scale = np.array([scale_of(crop) for crop in found.crops]) / scale_of(display_from_picture)
+        depth = found.depth / scale.reshape(-1, 1)
+        return found.in_picture, np.asarray(np.concatenate([shown, depth[..., None]], axis=-1), np.float32), presence
+
+    def _look(
+        self,
+        pictures: Sequence[NDArray[np.uint8]],
+        boxes: NDArray[np.floating],
+        points: NDArray[np.floating],
+        display_from_picture: Float64Array,
+    ) -> tuple[_Found, Float32Array]:
         count = len(pictures)
         crops = [
             compose(_first_crop(box, five, display_from_picture), display_from_picture)
             for box, five in zip(boxes, points, strict=True)
         ]
         found = np.zeros((count, MESH_POINTS, 2), np.float32)
+        depth = np.zeros((count, MESH_POINTS), np.float32)
         presence = np.zeros(count, np.float32)
         for number in range(self._passes):
             if number:
@@ -62,8 +101,9 @@ class Mesher:
                 for item, row in enumerate(rows):
                     # Mesh coordinates count from the crop's edge, ours from the centre of its first pixel.
                     found[row] = apply(invert(crops[row]), mesh[item, :, :2] - 0.5)
+                    depth[row] = mesh[item, :, 2]
                     presence[row] = logit[item, 0]
-        return found, presence
+        return _Found(found, depth, crops), presence
 
 
 def _first_crop(
