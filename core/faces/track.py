@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry import Float64Array, apply, iou, scale_of, similarity
-from core.records import FaceTable, Float32Array, Int32Array
+from core.records import FaceTable, Float32Array, Int32Array, Int64Array
 
 GAP_FRAMES = 5  # frames a face may be lost for, and is filled in
 OVERLAP_MIN = 0.3
@@ -37,7 +37,10 @@ class _Track:
 class Linker:
     """Numbers the faces of a film that comes in parts; remembers only the tracks that the next frame can continue."""
 
-    def __init__(self) -> None:
+    def __init__(self, cuts: Int64Array | None = None, detect_every: int = 1) -> None:
+        """`cuts` are the ordinals that start a new shot, in order; of `detect_every` frames one was looked at."""
+        self._gap = max(GAP_FRAMES, detect_every - 1)
+        self._cuts = np.zeros(0, np.int64) if cuts is None else cuts
         self._live: list[_Track] = []
         self._count = 0
 
@@ -52,7 +55,13 @@ class Linker:
         starts = np.flatnonzero(np.diff(table.frame[usable], prepend=-1))
         for rows in np.split(usable, starts[1:]) if len(usable) else []:
             frame = int(table.frame[rows[0]])
-            self._live = [one for one in self._live if frame - one.frame <= GAP_FRAMES + 1]
+            shot = int(np.searchsorted(self._cuts, frame, side="right"))
+            self._live = [
+                one
+                for one in self._live
+                if frame - one.frame <= self._gap + 1
+                and int(np.searchsorted(self._cuts, one.frame, side="right")) == shot
+            ]
             for one, row in _pairs(table, self._live, rows):
                 one.movement = (table.box[row].astype(np.float64) - one.box) / (frame - one.frame)
                 # Copies, so that a track does not keep its part of the film in memory.

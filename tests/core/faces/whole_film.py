@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core.faces.cast import SHORT_FRAMES, STEP_PX, WEAK_SCORE
+from core.faces.follow import SHORT_FRAMES, WEAK_SCORE
+from core.faces.onway import STEP_PX
 from core.faces.smooth import MOVEMENT_SIGMA, REACH_SIGMAS, SHAPE_SIGMA
 from core.faces.track import Linker
 from core.geometry import Float64Array, apply, box_area, display_from_coded, invert, level_extent, similarity
@@ -62,9 +63,10 @@ def _finish(rows: FaceTable, number: int, pts: Int64Array, display_from_coded: F
     corners = rows.box.reshape(-1, 2, 2)
     extra = np.concatenate([rows.points, corners], axis=1)  # [n,7,2]
     extra = extra[before] * (1 - blend) + extra[after] * blend
+    # The face's reach is that of the meshes before smoothing.
+    reach_px = level_extent(apply(display_from_coded, mesh), *EYE_OUTER).max()
     mesh, extra = smooth_track(pts[frame] - pts[frame[0]], mesh, extra)
     found = before == after
-    reach_px = level_extent(apply(display_from_coded, mesh), *EYE_OUTER).max()
     return FaceTable(
         frame=frame,
         box=_rounded(extra[:, 5:].reshape(-1, 4)),
