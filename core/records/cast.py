@@ -121,7 +121,9 @@ class CastPlan:
 
     `only`: "largest" replaces of each frame's faces the one that is largest over its track's life. `share`: one
     source may go to several people of one frame; otherwise to the best match alone. `least_px` is the least side of a
-    face (the root of its track's median area, displayed pixels).
+    face (the root of its track's median area, displayed pixels). Of people with the same source in one frame the first
+    in `people` has it. `sources` [roles] numbers the faces put in: roles with the same number put in the same face; ()
+    stands for another face each.
     """
 
     people: tuple[PersonPlan, ...]
@@ -129,3 +131,4 @@ class CastPlan:
     only: Literal["all", "largest"] = "all"
     share: bool = False
     least_px: float = 0.0
+    sources: tuple[int, ...] = ()

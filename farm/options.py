@@ -1,0 +1,39 @@
+"""Which options a swapper reads; what it does not read is refused by name, whoever wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from core.errors import InputError
+from core.inference.manifest import by_id, load_manifests, manifest_folder
+from core.records import SwapOptions
+from core.swap.swapper import check_options
+
+OF_NETWORKS = ("boost", "strength", "masks", "mask_blur", "mask_padding", "occlusion_model", "region_model")
+UNREAD = {"mesh": OF_NETWORKS, "none": (*OF_NETWORKS, "paste", "colour", "enhancer", "enhancer_blend", "precision")}
+
+
+def check_swapper(swapper: str, options: SwapOptions, said: Callable[[str], str]) -> None:
+    """`InputError` or `ModelError` when there is no such swapper or enhancer, or it cannot follow the options.
+
+    `said` gives an option's name as the user writes it, of a field of SwapOptions or "swapper".
+    """
+    manifests = load_manifests(manifest_folder())
+    if options.enhancer is not None:
+        by_id(manifests, options.enhancer, "enhancer")
+    if swapper not in UNREAD:
+        manifest = by_id(manifests, swapper, "swapper")
+        check_options(manifest.id, manifest.template.side_px if manifest.template else 1, options)
+    elif unread := [name for name in UNREAD[swapper] if getattr(options, name) != getattr(SwapOptions(), name)]:
+        raise InputError(
+            f"{said('swapper')} {swapper} does not read {said(unread[0])}",
+            hint="leave it out, or choose a swapper of `farm models list`",
+        )
+
+
+def read_by(swapper: str, options: SwapOptions) -> SwapOptions:
+    """`options` with those that the swapper does not read as they are when nobody sets them."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    plain = SwapOptions()
+    return replace(options, **{name: getattr(plain, name) for name in UNREAD.get(swapper, ())})
