@@ -267,31 +267,34 @@ def looks_like_store(names: set[str]) -> bool:
     return not names or "lock" in names or ("jobs" in names and names <= {"tmp", *CONTENT})
 
 
-def lock_store(root: Path) -> int | None:
+def lock_store(root: Path, option: str = "--store") -> int | None:
     """The lock of the store at `root`, which is made if need be; `InputError` for a folder of other things."""
     while True:
         root.mkdir(parents=True, exist_ok=True)
         # What a store holds is removed on success, so a folder that somebody keeps other things in never becomes one.
         if not looks_like_store({entry.name for entry in root.iterdir()}):
-            raise InputError("not a store and not empty", where=str(root), hint="give a new folder with --store")
+            raise InputError("not a store and not empty", where=str(root), hint=f"give a new folder with {option}")
         with suppress(FileNotFoundError):  # a driver that is done removed the folder just now
             return lock_file(root / "lock")
 
 
 @contextmanager
-def open_store(root: Path, owner: str = THE_OUTPUT) -> Iterator[DiskStore]:
-    """The store at `root`, made if need be and locked for this driver. `InputError` when another driver has it."""
+def open_store(root: Path, owner: str = THE_OUTPUT, *, option: str = "--store") -> Iterator[DiskStore]:
+    """The store at `root`, made if need be and locked for this driver. `InputError` when another driver has it.
+
+    `option` is the command's name for the place, for its hints.
+    """
     try:
-        handle = lock_store(root)
+        handle = lock_store(root, option)
     except OSError as error:
         if error.errno in FULL:
             raise storage_error(error, root) from error
         raise InputError(
-            f"the store cannot be made here: {error.strerror}", where=str(root), hint="choose another with --store"
+            f"the store cannot be made here: {error.strerror}", where=str(root), hint=f"choose another with {option}"
         ) from error
     if handle is None:
         raise InputError(
-            "another run works on this job", where=str(root), hint="wait for it, or choose another --store"
+            "another run works on this job", where=str(root), hint=f"wait for it, or choose another {option}"
         )
     try:
         store = DiskStore(str(root), owner)

@@ -34,8 +34,8 @@ STEP_PX = 1 / 64
 ACCELERATOR_BATCH = 4
 SURE_SCORE = 0.5
 WEAK_PRESENCE_MIN = 10.0  # what a find below SURE_SCORE must show
-# Frames from one with vectors of all its faces to the next: eight a second are enough for a track's mean, and a
-# vector takes about a third of the time that finding a face takes.
+# Frames from one with vectors of all its faces to the next: six or more a second are enough for a track's mean, and a
+# vector takes as long as the mesh does (7 ms of processor time; the detector 40 ms a frame).
 VECTOR_EVERY = 4
 # Faces are close when their boxes, enlarged by this factor, touch: they cannot change places before they do so.
 CLOSE_SCALE = 1.5

@@ -60,6 +60,7 @@ from core.records.quality import (
 from core.records.work import (
     AnalysisOrder,
     AnalysisReceipt,
+    AnalysisReport,
     Check,
     FileStamp,
     JobReport,
@@ -75,6 +76,7 @@ __all__ = [
     "Analysis",
     "AnalysisOrder",
     "AnalysisReceipt",
+    "AnalysisReport",
     "Ban",
     "BoolArray",
     "CastPlan",

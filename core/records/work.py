@@ -158,3 +158,32 @@ class JobReport:
     notes: tuple[str, ...]
     versions: dict[str, str] = field(default_factory=dict)
     models: tuple[ModelUse, ...] = ()
+
+
+@dataclass(frozen=True)
+class AnalysisReport:
+    """What `farm analyse` did, for a program (`--json`); `faces` and `frames_with_faces` are of the film."""
+
+    target: str
+    folder: str
+    film_sha256: str
+    detector: str
+    recogniser: str
+    detect_every: int
+    frames: int
+    frames_with_faces: int
+    faces: int
+    segments: int
+    segments_analysed: int
+    segments_reused: int
+    seconds_by_stage: dict[str, float]
+    seconds: float
+    frames_per_second: float
+    workers: int
+    workers_lost: int
+    provider: str
+    device: str
+    damage: tuple[Damage, ...]
+    notes: tuple[str, ...]
+    versions: dict[str, str] = field(default_factory=dict)
+    models: tuple[ModelUse, ...] = ()

@@ -27,7 +27,7 @@ def make_app() -> typer.Typer:
     # Imported here so that a signal that comes while the modules load is met by the handlers of `main`.
     import typer  # noqa: PLC0415
 
-    from farm.cli import bench, doctor, models, probe, render, verify  # noqa: PLC0415
+    from farm.cli import analyse, bench, doctor, models, probe, render, verify  # noqa: PLC0415
 
     app = typer.Typer(
         name="farm",
@@ -45,6 +45,7 @@ def make_app() -> typer.Typer:
         """Replace faces in long films on a farm of machines, and change nothing else."""
 
     app.command(epilog=render.EPILOGUE)(render.render)
+    app.command()(analyse.analyse)
     app.command()(probe.probe)
     app.command()(verify.verify)
     app.add_typer(models.app, name="models")

@@ -1,0 +1,143 @@
+"""`farm analyse`, from film to folder: index, plan, analyse, keep. What was done before is found there again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.drive import Order
+from core.media.plan import plan_segments
+from core.media.stamp import unchanged
+from core.records import Analysis, AnalysisReport, OnDamage
+from farm import stages
+from farm.analysis import SEGMENT_S, Looking, analyse_map, looking_models, save_analysis
+from farm.artifacts import DiskStore
+from farm.castdir import open_folder, refuse_other_film
+from farm.driver import Clock, make_pool, merge_damage, merge_models
+from farm.places import absolute
+from farm.ports import Progress
+from farm.settings import RunOptions, Settings
+from farm.versions import code_hash, versions
+
+NO_FACES = "no face was found in the film"
+
+
+@dataclass(frozen=True)
+class AnalyseSpec:
+    """Which film to look at, how, and the folder in which that is kept."""
+
+    target: Path
+    folder: Path
+    looking: Looking
+    on_damage: OnDamage = "fail"
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """A film that was looked at; `store` holds the files of its `analysis`."""
+
+    film: stages.Film
+    analysis: Analysis
+    store: DiskStore
+    report: AnalysisReport
+
+
+@contextmanager
+def analysed(spec: AnalyseSpec, run: RunOptions, settings: Settings, progress: Progress) -> Iterator[Analysed]:
+    """The analysis of the film, in its folder, which is locked as long as the context is entered.
+
+    Raises FarmError; what was finished before is kept, and the same call goes on from there.
+    """
+    target, folder = Path(absolute(str(spec.target))), Path(absolute(str(spec.folder)))
+    models = looking_models(spec.looking, settings.model_cache)
+    started_s = time.monotonic()
+    clock = Clock(progress)
+    code = code_hash()
+    fails = spec.on_damage == "fail"
+    with open_folder(folder) as store:
+        with clock.stage("index"):
+            film = stages.index_stage(store, target, code=code)
+        refuse_other_film(folder, film.index.sha256)
+        pool = make_pool(store, run, settings)
+        try:
+            with unchanged(film.path, film.stamp):
+                if fails:
+                    stages.refuse_index_damage(film, plan_segments(film.index, SEGMENT_S))
+
+                def run_map(name: str, orders: Sequence[Order]) -> stages.Mapped:
+                    todo = stages.open_work(store, orders, stop_on_damage=fails)
+                    if todo.open:
+                        with clock.stage("start"):
+                            pool.start()
+                    with clock.stage(name):
+                        return stages.run_map(pool, progress, film, todo)
+
+                analysis, mapped = analyse_map(film, spec.looking, models, run_map, code=code)
+        finally:
+            pool.close()
+        save_analysis(folder, analysis)
+        seconds = time.monotonic() - started_s
+        yield Analysed(
+            film, analysis, store, report_of(spec, film, analysis, mapped, clock.seconds, seconds, pool.workers)
+        )
+
+
+def report_of(
+    spec: AnalyseSpec,
+    film: stages.Film,
+    analysis: Analysis,
+    mapped: stages.Mapped,
+    seconds_by_stage: dict[str, float],
+    seconds: float,
+    workers: int,
+) -> AnalysisReport:
+    """What was found and what it took; frames a second are over the whole run, start-up included."""
+    receipts = analysis.receipts
+    uses = merge_models([receipt.models for receipt in receipts])
+    faces = sum(receipt.faces for receipt in receipts)
+    notes = [*film.index.notes]
+    notes += [f"model {use.id} has no published hash: sha256 {use.sha256}" for use in uses if not use.listed]
+    notes += [f"model {use.id} stepped down for want of memory: {', '.join(use.steps)}" for use in uses if use.steps]
+    notes += [] if faces else [NO_FACES]
+    return AnalysisReport(
+        target=str(spec.target),
+        folder=str(spec.folder),
+        film_sha256=film.index.sha256,
+        detector=analysis.detector,
+        recogniser=analysis.recogniser,
+        detect_every=analysis.detect_every,
+        frames=analysis.frames,
+        frames_with_faces=sum(receipt.frames_with_faces for receipt in receipts),
+        faces=faces,
+        segments=len(receipts),
+        segments_analysed=len(receipts) - mapped.reused,
+        segments_reused=mapped.reused,
+        seconds_by_stage=seconds_by_stage,
+        seconds=round(seconds, 3),
+        frames_per_second=round(analysis.frames / seconds, 3) if seconds > 0 else 0.0,
+        workers=workers,
+        workers_lost=mapped.deaths,
+        provider=", ".join(sorted({receipt.provider for receipt in receipts})),
+        device=", ".join(sorted({receipt.device for receipt in receipts})),
+        damage=merge_damage([film.index.damage, *(receipt.damage for receipt in receipts)]),
+        notes=tuple(dict.fromkeys(notes)),
+        versions=versions(),
+        models=uses,
+    )
+
+
+def summary(report: AnalysisReport) -> str:
+    """One line: where the analysis is, faces, what was reused, speed."""
+    parts = [
+        f"{report.folder}: {report.frames} frames",
+        f"{report.faces} faces in {report.frames_with_faces} of them",
+        f"{report.segments_analysed} segments analysed"
+        + (f" and {report.segments_reused} reused" if report.segments_reused else ""),
+        f"{report.frames_per_second:.1f} frames/s over {report.seconds:.1f} s",
+    ]
+    if report.damage:
+        parts.append(f"{len(report.damage)} damaged frames")
+    return ", ".join(parts)
