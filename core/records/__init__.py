@@ -49,8 +49,10 @@ from core.records.job import (
 from core.records.models import ModelUse, Precision
 from core.records.quality import (
     Doubt,
+    DoubtReason,
     FaceSeries,
     Moment,
+    MomentReason,
     Outside,
     OutsideSeries,
     PersonQuality,
@@ -86,6 +88,7 @@ __all__ = [
     "ColourKind",
     "Damage",
     "Doubt",
+    "DoubtReason",
     "EncodeSpec",
     "EncoderSettings",
     "FaceSeries",
@@ -101,6 +104,7 @@ __all__ = [
     "MediaIndex",
     "ModelUse",
     "Moment",
+    "MomentReason",
     "OnDamage",
     "Outside",
     "OutsideSeries",
