@@ -26,7 +26,10 @@ from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
 from farm.versions import code_hash
 
 OF_NETWORKS = ("boost", "strength", "masks", "mask_blur", "mask_padding", "occlusion_model", "region_model")
-UNREAD = {"mesh": OF_NETWORKS, "none": (*OF_NETWORKS, "paste", "colour", "enhancer", "enhancer_blend", "precision")}
+UNREAD = {
+    "mesh": OF_NETWORKS,
+    "none": (*OF_NETWORKS, "paste", "colour", "enhancer", "enhancer_blend", "enhancer_may_go", "precision"),
+}
 UNUSED_SOURCE = "the source face was not used: --swapper none"
 NO_FACES = "no face was found in the film: every frame is passed through, no label"
 

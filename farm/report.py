@@ -17,6 +17,7 @@ from core.records import (
     SegmentReceipt,
     VerifyReport,
 )
+from core.swap.stages import ENHANCE, no_memory
 from farm.versions import versions
 
 SHOWN_DAMAGE = 20
@@ -72,10 +73,21 @@ def make_report(
         output_sha256=output_sha256,
         output_bytes=output_bytes,
         labelled=faces > 0,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys([*notes, *left_out_notes(spec, receipts)])),
         versions=versions(),
         models=tuple(models),
     )
+
+
+def left_out_notes(spec: JobSpec, receipts: Sequence[SegmentReceipt]) -> list[str]:
+    """A line for each segment in which memory was too short for the enhancer."""
+    reason = no_memory(ENHANCE)
+    return [
+        f"segment {receipt.segment}: {receipt.faces_skipped[reason]} of {receipt.faces_replaced} faces are without "
+        f"{spec.swap.enhancer}, memory was short"
+        for receipt in receipts
+        if receipt.faces_skipped.get(reason)
+    ]
 
 
 def summary(report: JobReport) -> str:

@@ -77,7 +77,7 @@ def session_options(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = spec.threads if provider == CPU else 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised, and told in one line by whoever cannot mend it
     for key, value in {
         "session.intra_op.allow_spinning": "0",
         "session.inter_op.allow_spinning": "0",

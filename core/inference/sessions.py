@@ -24,22 +24,30 @@ from core.inference.residency import Event, Ladder, is_out_of_memory, watch
 from core.records import Float32Array
 from core.records.models import ModelUse, Precision
 
-__all__ = ["CPU", "Session", "Sessions"]
+__all__ = ["CPU", "LeftOut", "Session", "Sessions"]
 
 WATCH_EVERY = 64  # calls on a GPU between two looks at its memory
 
 Feeds = Mapping[str, NDArray[np.float32]]
 
 
+class LeftOut(ModelError):
+    """A model that the job can do without is not run any more: memory was short, and this was the last step."""
+
+
 class Session:
     """One model. `provider` is the execution provider that really runs it, `device` the device's name.
 
     `batch` is the fixed number of items of one call of the runtime, None where any will do. `arrays` are tensors of
-    the published file that surgery took out of the graph ("emap" of inswapper). Any number of threads may call `run`.
+    the published file that surgery took out of the graph ("emap" of inswapper). `may_go`: the job can do without it.
+    Any number of threads may call `run`.
     """
 
-    def __init__(self, manifest: ModelManifest, owner: Sessions, load: Callable[[int | None], Loaded]) -> None:
+    def __init__(
+        self, manifest: ModelManifest, owner: Sessions, load: Callable[[int | None], Loaded], *, may_go: bool = False
+    ) -> None:
         self.manifest = manifest
+        self.may_go = may_go
         self._owner = owner
         self._load = load
         self._most = call_items(manifest, owner.batch)
@@ -77,8 +85,8 @@ class Session:
 
         An input that the manifest gives less than two axes is no list of items: it holds one number, or the same one
         for each item. A model with a fixed batch is run as often as needed; the last part is filled up with its own
-        last item and cut off again. Raises `ModelError` when the runtime refuses the inputs, or when memory is short
-        and nothing is left to give up.
+        last item and cut off again. Raises `LeftOut` once memory was so short that this model had to go, `ModelError`
+        when the runtime refuses the inputs, or when memory is short and nothing is left to give up.
         """
         counts = {len(feed) for name, feed in feeds.items() if name not in self._shared}
         if len(counts) != 1:
@@ -87,6 +95,8 @@ class Session:
         parts: list[list[Float32Array]] = []
         start = 0
         while start < count or not parts:
+            if self.may_go and self._owner.enhancer_off:
+                raise LeftOut("left out for want of memory", where=f"model {self.manifest.id}")
             size = max(1, min(self._size(), count))
             try:
                 parts.append(self._part(feeds, start, min(start + size, count)))
@@ -96,9 +106,7 @@ class Session:
                         raise
                     raise self._error(first_line(error)) from error
                 if not self._owner.relieve(self):
-                    raise self._error(
-                        f"too little memory on {self.device}", "close other programs there or use the device cpu"
-                    ) from error
+                    raise self._error(f"too little memory on {self.device}", self._owner.advice()) from error
                 continue
             start += size
         return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
@@ -164,6 +172,8 @@ class Session:
     def _leave(self) -> None:
         with self._lock:
             self._running -= 1
+        if self.may_go and self._owner.enhancer_off:
+            self.drop()
         if self._base.provider != CPU:
             self._owner.observe()
 
@@ -186,42 +196,46 @@ class Sessions:
     """The models of one actor, each loaded when it is first opened, kept as long as this object. Thread-safe.
 
     `progress` is told, a line at a time, what takes long: surgery on weights, engines, providers passed over.
-    `enhancer_may_go`: the job allows that the enhancer is left out when memory runs short.
     """
 
-    def __init__(
-        self,
-        cache: Path,
-        device: DeviceSpec,
-        *,
-        progress: Callable[[str], None] | None = None,
-        enhancer_may_go: bool = False,
-    ) -> None:
+    def __init__(self, cache: Path, device: DeviceSpec, *, progress: Callable[[str], None] | None = None) -> None:
         self._spec = device
         self._loader = Loader(cache, device, progress)
         self._open: dict[tuple[str, Precision], Session] = {}
         self._opening = threading.RLock()
         self._state = threading.Lock()
-        self._ladder = Ladder(batch=device.batch, enhancer_may_go=enhancer_may_go)
+        self._ladder = Ladder(batch=device.batch)
         self._calls = 0
 
-    def open(self, manifest: ModelManifest, *, precision: Precision = "fp32") -> Session:
+    def open(self, manifest: ModelManifest, *, precision: Precision = "fp32", may_go: bool = False) -> Session:
         """The session of a model, the same object each time.
 
-        Raises `ModelError` when the model is missing, altered, refused, does not have the manifest's tensors, or when
-        the device that was asked for does not run it.
+        `may_go`: the job can do without the model (an enhancer) when memory is short. Raises `LeftOut` where that has
+        come to pass, `ModelError` when the model is missing, altered, refused, does not have the manifest's tensors, or
+        when the device that was asked for does not run it, or has too little memory.
         """
         with self._opening:
+            if may_go:
+                with self._state:
+                    self._ladder = replace(self._ladder, enhancer_may_go=True)
             key = (manifest.id, precision)
             while key not in self._open:
+                if may_go and self.enhancer_off:
+                    raise LeftOut("left out for want of memory", where=f"model {manifest.id}")
                 try:
                     self._open[key] = Session(
-                        manifest, self, lambda limit: self._loader.load(manifest, precision, limit)
+                        manifest, self, lambda limit: self._loader.load(manifest, precision, limit), may_go=may_go
                     )
                 except ModelError as error:
-                    if not is_out_of_memory(error.what) or not self.relieve(None):
+                    if not is_out_of_memory(error.what):
                         raise
-            return self._open[key]
+                    if not self.relieve(None):
+                        raise ModelError(
+                            "too little memory to load it", where=f"model {manifest.id}", hint=self.advice(manifest)
+                        ) from error
+            session = self._open[key]
+            session.may_go = session.may_go or may_go
+            return session
 
     def build(self, manifest: ModelManifest, *, precision: Precision = "fp32") -> Path | None:
         """Make what opening the model on this device needs and takes long: its variant, and the TensorRT engine.
@@ -260,6 +274,14 @@ class Sessions:
         """Whether the last step was taken: the enhancer is to be left out."""
         return "enhancer off" in self._ladder.taken
 
+    def advice(self, opening: ModelManifest | None = None) -> str:
+        """What a person can do where memory was short and nothing was left to give up."""
+        asked = [opening, *(session.manifest for session in list(self._open.values()))]
+        enhancer = next((each for each in asked if each is not None and each.role == "enhancer"), None)
+        if enhancer is None or self._ladder.enhancer_may_go:
+            return "close other programs there, or use the device cpu"
+        return f"close other programs there, use the device cpu, or allow {enhancer.id} to go with --enhancer-may-go"
+
     def ring(self, frames: int) -> int:
         """How many frames may be held at once where `frames` were planned."""
         return self._ladder.ring(frames)
@@ -287,4 +309,8 @@ class Sessions:
             for session in list(self._open.values()):
                 if session is not caller:
                     session.drop()
+        if step == "enhancer off":
+            for session in list(self._open.values()):
+                if session.may_go:
+                    session.drop()  # one that runs is dropped when it is done
         return step is not None

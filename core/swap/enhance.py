@@ -6,6 +6,7 @@ of GFPGAN's and its relatives' published use (faces.md): RGB, numbers and answer
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from core.errors import InputError, ModelError
 from core.faces.align import chip_from_points
 from core.geometry import Float64Array
-from core.inference.manifest import TensorSpec, by_id, load_manifests, manifest_folder
+from core.inference.manifest import ModelManifest, TensorSpec, by_id, load_manifests, manifest_folder
 from core.inference.pixels import colours_of, numbers_of
-from core.inference.sessions import Session, Sessions
+from core.inference.sessions import LeftOut, Session, Sessions
 from core.records import Float32Array, SourceIdentity, SwapOptions
 from core.swap.masker import Masker
 
@@ -27,22 +28,30 @@ BATCH_SIDE_PX = 512  # of larger crops, as many at once as have the pixels of BA
 
 
 class Enhancer:
-    """One enhancing model with the surface of a Swapper, so that a face stage can hold either."""
+    """One enhancing model with the surface of a Swapper, so that a face stage can hold either.
+
+    `left_out` counts the faces that were left as they came because memory was short and the job allowed it.
+    """
 
     needs_mesh = False
 
-    def __init__(self, session: Session, masker: Masker, blend: float) -> None:
-        """`ModelError` where the manifest is not that of an enhancer; `blend` is 0..1, see SwapOptions."""
-        manifest = session.manifest
+    def __init__(
+        self, manifest: ModelManifest, session: Session | None, masker: Masker, blend: float, *, may_go: bool = False
+    ) -> None:
+        """`session` of the manifest's model, None where memory is so short that all faces are left out; `blend` is
+        0..1, `may_go` as in SwapOptions. `ModelError` where the manifest is not that of an enhancer."""
         picture, *others = manifest.inputs
         template = manifest.template
         if template is None or picture.shape[-1] != template.side_px or len(others) > 1:
             what = "an enhancer has a picture of its template's side as first input and at most a weight beside it"
             raise ModelError(what, where=f"model {manifest.id}", hint="see models/README.md")
         self.id = manifest.id
-        self.provider = session.provider
-        self.device = session.device
+        self.provider = session.provider if session else "none"
+        self.device = session.device if session else "none"
+        self.left_out = 0
+        self._manifest = manifest
         self._session = session
+        self._may_go = may_go
         self._masker = masker
         self._blend = blend
         self._template = template
@@ -53,7 +62,8 @@ class Enhancer:
     def batch(self) -> int:
         """How many faces of it are worth to be gathered."""
         share = (BATCH_SIDE_PX / self._template.side_px) ** 2
-        return self._session.batch or max(1, min(BATCH, int(BATCH * share)))
+        fixed = self._session.batch if self._session else None
+        return fixed or max(1, min(BATCH, int(BATCH * share)))
 
     def side_for(self, reach_px: float, identity: SourceIdentity) -> int:
         """The template's, however large the face."""
@@ -70,19 +80,34 @@ class Enhancer:
     ) -> tuple[Float32Array, Float32Array]:
         """Restored crops and masks of the same faces, shapes and ranges as of Swapper.swap.
 
-        The blend is in the masks: what is kept of the face is then the frame's own samples, not a crop of them.
+        The blend is in the masks: what is kept of the face is then the frame's own samples, not a crop of them. Faces
+        that are left out get a mask of zeros.
         """
         del identity
-        manifest = self._session.manifest
+        try:
+            made = self._answers(crops)
+        except LeftOut as error:
+            if not self._may_go:  # another job's wish let the model go
+                raise ModelError(
+                    "too little memory", where=error.where, hint="allow it with --enhancer-may-go"
+                ) from error
+            self.left_out += len(crops)
+            return crops, np.zeros((len(crops), 1, *crops.shape[2:]), np.float32)
+        if not np.isfinite(made).all():
+            raise ModelError("the network answered with numbers that are not finite", where=f"model {self.id}")
+        colours = np.clip(colours_of(made, self._manifest.output_pixels), 0, 1)
+        masks = self._masker.masks(crops, landmarks) * np.float32(self._blend)
+        return np.asarray(colours, np.float32), np.asarray(masks, np.float32)
+
+    def _answers(self, crops: Float32Array) -> Float32Array:
+        """The network's numbers for the crops; `LeftOut` where it is not run any more."""
+        if self._session is None:
+            raise LeftOut("left out for want of memory", where=f"model {self.id}")
+        manifest = self._manifest
         feeds: dict[str, NDArray[np.float32]] = {self._picture: numbers_of(crops, manifest.pixels)}
         if self._weight is not None:
             feeds[self._weight.name] = np.full(len(crops), FIDELITY, np.float32)
-        made = self._session.run(feeds)[0]
-        if not np.isfinite(made).all():
-            raise ModelError("the network answered with numbers that are not finite", where=f"model {self.id}")
-        colours = np.clip(colours_of(made, manifest.output_pixels), 0, 1)
-        masks = self._masker.masks(crops, landmarks) * np.float32(self._blend)
-        return np.asarray(colours, np.float32), np.asarray(masks, np.float32)
+        return self._session.run(feeds)[0]
 
 
 def open_enhancer(options: SwapOptions, sessions: Sessions) -> Enhancer | None:
@@ -96,8 +121,12 @@ def open_enhancer(options: SwapOptions, sessions: Sessions) -> Enhancer | None:
     if options.enhancer is None or options.enhancer_blend == 0:
         return None
     manifest = by_id(load_manifests(manifest_folder()), options.enhancer, "enhancer")
-    session = sessions.open(manifest, precision=options.precision)
-    return Enhancer(session, Masker(whole_face(options), sessions), options.enhancer_blend)
+    masker = Masker(whole_face(options), sessions)
+    may_go = options.enhancer_may_go
+    session: Session | None = None
+    with suppress(LeftOut):
+        session = sessions.open(manifest, precision=options.precision, may_go=may_go)
+    return Enhancer(manifest, session, masker, options.enhancer_blend, may_go=may_go)
 
 
 def whole_face(options: SwapOptions) -> SwapOptions:

@@ -17,7 +17,7 @@ from core.media.encode import SegmentEncoder
 from core.media.planes import working_format
 from core.records import Damage, FaceTable, MediaIndex, SegmentReceipt, SourceIdentity, WorkOrder
 from core.swap.chain import RING, Chain, Clock
-from core.swap.stages import open_stages
+from core.swap.stages import Stage, left_out, open_stages
 
 if TYPE_CHECKING:
     from core.inference.sessions import Sessions
@@ -50,6 +50,7 @@ def render_segment(
     damage: list[Damage] = []
     replacer: Replacer | None = None
     chain: Chain | None = None
+    stages: tuple[Stage, ...] = ()
     if swapper is not None and len(faces):
         if identity is None:
             raise PlanError(f"segment {segment.index}: a swapper but no source face")
@@ -73,6 +74,8 @@ def render_segment(
         clock.add("encode", started)
     if chain is not None:
         clock.seconds.update(chain.seconds())
+    if replacer is not None:
+        replacer.skipped.update(left_out(stages))
     return SegmentReceipt(
         order_id=order.id,
         segment=segment.index,

@@ -141,6 +141,14 @@ def render(
     enhancer_blend: Annotated[
         float, typer.Option(min=0, max=1, rich_help_panel=SWAP, help="How much of the enhancer's face is taken.")
     ] = 0.8,
+    enhancer_may_go: Annotated[
+        bool,
+        typer.Option(
+            "--enhancer-may-go",
+            rich_help_panel=SWAP,
+            help="Where memory runs short at last, leave the enhancer out instead of failing; the report says where.",
+        ),
+    ] = False,
     masks: Annotated[
         str,
         typer.Option(rich_help_panel=BLEND, help="Where the new face goes: box, hull, occlusion, region, with commas."),
@@ -215,6 +223,8 @@ def render(
     for role, name in (("occlusion", occlusion_model), ("region", region_model)):
         if role not in kinds and name != getattr(SwapOptions, f"{role}_model"):
             raise typer.BadParameter(f"--{role}-model needs --masks with {role}")
+    if enhancer_may_go and enhancer is None:
+        raise typer.BadParameter("--enhancer-may-go needs --enhancer")
     usable_path(target, "check the path")
     usable_path(output, "choose another with -o")
     for path in source or []:
@@ -238,6 +248,7 @@ def render(
             colour=colour.value,
             enhancer=enhancer,
             enhancer_blend=enhancer_blend,
+            enhancer_may_go=enhancer_may_go,
             precision=precision.value,
         ),
         detector=detector,

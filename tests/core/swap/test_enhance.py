@@ -114,8 +114,23 @@ def test_what_cannot_be(sessions: Sessions) -> None:
         open_enhancer(SwapOptions(enhancer="gpen_256", enhancer_blend=1.5), sessions)
     with pytest.raises(ModelError, match="no enhancer called 'inswapper_128'"):
         open_enhancer(SwapOptions(enhancer="inswapper_128"), sessions)
+    xseg = by_id(load_manifests(manifest_folder()), "xseg")
     with pytest.raises(ModelError, match="template's side"):
-        Enhancer(sessions.open(by_id(load_manifests(manifest_folder()), "xseg")), Masker(SwapOptions(), None), 1.0)
+        Enhancer(xseg, sessions.open(xseg), Masker(SwapOptions(), None), 1.0)
+
+
+def test_left_out_for_want_of_memory() -> None:
+    """Without a session, as when it could not even be loaded: crops as they came, masks of nothing, and a count."""
+    manifest = by_id(load_manifests(manifest_folder()), "gpen_256")
+    enhancer = Enhancer(manifest, None, Masker(SwapOptions(), None), 0.8, may_go=True)
+    assert (enhancer.provider, enhancer.batch, enhancer.left_out) == ("none", BATCH, 0)
+    crops = crops_for(enhancer, 3)
+    fresh, masks = enhancer.swap(crops, unknown(3), NOBODY)
+    assert np.array_equal(fresh, crops)
+    assert not masks.any()
+    assert enhancer.left_out == 3
+    with pytest.raises(ModelError, match="too little memory; allow it with --enhancer-may-go"):
+        Enhancer(manifest, None, Masker(SwapOptions(), None), 0.8).swap(crops, unknown(3), NOBODY)
 
 
 @pytest.mark.parametrize("kind", ["occlusion", "region"])
