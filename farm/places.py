@@ -21,7 +21,14 @@ def absolute_spec(spec: JobSpec) -> JobSpec:
     if source is not None:
         more = tuple(absolute(path) for path in source.more)
         source = replace(source, path=absolute(source.path), more=more)
-    return replace(spec, target=absolute(spec.target), output=absolute(spec.output), source=source)
+    return replace(
+        spec,
+        target=absolute(spec.target),
+        output=absolute(spec.output),
+        source=source,
+        reference=absolute(spec.reference) if spec.reference is not None else None,
+        cast=absolute(spec.cast) if spec.cast is not None else None,
+    )
 
 
 def absolute(path: str) -> str:

@@ -5,32 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
-from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal, cast, get_args
+from typing import Annotated
 
 import typer
 
 from core import codec as json_codec
 from core.errors import StorageError
-from core.records import EncodeSpec, JobSpec, MaskKind, SourceSpec, SwapOptions
+from core.records import EncodeSpec, JobSpec, SwapOptions
 from farm.cli.out import put
+from farm.cli.parse import check_cast, mask_kinds, padding, seconds, selection, source_spec
 from farm.paths import usable_path
 from farm.settings import RunOptions, load_settings
 
 FACES, SWAP, BLEND, FILM, RUN = "Faces", "Swap", "Blending", "Film", "How it is run"
-SIDES = 4
 EPILOGUE = (
     "Environment: FARM_MODEL_CACHE, folder of models; FARM_GPU_MEM_LIMIT, what one model may take of a GPU's memory "
     "(8G); FARM_ENGINE_CACHE, where machines share TensorRT engines; RAY_ADDRESS, the cluster if --address names none."
 )
-
-
-class Select(StrEnum):
-    largest = "largest"
-    all = "all"
 
 
 class OnDamage(StrEnum):
@@ -64,39 +57,6 @@ class Device(StrEnum):
     tensorrt = "tensorrt"
 
 
-def seconds(text: str) -> Fraction:
-    """An exact number of seconds: 10, 1.5 or 1001/30."""
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise typer.BadParameter(f"{text!r} is not a number of seconds, write 10, 1.5 or 1001/30") from None
-    if value < 0:
-        raise typer.BadParameter("a segment cannot be shorter than nothing, write 0 for one a keyframe")
-    return value
-
-
-def mask_kinds(text: str) -> tuple[MaskKind, ...]:
-    """The masks of a list with commas, each once."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    known = get_args(MaskKind)
-    if not names or not set(names) <= set(known):
-        raise typer.BadParameter(f"--masks {text!r}: write one or more of {', '.join(known)}, with commas")
-    return cast("tuple[MaskKind, ...]", names)
-
-
-def padding(text: str) -> tuple[float, float, float, float]:
-    """One number for all sides, or four: top, right, bottom, left."""
-    try:
-        parts = [float(part) for part in text.split(",")]
-    except ValueError:
-        parts = []
-    if len(parts) == 1:
-        parts *= SIDES
-    if len(parts) != SIDES or not all(0 <= part < 1 for part in parts):
-        raise typer.BadParameter(f"--mask-padding {text!r}: write 0.1, or four such numbers: top,right,bottom,left")
-    return (parts[0], parts[1], parts[2], parts[3])
-
-
 def render(
     target: Annotated[Path, typer.Argument(help="The film.")],
     *,
@@ -114,11 +74,39 @@ def render(
         typer.Option(min=1, rich_help_panel=FACES, help="Which face of the (first) image, counted from the left."),
     ] = None,
     select: Annotated[
-        Select, typer.Option(rich_help_panel=FACES, help="Which faces are replaced: the largest of each frame, or all.")
-    ] = Select.largest,
+        str | None,
+        typer.Option(
+            rich_help_panel=FACES,
+            help="Which faces are replaced: largest of each frame (the default), all, or reference:IMAGE, those of the "
+            "person in that image.",
+        ),
+    ] = None,
+    cast: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=FACES,
+            help="A cast.toml of `farm cast`: who becomes whom, instead of --source and --select. Options of the swap "
+            "are for those who set none there.",
+        ),
+    ] = None,
+    min_face: Annotated[
+        float,
+        typer.Option(min=0, rich_help_panel=FACES, help="Faces of fewer pixels a side are left as they are."),
+    ] = 0.0,
     detector: Annotated[
         str, typer.Option(rich_help_panel=FACES, help="What finds faces: a detector of `farm models list`.")
-    ] = "centerface",
+    ] = JobSpec.detector,
+    recogniser: Annotated[
+        str, typer.Option(rich_help_panel=FACES, help="What tells people apart: an embedder of `farm models list`.")
+    ] = JobSpec.recogniser,
+    detect_every: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            rich_help_panel=FACES,
+            help="Look for faces in one frame of so many; between them they are filled in.",
+        ),
+    ] = JobSpec.detect_every,
     swapper: Annotated[
         str,
         typer.Option(
@@ -215,7 +203,7 @@ def render(
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
 ) -> None:
-    """Render TARGET with the face of --source into OUTPUT. Run the same command again to resume."""
+    """Render TARGET with the face of --source, or by a --cast, into OUTPUT. Run the same command again to resume."""
     del debug  # farm.cli.main reads it
     if local and address:
         raise typer.BadParameter("--local and --address exclude each other")
@@ -223,11 +211,15 @@ def render(
     for role, name in (("occlusion", occlusion_model), ("region", region_model)):
         if role not in kinds and name != getattr(SwapOptions, f"{role}_model"):
             raise typer.BadParameter(f"--{role}-model needs --masks with {role}")
+    if not min_face < float("inf"):
+        raise typer.BadParameter(f"--min-face {min_face}: write a number of pixels")
+    chosen, reference = selection(select)
+    check_cast(cast, source or [], source_face, select, swapper)
     if enhancer_may_go and enhancer is None:
         raise typer.BadParameter("--enhancer-may-go needs --enhancer")
     usable_path(target, "check the path")
     usable_path(output, "choose another with -o")
-    for path in source or []:
+    for path in [*(source or []), *(Path(name) for name in (reference,) if name), *([cast] if cast else [])]:
         usable_path(path, "check the path")
     if store is not None:
         usable_path(store, "choose another with --store")
@@ -252,7 +244,12 @@ def render(
             precision=precision.value,
         ),
         detector=detector,
-        select=picked(select),
+        recogniser=recogniser,
+        detect_every=detect_every,
+        select=chosen,
+        reference=reference,
+        cast=str(cast) if cast is not None else None,
+        least_face_px=min_face,
         encode=EncodeSpec(codec, crf, preset),
         segment_s=seconds(segment_seconds),
         on_damage="keep" if on_damage is OnDamage.keep else "fail",
@@ -290,16 +287,3 @@ def carry_out(spec: JobSpec, run: RunOptions, *, as_json: bool) -> None:
             where=spec.output,
             hint="it needs no second run",
         ) from error
-
-
-def source_spec(paths: Sequence[Path], face: int | None) -> SourceSpec | None:
-    """The person to put in: the first path is the image, the others show more of the same person."""
-    if not paths:
-        if face:
-            raise typer.BadParameter("--source-face needs --source")
-        return None
-    return SourceSpec(str(paths[0]), face, tuple(str(path) for path in paths[1:]))
-
-
-def picked(select: Select) -> Literal["largest", "all"]:
-    return "all" if select is Select.all else "largest"
