@@ -71,4 +71,4 @@ def test_the_enhancer_goes_at_last_and_only_where_it_may(command: list[str | Pat
         assert not any("memory" in note for note in report.notes)
     shown = {name: pictures(tmp_path / f"{name}.mp4") for name in ("went", "plain", "whole")}
     assert np.abs(shown["went"] - shown["plain"]).max() <= 2, "as without an enhancer, but for rounding"
-    assert np.abs(shown["whole"] - shown["plain"]).max() > 20
+    assert np.abs(shown["whole"] - shown["plain"]).mean() > 0.5
