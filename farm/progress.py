@@ -111,9 +111,11 @@ class _Map:
         frames = self._reused_frames + here
         seconds = max(self._clock() - self._started_s, 1e-6)
         speed = here / seconds
+        renders = any(isinstance(order, WorkOrder) for order in self._orders.values())
         faces = sum(order.face_count for order in done if isinstance(order, WorkOrder))
+        replaced = f"{faces} faces, " if renders else ""
         left = duration_text((self._frames - frames) / speed) if speed > 0 else "-"
         return (
             f"{100 * frames // max(self._frames, 1)} %, {frames}/{self._frames} frames, {speed:.1f} frames/s, "
-            f"{faces} faces, {self._reused + len(self._done)}/{self._segments} segments, ETA {left}"
+            f"{replaced}{self._reused + len(self._done)}/{self._segments} segments, ETA {left}"
         )

@@ -1,12 +1,13 @@
-"""How sharp a face is: the share of fine detail in the light and shade of its skin.
+"""How sharp a face is: the share of fine detail in the light and shade of its skin, where it has least of it.
 
 The variance of the Laplacian is the usual measure of focus (Pech-Pacheco et al., "Diatom autofocusing in brightfield
 microscopy", 2000; Pertuz et al., "Analysis of focus measure operators", 2013). As it comes it grows with the picture's
-size, contrast and noise, and with whatever stands behind the face. So it is taken inside the face alone, in a crop of
-fixed size, after a slight blur, and divided by the variance of the grey values: a number without a unit, the same for
-a dark and a bright, a large and a huge face. Scikit-image's astronaut has 0.08, blurred with a sigma of 1, 2 and 4 %
-of its face's height 0.06, 0.03 and 0.01; noise of 8 grey values on the third adds 0.001. A face of fewer pixels than
-the crop is blurred by being enlarged: half of them give 0.6 of the number.
+size, contrast and noise, with whatever stands behind the face, and hardly sees blur along one direction. So second
+differences in four directions are taken inside the face alone, in a crop of fixed size, after a slight blur; the least
+of their variances, divided by the variance of the grey values, is a number without a unit, the same for a dark and a
+bright, a large and a huge face. Scikit-image's astronaut has 0.020; blurred with a sigma of 1, 2 and 4 % of its face's
+height 0.015, 0.008 and 0.003; moved by 8 % of it while the shutter was open 0.006 to 0.010, according to the direction.
+A face of fewer pixels than the crop is blurred by being enlarged.
 """
 
 from __future__ import annotations
@@ -25,6 +26,16 @@ SIGMA_PX = 0.8  # hides noise, and most of what bilinear sampling does
 RIM_PX = 5  # of the erosion that keeps the face's outline out
 LEAST_VARIANCE = 4.0  # grey values squared: a plain surface has neither detail nor shade, and counts as blurred
 ROUND = 2.0**-20
+# Second differences along the rows, the columns and both diagonals; these are 1.4 times as far apart, hence the half.
+DIRECTIONS = tuple(
+    np.array(kernel, np.float32) / 2
+    for kernel in (
+        [[0, 0, 0], [2, -4, 2], [0, 0, 0]],
+        [[0, 2, 0], [0, -4, 0], [0, 2, 0]],
+        [[1, 0, 0], [0, -2, 0], [0, 0, 1]],
+        [[0, 0, 1], [0, -2, 0], [1, 0, 0]],
+    )
+)
 
 
 def sharpness(
@@ -56,8 +67,9 @@ def sharpness(
         return 0.0
     chip = cut(picture, compose(crop, display_from_picture), CROP_PX)
     grey = cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    detail = cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), SIGMA_PX), cv2.CV_32F)
-    value = float(detail[inside].var()) / (float(grey[inside].var()) + LEAST_VARIANCE)
+    soft = cv2.GaussianBlur(grey, (0, 0), SIGMA_PX)
+    detail = min(float(cv2.filter2D(soft, cv2.CV_32F, kernel)[inside].var()) for kernel in DIRECTIONS)
+    value = detail / (float(grey[inside].var()) + LEAST_VARIANCE)
     return round(value / ROUND) * ROUND
 
 
