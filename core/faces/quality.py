@@ -104,12 +104,13 @@ class QualityMeter:
         *,
         label: tuple[int, int, int, int] | None = None,
         sampling: Sampling | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         """`people` own the tracks that count; rows' roles are indices into `sources`. `label` is the box of a label in
         coded pixels, which is left out of account."""
         video = index.video
         self._index, self._pair, self._sources, self._lookers = index, pair, sources, lookers
-        self._sampling = sampling or Sampling()
+        self._sampling, self._names = sampling or Sampling(), names or {}
         self._shown, self._wide, self._high = display_from_coded(
             video.width, video.height, video.sample_aspect_ratio, video.rotation
         )
@@ -152,6 +153,7 @@ class QualityMeter:
                     summarise(
                         name,
                         series,
+                        name=self._names.get(name, ""),
                         sources=tuple(self._sources[role].name for role in sorted(diary.roles)),
                         planned=self._sampling.planned,
                         same_person=self._lookers.recogniser.same_person,

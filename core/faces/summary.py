@@ -60,6 +60,7 @@ def summarise(
     person: str,
     series: FaceSeries,
     *,
+    name: str,
     sources: tuple[str, ...],
     planned: bool,
     same_person: float,
@@ -83,6 +84,7 @@ def summarise(
     of = present if wanted is None else wanted
     return PersonQuality(
         id=person,
+        name=name,
         sources=sources,
         tracks=len(np.unique(series.track)),
         present=present,

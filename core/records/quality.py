@@ -98,7 +98,7 @@ class FaceSeries:
 
 @dataclass(frozen=True)
 class PersonQuality:
-    """What became of one person. Numbers are over the faces that were replaced, or over all where none was.
+    """What became of one person; `name` is "" where nobody gave one. Numbers are over the faces that were replaced, or over all where none was.
 
     `present` counts frames measured in which the person is seen, `wanted` those in which the person was to be
     replaced (None where nobody says), `replaced` those in which that is seen; `coverage` is replaced / wanted, or
@@ -110,6 +110,7 @@ class PersonQuality:
     """
 
     id: str
+    name: str
     sources: tuple[str, ...]
     tracks: int
     present: int

@@ -1,0 +1,1 @@
+"""How good a film with replaced faces is: two films compared, as a record and as a page."""
