@@ -14,14 +14,16 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from actors.drive import Order, Receipt
 from core import codec
 from core.errors import PlanError, StorageError
+from core.kept import Kept
 from core.media.stamp import check_stamp, unchanged
 from core.records import (
     AnalysisOrder,
@@ -30,9 +32,9 @@ from core.records import (
     FileStamp,
     MediaIndex,
     ModelUse,
+    Role,
     SegmentReceipt,
     SourceIdentity,
-    SwapOptions,
     WorkOrder,
 )
 
@@ -40,10 +42,11 @@ if TYPE_CHECKING:  # the models and OpenCV are loaded by the first order that ne
     from core.faces.analyse import FaceModels
     from core.inference.providers import DeviceSpec, Wish
     from core.inference.sessions import Sessions
-    from core.swap.swapper import Swapper
+    from core.swap.stages import OpenRole, RoleOpener
 
 Heartbeat = Callable[[int], None]
 WAIT_S = 0.2
+IDENTITIES_HELD = 64  # source faces of up to 1 MB
 T = TypeVar("T")
 ReceiptT = TypeVar("ReceiptT", AnalysisReceipt, SegmentReceipt)
 
@@ -114,10 +117,10 @@ class Worker:
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._index: tuple[str, MediaIndex] | None = None
-        self._identity: tuple[str, SourceIdentity] | None = None
+        self._identities: Kept[str, SourceIdentity] = Kept(IDENTITIES_HELD)
         self._sessions: Sessions | None = None
         self._models: tuple[tuple[str, str], FaceModels] | None = None
-        self._swapper: tuple[tuple[str, SwapOptions], Swapper] | None = None
+        self._opener: RoleOpener | None = None
 
     def setup(self) -> WorkerInfo:
         return WorkerInfo(os.getpid(), platform.node())
@@ -204,8 +207,7 @@ class Worker:
                 index=self._film(order),
                 order=order,
                 faces=self._faces(order),
-                identity=self._source(order),
-                swapper=self._swapper_for(order),
+                roles=self._opened(order.roles),
                 output=scratch,
                 threads=self._settings.threads,
                 heartbeat=turn.heartbeat,
@@ -267,16 +269,11 @@ class Worker:
             raise PlanError("the table in the store is not of the film that the order names", where=order.index)
         return index
 
-    def _source(self, order: WorkOrder) -> SourceIdentity | None:
-        if order.identity is None:
-            return None
-        with self._lock:
-            if self._identity is None or self._identity[0] != order.identity:
-                data = self._settings.store.read(order.identity)
-                if hashlib.sha256(data).hexdigest() != order.identity_sha256:
-                    raise PlanError("the source face in the store is not the one the order names", where=order.identity)
-                self._identity = (order.identity, codec.decode(data, SourceIdentity))
-            return self._identity[1]
+    def _source(self, role: Role) -> SourceIdentity:
+        data = self._settings.store.read(role.identity)
+        if hashlib.sha256(data).hexdigest() != role.identity_sha256:
+            raise PlanError("the source face in the store is not the one the order names", where=role.identity)
+        return codec.decode(data, SourceIdentity)
 
     def _faces(self, order: WorkOrder) -> FaceTable:
         if order.faces is None:
@@ -288,16 +285,17 @@ class Worker:
             raise PlanError("the face table in the store is not the one the order names", where=str(path))
         return read_table(path)
 
-    def _swapper_for(self, order: WorkOrder) -> Swapper | None:
-        if order.swapper == "none":
-            return None
+    def _opened(self, roles: Sequence[Role]) -> list[OpenRole]:
+        """The roles with their faces and models; those of the last ones are kept."""
+        if not roles:
+            return []
+        named = [(role, self._identities.get(role.identity_sha256, partial(self._source, role))) for role in roles]
         with self._lock:
-            key = (order.swapper, order.options)
-            if self._swapper is None or self._swapper[0] != key:
-                from core.swap.swapper import open_swapper  # noqa: PLC0415 - loads OpenCV
+            if self._opener is None:
+                from core.swap.stages import RoleOpener  # noqa: PLC0415 - only for jobs that replace faces
 
-                self._swapper = (key, open_swapper(order.swapper, self._loaded(), order.options))
-            return self._swapper[1]
+                self._opener = RoleOpener(self._loaded)
+            return self._opener.open(named)
 
     def _face_models(self, detector: str, recogniser: str) -> FaceModels:
         with self._lock:

@@ -14,7 +14,7 @@ from core import codec
 from core.errors import InputError
 from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.media.stamp import unchanged
-from core.records import Damage, JobReport, JobSpec, ModelUse, SegmentReceipt, SourceIdentity, SwapOptions
+from core.records import Damage, JobReport, JobSpec, ModelUse, Role, SegmentReceipt, SourceIdentity, SwapOptions
 from core.swap.swapper import check_options
 from farm import stages
 from farm.artifacts import DiskStore, open_store
@@ -147,13 +147,13 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
                 return stages.run_map(pool, progress, film, todo)
 
         maps: list[stages.Mapped] = []
-        identity = None
+        roles: list[Role] = []
         uses: tuple[ModelUse, ...] = ()
         cast: Sequence[stages.SegmentCast] = [stages.SegmentCast(segment.index) for segment in plan.segments]
         if spec.swapper != "none":
             with clock.stage("source"):
                 face, uses = source_face(spec, settings, models.recognisers)
-                identity = stages.keep_identity(store, face)
+                roles = [Role(*stages.keep_identity(store, face), spec.swapper, spec.swap, models.rendering)]
                 notes += face.notes
             maps.append(run_map("analyse", stages.analysis_orders(film, plan, spec, models.looking, code=code)))
             with clock.stage("cast"):
@@ -162,7 +162,7 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
                 notes.append(NO_FACES)
         elif spec.source is not None:
             notes.append(UNUSED_SOURCE)
-        rendered = run_map("render", stages.work_orders(film, plan, spec, cast, identity, models.rendering, code=code))
+        rendered = run_map("render", stages.work_orders(film, plan, cast, roles, code=code))
         maps.append(rendered)
         pool.close()
         receipts = [receipt for receipt in rendered.receipts if isinstance(receipt, SegmentReceipt)]

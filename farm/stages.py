@@ -33,10 +33,10 @@ from core.records import (
     FileStamp,
     JobSpec,
     MediaIndex,
+    Role,
     Segment,
     SegmentReceipt,
     SourceIdentity,
-    SwapOptions,
     VerifyReport,
     WorkOrder,
 )
@@ -71,12 +71,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class SegmentCast:
-    """The faces to replace in one segment: `file` names their FaceTable in the store, None where there are none."""
+    """The faces to replace in one segment: `file` names their FaceTable in the store, None where there are none.
+
+    `roles` are the numbers that the roles of that table have in the whole job.
+    """
 
     segment: int
     faces: int = 0
     file: str | None = None
     sha256: str | None = None
+    roles: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -250,7 +254,7 @@ def cast_stage(
         if not store.intact(file, sha256):
             store.discard(file)
         store.adopt(scratch, file)
-        entries.append(SegmentCast(segment.index, len(rows), file, sha256))
+        entries.append(SegmentCast(segment.index, len(rows), file, sha256, (0,)))
     store.claim(entry.file for entry in entries if entry.file is not None)
     store.write(name, codec.encode(tuple(entries)))
     return tuple(entries)
@@ -274,35 +278,30 @@ def keep_identity(store: DiskStore, identity: SourceIdentity) -> tuple[str, str]
 def work_orders(
     film: Film,
     plan: Plan,
-    spec: JobSpec,
     cast: Sequence[SegmentCast],
-    identity: tuple[str, str] | None,
-    models: ModelHashes,
+    roles: Sequence[Role],
     *,
     code: str,
 ) -> list[WorkOrder]:
-    """One order a segment. A segment in which nobody is replaced is an order without swapper, face or source.
+    """One order a segment. A segment in which nobody is replaced is an order without faces and roles.
 
-    The id leaves out what does not decide pixels: where the film lies, and what is done about damage.
+    An order has the roles of its own faces alone: another role of the job does not change its id. The id leaves out
+    what does not decide pixels: where the film lies, and what is done about damage.
     """
     orders = []
     for segment, entry in zip(plan.segments, cast, strict=True):
-        swaps = identity is not None and entry.faces > 0
+        swaps = entry.faces > 0
         order = WorkOrder(
             id="",
             segment=segment,
             target=str(film.path.resolve()),
             target_sha256=film.index.sha256,
             index=film.name,
-            swapper=spec.swapper if swaps else "none",
             encoder=replace(plan.encoder, notes=()),
             faces=entry.file if swaps else None,
             faces_sha256=entry.sha256 if swaps else None,
-            identity=identity[0] if swaps and identity else None,
-            identity_sha256=identity[1] if swaps and identity else None,
-            face_count=entry.faces if swaps else 0,
-            options=spec.swap if swaps else SwapOptions(),
-            models=models if swaps else (),
+            face_count=entry.faces,
+            roles=tuple(roles[number] for number in entry.roles),
             stamp=film.stamp,
         )
         named = replace(order, target="", index="", stamp=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from core.geometry import Float64Array, square_crop
 from core.media.planes import Plane, plane_views
 from core.records import Colour, Float32Array, MediaIndex, SourceIdentity, VideoInfo
+from core.swap.stages import OpenRole, Stage
+from core.swap.swapper import Swapper
 
 FORMATS = (
     "yuv420p",
@@ -126,13 +129,19 @@ class Negative:
         return square_crop(points.mean(axis=0), 2.5 * extent, 0.0, side_px)
 
     def swap(
-        self, crops: Float32Array, landmarks: Float32Array, identity: SourceIdentity
+        self, crops: Float32Array, landmarks: Float32Array, identities: Sequence[SourceIdentity]
     ) -> tuple[Float32Array, Float32Array]:
-        del landmarks, identity
+        del landmarks
+        assert len(identities) == len(crops)
         self.batches.append(len(crops))
         side = crops.shape[-1]
         masks = np.broadcast_to(disc(side), (len(crops), 1, side, side))
         return np.asarray(1 - crops, np.float32), np.asarray(masks, np.float32)
+
+
+def roles_of(swapper: Swapper, identity: SourceIdentity = NOBODY) -> list[OpenRole]:
+    """One role: this face, by this swapper alone."""
+    return [OpenRole(identity, (Stage("swap", swapper),))]
 
 
 def disc(side: int, radius: float = 0.35, edge: float = 0.1) -> Float32Array:

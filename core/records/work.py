@@ -61,11 +61,26 @@ class AnalysisReceipt:
 
 
 @dataclass(frozen=True)
+class Role:
+    """What becomes of a face: whose face is put in, by which swapper, and how.
+
+    `identity` names a SourceIdentity in the job's store, pinned by `identity_sha256`.
+    """
+
+    identity: str
+    identity_sha256: str
+    swapper: str
+    options: SwapOptions = field(default_factory=SwapOptions)
+    models: tuple[tuple[str, str], ...] = ()  # (id, sha256) of every model that decides pixels
+
+
+@dataclass(frozen=True)
 class WorkOrder:
     """All one segment needs, movable to any node (about 1 kB); `id` is the hash of everything that decides its pixels.
 
-    `target` is where the film is, `stamp` which file it was when the job began; `index` (pinned by `target_sha256`),
-    `faces` and `identity` are names in the job's store whose contents are pinned by the hashes beside them.
+    `target` is where the film is, `stamp` which file it was when the job began; `index` (pinned by `target_sha256`)
+    and `faces` are names in the job's store whose contents are pinned by the hashes beside them. `roles` are those
+    that FaceTable.role of `faces` counts, none where nobody is replaced.
     """
 
     id: str
@@ -73,16 +88,17 @@ class WorkOrder:
     target: str
     target_sha256: str
     index: str
-    swapper: str
     encoder: EncoderSettings
     faces: str | None = None
     faces_sha256: str | None = None
-    identity: str | None = None
-    identity_sha256: str | None = None
     face_count: int = 0
-    options: SwapOptions = field(default_factory=SwapOptions)
-    models: tuple[tuple[str, str], ...] = ()  # (id, sha256) of every model that decides pixels
+    roles: tuple[Role, ...] = ()
     stamp: FileStamp | None = None  # None: the file at `target` is taken as it is
+
+    @property
+    def models(self) -> tuple[tuple[str, str], ...]:
+        """(id, sha256) of every model that decides pixels, once."""
+        return tuple(dict.fromkeys(model for role in self.roles for model in role.models))
 
 
 @dataclass(frozen=True)
@@ -106,6 +122,7 @@ class SegmentReceipt:
     damage: tuple[Damage, ...] = ()
     frames_replaced: int = 0  # frames in which at least one face was replaced
     models: tuple[ModelUse, ...] = ()
+    faces_by_role: tuple[int, ...] = ()  # faces replaced, one number for each of the order's roles
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,19 @@
-"""Faces of several frames through the swapper together: a GPU is idle at one face at a time."""
+"""Faces of several frames and people through a model together: a GPU is idle at one face at a time."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.geometry import Float64Array
 from core.records import Float32Array, SourceIdentity
 from core.swap.swapper import Swapper
+
+if TYPE_CHECKING:
+    from core.swap.stages import Stage
 
 BATCH = 4  # beyond four, throughput of the 128-px networks grows little and latency does
 
@@ -18,13 +22,15 @@ BATCH = 4  # beyond four, throughput of the 128-px networks grows little and lat
 class FaceWork:
     """One face of one frame: its crop on the way in, the new crop and mask on the way out.
 
-    crop and fresh are float32 RGB [3,S,S] in 0..1, mask float32 [S,S], landmarks float32 [468,2] in crop pixels; row
-    is the face's in the table of faces.
+    crop and fresh are float32 RGB [3,S,S] in 0..1, mask float32 [S,S], landmarks float32 [468,2] in crop pixels;
+    identity is the face to put in, stage the change that is made; row is the face's in the table of faces.
     """
 
     crop_from_frame: Float64Array
     crop: Float32Array
     landmarks: Float32Array
+    identity: SourceIdentity
+    stage: Stage
     row: int = -1
     fresh: Float32Array | None = None
     mask: Float32Array | None = None
@@ -39,11 +45,11 @@ class FaceWork:
 
 
 class Batcher:
-    """Collects faces and swaps them `size` at a time, those with crops of one side in the order they came."""
+    """Collects faces for one model and runs it on `size` at a time, those with crops of one side in the order they
+    came, whoever is put in."""
 
-    def __init__(self, swapper: Swapper, identity: SourceIdentity, size: int = BATCH) -> None:
-        self._swapper = swapper
-        self._identity = identity
+    def __init__(self, model: Swapper, size: int = BATCH) -> None:
+        self._model = model
         self._size = size
         self._waiting: dict[int, list[FaceWork]] = {}  # by the crop's side: one batch is one array
         self.seconds = 0.0
@@ -57,15 +63,17 @@ class Batcher:
                 self._run(face.side_px)
 
     def flush(self) -> None:
-        """Swap what is waiting, however few."""
+        """Run on what is waiting, however few."""
         for side_px in sorted(self._waiting):
             self._run(side_px)
 
     def _run(self, side_px: int) -> None:
         started = time.monotonic()
         batch = self._waiting.pop(side_px)
-        fresh, masks = self._swapper.swap(
-            np.stack([face.crop for face in batch]), np.stack([face.landmarks for face in batch]), self._identity
+        fresh, masks = self._model.swap(
+            np.stack([face.crop for face in batch]),
+            np.stack([face.landmarks for face in batch]),
+            [face.identity for face in batch],
         )
         for face, picture, mask in zip(batch, fresh, masks, strict=True):
             face.fresh, face.mask = picture, mask[0]

@@ -1,8 +1,9 @@
-"""Frames through the face stages, with batches across frames and a bounded number of frames held.
+"""Frames through the face stages, with batches across frames and people and a bounded number of frames held.
 
 One ring holds the frames in order. Each frame goes through the stages at its own pace: once all of its faces are back
-from a stage they are pasted, and the next stage's crops are cut out of the result. A frame leaves when it is the
-oldest and finished; where the ring is full before that, the stage which the oldest waits for runs with what it has.
+from a stage they are pasted, and the next stage's crops are cut out of the result. Faces of one frame may have other
+models in the same stage. A frame leaves when it is the oldest and finished; where the ring is full before that, the
+models which the oldest waits for run with what they have.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ from typing import TYPE_CHECKING
 
 from core.media.decode import DecodedFrame
 from core.media.planes import plane_views
-from core.records import SourceIdentity
 from core.swap.batch import Batcher, FaceWork
-from core.swap.stages import Stage
 
 if TYPE_CHECKING:
     from core.swap.replace import Replacer
@@ -39,7 +38,7 @@ class Clock:
 
 @dataclass
 class _Held:
-    """A frame on its way, the stage that its faces are in, and these faces; `stage` None: finished."""
+    """A frame on its way, the number of the stage that its faces are in, and these faces; `stage` None: finished."""
 
     item: DecodedFrame
     stage: int | None = None
@@ -47,20 +46,14 @@ class _Held:
 
 
 class Chain:
-    """The stages with their batches. Seconds of cutting are in the clock's "crop", of laying back in its "paste"."""
+    """The models with their batches. Seconds of cutting are in the clock's "crop", of laying back in its "paste"."""
 
-    def __init__(
-        self,
-        replacer: Replacer,
-        stages: Sequence[Stage],
-        identity: SourceIdentity,
-        clock: Clock,
-        ring: Callable[[], int] = lambda: RING,
-    ) -> None:
+    def __init__(self, replacer: Replacer, clock: Clock, ring: Callable[[], int] = lambda: RING) -> None:
         """`ring` is asked at every frame how many may be held: fewer where memory has become short."""
         self._replacer = replacer
-        self._stages = stages
-        self._batchers = [Batcher(stage.model, identity, stage.batch) for stage in stages]
+        stages = [stage for role in replacer.roles for stage in role.stages]
+        self._batchers = {id(stage.model): Batcher(stage.model, stage.batch) for stage in stages}
+        self._names = {id(stage.model): stage.name for stage in stages}
         self._clock = clock
         self._most = ring
         self._ring: deque[_Held] = deque()
@@ -74,17 +67,21 @@ class Chain:
         yield from self._leaving(fewer_than=1)
 
     def seconds(self) -> dict[str, float]:
-        """Seconds that each stage's model took, by the stage's name."""
-        return {stage.name: batcher.seconds for stage, batcher in zip(self._stages, self._batchers, strict=True)}
+        """Seconds that the models of each stage took, by the stage's name."""
+        seconds: dict[str, float] = {}
+        for key, batcher in self._batchers.items():
+            seconds[self._names[key]] = seconds.get(self._names[key], 0.0) + batcher.seconds
+        return seconds
 
     def _leaving(self, fewer_than: int) -> Iterator[DecodedFrame]:
         """Frames that are finished, and as many more, oldest first, as it takes to hold fewer than so many."""
         while self._ring and (self._ring[0].stage is None or len(self._ring) >= fewer_than):
-            waits_for = self._ring[0].stage
-            if waits_for is None:
+            oldest = self._ring[0]
+            if oldest.stage is None:
                 yield self._ring.popleft().item
             else:
-                self._batchers[waits_for].flush()
+                for model in dict.fromkeys(id(work.stage.model) for work in oldest.works if not work.done):
+                    self._batchers[model].flush()
                 self._advance()
 
     def _enter(self, item: DecodedFrame) -> None:
@@ -103,20 +100,20 @@ class Chain:
 
     def _start(self, held: _Held, number: int, rows: Sequence[int]) -> None:
         started = time.monotonic()
-        stage = self._stages[number]
         held.stage = number
-        held.works = self._replacer.cut(plane_views(held.item.frame), rows, stage)
+        held.works = self._replacer.cut(plane_views(held.item.frame), rows, number)
         self._clock.add("crop", started)
-        self._batchers[number].add(held.works)
+        for work in held.works:
+            self._batchers[id(work.stage.model)].add([work])
 
     def _finish(self, held: _Held, number: int) -> None:
         started = time.monotonic()
-        stage, works = self._stages[number], held.works
-        last = number + 1 == len(self._stages)
+        works = held.works
+        rows = self._replacer.going_on([work.row for work in works], number + 1)
         held.item.frame.make_writable()
-        (self._replacer.finish if last else self._replacer.paste)(plane_views(held.item.frame), works, stage)
+        (self._replacer.paste if rows else self._replacer.finish)(plane_views(held.item.frame), works)
         self._clock.add("paste", started)
         held.works = []  # crops of large sides are what fills memory
         held.stage = None
-        if not last:
-            self._start(held, number + 1, [work.row for work in works])
+        if rows:
+            self._start(held, number + 1, rows)

@@ -6,6 +6,7 @@ of GFPGAN's and its relatives' published use (faces.md): RGB, numbers and answer
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -76,14 +77,14 @@ class Enhancer:
         return chip_from_points(points, self._template)
 
     def swap(
-        self, crops: Float32Array, landmarks: Float32Array, identity: SourceIdentity
+        self, crops: Float32Array, landmarks: Float32Array, identities: Sequence[SourceIdentity]
     ) -> tuple[Float32Array, Float32Array]:
         """Restored crops and masks of the same faces, shapes and ranges as of Swapper.swap.
 
         The blend is in the masks: what is kept of the face is then the frame's own samples, not a crop of them. Faces
         that are left out get a mask of zeros.
         """
-        del identity
+        del identities
         try:
             made = self._answers(crops)
         except LeftOut as error:

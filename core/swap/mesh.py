@@ -7,6 +7,7 @@ comes from mesh points that were smoothed over the whole film, and from colour f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry import Float64Array, apply, level_extent, scaling, square_crop
+from core.kept import Kept
 from core.records import EYE_OUTER, Float32Array, SourceIdentity
 from core.swap import mask as masks
 from core.swap.texture import FaceTexture, texture_of
@@ -25,6 +27,7 @@ SIDES_PX = (256, 512)  # of crops; a source face, kept with at most 570 px, fill
 # A crop serves squares up to this many times its side, in displayed pixels. Detail of 1 px in the new face, 256 and
 # 512: 3.9 and 4.1 grey levels at a square of 320, 3.4 and 4.1 at 362, 2.2 and 3.5 at 512.
 STRETCH = 1.25
+HELD = 24  # identities whose textures are kept, of up to 7 MB
 CROP_MARGIN = 1.12  # of the oval's longer extent
 # Parts of the crop's side:
 FEATHER = 0.05  # width of the outer edge
@@ -38,7 +41,7 @@ TEETH_RED = (0.7, 0.4)
 
 
 class MeshSwapper:
-    """Swapper "mesh". Holds one prepared texture an identity and nothing else."""
+    """Swapper "mesh". Holds the prepared textures of the last identities it has seen and nothing else."""
 
     id = "mesh"
     needs_mesh = True
@@ -48,7 +51,7 @@ class MeshSwapper:
     def __init__(self, sides_px: tuple[int, ...] = SIDES_PX) -> None:
         """`sides_px` rises; all are multiples of GRID_PX."""
         self._sides_px = sides_px
-        self._textures: dict[str, FaceTexture] = {}
+        self._textures: Kept[str, tuple[SourceIdentity, FaceTexture]] = Kept(HELD)
 
     def side_for(self, reach_px: float, identity: SourceIdentity) -> int:
         """By the largest the face gets in its track, so that it has one side throughout and never changes it in view.
@@ -74,14 +77,17 @@ class MeshSwapper:
         return square_crop(centre[0] * along + centre[1] * across, extent * CROP_MARGIN, angle, side_px)
 
     def swap(
-        self, crops: Float32Array, landmarks: Float32Array, identity: SourceIdentity
+        self, crops: Float32Array, landmarks: Float32Array, identities: Sequence[SourceIdentity]
     ) -> tuple[Float32Array, Float32Array]:
-        texture = self._textures.get(identity.id)
-        if texture is None:
-            texture = self._textures.setdefault(identity.id, texture_of(identity))
-        pairs = [self._one(crop, mesh, texture) for crop, mesh in zip(crops, landmarks, strict=True)]
+        faces = zip(crops, landmarks, identities, strict=True)
+        pairs = [self._one(crop, mesh, self._texture(identity)) for crop, mesh, identity in faces]
         fresh, mask = zip(*pairs, strict=True)
         return np.stack(fresh), np.stack(mask)[:, None]
+
+    def _texture(self, identity: SourceIdentity) -> FaceTexture:
+        return self._textures.get(
+            identity.id, lambda: (identity, texture_of(identity)), lambda kept: kept[0] is identity
+        )[1]
 
     def _one(self, crop: Float32Array, mesh: Float32Array, texture: FaceTexture) -> tuple[Float32Array, Float32Array]:
         """New crop [3,S,S] and mask [S,S] of one crop [3,S,S] with mesh [468,2]. G is GRID_PX."""

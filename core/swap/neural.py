@@ -6,7 +6,7 @@ and what the input `source` holds. Inputs are named `source` and `target`.
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,13 @@ from core.errors import ModelError
 from core.geometry import Float64Array, compose, similarity
 from core.inference.pixels import colours_of, numbers_of
 from core.inference.sessions import Session
+from core.kept import Kept
 from core.records import Float32Array, SourceIdentity, SwapOptions
 from core.swap import boost as tiles
 from core.swap.masker import Masker
 from core.swap.source import SourceInput, crop_from_template, template_of
 
-HELD = 8  # identities whose items are kept
+HELD = 32  # identities whose items are kept: vectors of 2 kB, or pictures of up to 3 MB
 AT_ONCE = 4  # pictures of one call where the session takes any number; bounds the activations' memory
 
 
@@ -42,8 +43,7 @@ class NeuralSwapper:
         self._strength = options.strength
         self._template = template_of(session.manifest)
         self._check()
-        self._items: dict[str, tuple[SourceIdentity, Float32Array]] = {}
-        self._lock = threading.Lock()
+        self._items: Kept[str, tuple[SourceIdentity, Float32Array]] = Kept(HELD)
 
     def _check(self) -> None:
         """`ModelError` where the manifest's tensors are not those of a swapper."""
@@ -73,13 +73,13 @@ class NeuralSwapper:
         return compose(crop_from_template(side_px // self._template.side_px), crop_from_display)
 
     def swap(
-        self, crops: Float32Array, landmarks: Float32Array, identity: SourceIdentity
+        self, crops: Float32Array, landmarks: Float32Array, identities: Sequence[SourceIdentity]
     ) -> tuple[Float32Array, Float32Array]:
         """See Swapper. Raises `ModelError` when the network fails or answers with numbers that are none."""
         if len(crops) == 0:
             return np.zeros_like(crops), np.zeros((0, 1, *crops.shape[2:]), np.float32)
         pictures = tiles.split(numbers_of(crops, self._session.manifest.pixels), self._boost)
-        fresh = tiles.joined(self._run(pictures, self._items_for(crops, identity)), self._boost)
+        fresh = tiles.joined(self._run(pictures, self._items_for(crops, identities)), self._boost)
         if not np.isfinite(fresh).all():
             hint = "use the model in fp32" if self._session.use.precision != "fp32" else "check the file of its weights"
             raise ModelError(
@@ -88,25 +88,19 @@ class NeuralSwapper:
         colours = colours_of(fresh, self._session.manifest.output_pixels)
         return np.clip(colours, 0, 1), self._masker.masks(crops, landmarks)
 
-    def _items_for(self, crops: Float32Array, identity: SourceIdentity) -> Float32Array:
+    def _items_for(self, crops: Float32Array, identities: Sequence[SourceIdentity]) -> Float32Array:
         """The input `source` [n,...] of each crop."""
-        wanted = self._item(identity)
+        wanted = np.stack([self._item(identity) for identity in identities])
         if self._strength < 1:
             return self._source.mixed(self._source.own(crops, self._boost), wanted, self._strength)
-        return np.broadcast_to(wanted, (len(crops), *wanted.shape))
+        return wanted
 
     def _item(self, identity: SourceIdentity) -> Float32Array:
         """The item of an identity. One with the same id that is another object is looked at again: its vectors may
         come from another detector's points."""
-        with self._lock:
-            seen, item = self._items.get(identity.id, (None, None))
-            if seen is not identity or item is None:
-                item = self._source.of(identity)
-                self._items.pop(identity.id, None)
-                self._items[identity.id] = (identity, item)
-                if len(self._items) > HELD:
-                    self._items.pop(next(iter(self._items)))
-            return item
+        return self._items.get(
+            identity.id, lambda: (identity, self._source.of(identity)), lambda kept: kept[0] is identity
+        )[1]
 
     def _run(self, pictures: Float32Array, items: Float32Array) -> Float32Array:
         """The network's answers [m,3,s,s] to pictures [m,3,s,s], a whole number of them for each of the items [n,...].

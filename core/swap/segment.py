@@ -7,7 +7,7 @@ there are faces to replace.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,14 @@ from core.errors import PlanError
 from core.media.decode import DecodedFrame, decode_segment
 from core.media.encode import SegmentEncoder
 from core.media.planes import working_format
-from core.records import Damage, FaceTable, MediaIndex, SegmentReceipt, SourceIdentity, WorkOrder
+from core.records import Damage, FaceTable, MediaIndex, SegmentReceipt, WorkOrder
 from core.swap.chain import RING, Chain, Clock
-from core.swap.stages import Stage, left_out, open_stages
+from core.swap.stages import left_out
 
 if TYPE_CHECKING:
     from core.inference.sessions import Sessions
     from core.swap.replace import Replacer
-    from core.swap.swapper import Swapper
+    from core.swap.stages import OpenRole
 
 
 def render_segment(
@@ -31,8 +31,7 @@ def render_segment(
     index: MediaIndex,
     order: WorkOrder,
     faces: FaceTable,
-    identity: SourceIdentity | None,
-    swapper: Swapper | None,
+    roles: Sequence[OpenRole],
     output: Path,
     threads: int,
     heartbeat: Callable[[int], None],
@@ -40,25 +39,24 @@ def render_segment(
 ) -> SegmentReceipt:
     """Render the order's segment of the film at `source` into the file `output`.
 
-    `faces` has at least the segment's rows, `role` >= 0 where a face is to be replaced. `sessions` is needed where
-    the order names an enhancer. `heartbeat` is called with the number of frames encoded. The receipt's `file`,
-    `attempt` and `models` are for the caller to fill in. Damaged frames are rendered and listed; what they mean is the
-    caller's decision.
+    `faces` has at least the segment's rows, `role` >= 0 where a face is to be replaced; `roles` are the order's, open.
+    `sessions`, where there are networks, says when fewer frames are to be held. `heartbeat` is called with the number
+    of frames encoded. The receipt's `file`, `attempt` and `models` are for the caller to fill in. Damaged frames are
+    rendered and listed; what they mean is the caller's decision. Raises `PlanError` where `faces` names a role that
+    the order has not.
     """
     segment = order.segment
     clock = Clock()
     damage: list[Damage] = []
     replacer: Replacer | None = None
     chain: Chain | None = None
-    stages: tuple[Stage, ...] = ()
-    if swapper is not None and len(faces):
-        if identity is None:
-            raise PlanError(f"segment {segment.index}: a swapper but no source face")
+    if len(faces) and int(faces.role.max()) >= len(roles):
+        raise PlanError(f"segment {segment.index}: its faces name role {faces.role.max()} of {len(roles)}")
+    if roles and len(faces):
         from core.swap.replace import Replacer  # noqa: PLC0415 - loads OpenCV
 
-        replacer = Replacer(index, working_format(index.video.pix_fmt), faces, swapper, identity)
-        stages = open_stages(order, sessions, swapper)
-        chain = Chain(replacer, stages, identity, clock, lambda: sessions.ring(RING) if sessions else RING)
+        replacer = Replacer(index, working_format(index.video.pix_fmt), faces, roles)
+        chain = Chain(replacer, clock, lambda: sessions.ring(RING) if sessions else RING)
     done = 0
     with SegmentEncoder(output, order.encoder, index, segment, threads) as encoder:
         decoded = decode_segment(source, index, segment, threads=threads)
@@ -75,7 +73,7 @@ def render_segment(
     if chain is not None:
         clock.seconds.update(chain.seconds())
     if replacer is not None:
-        replacer.skipped.update(left_out(stages))
+        replacer.skipped.update(left_out(roles))
     return SegmentReceipt(
         order_id=order.id,
         segment=segment.index,
@@ -88,11 +86,12 @@ def render_segment(
         faces_replaced=replacer.faces_replaced if replacer else 0,
         faces_skipped=dict(sorted(replacer.skipped.items())) if replacer else {},
         seconds=clock.seconds,
-        provider=swapper.provider if swapper else "none",
-        device=swapper.device if swapper else "cpu",
+        provider=", ".join(sorted({role.stages[0].model.provider for role in roles})) or "none",
+        device=", ".join(sorted({role.stages[0].model.device for role in roles})) or "cpu",
         attempt=0,
         damage=tuple(damage),
         frames_replaced=replacer.frames_replaced if replacer else 0,
+        faces_by_role=tuple(replacer.faces_by_role) if replacer else (0,) * len(roles),
     )
 
 

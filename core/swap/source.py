@@ -34,7 +34,7 @@ class SourceInput(Protocol):
         ...
 
     def mixed(self, own: Float32Array, wanted: Float32Array, strength: float) -> Float32Array:
-        """Items [n,...] between `own` [n,...] (strength 0) and the source's [...] (strength 1)."""
+        """Items [n,...] between `own` [n,...] (strength 0) and the sources' [n,...] (strength 1)."""
         ...
 
 
@@ -95,7 +95,7 @@ class PictureSource:
         return self._numbers(chips_of_crops(crops, boost, self._template, self._image))
 
     def mixed(self, own: Float32Array, wanted: Float32Array, strength: float) -> Float32Array:
-        return np.asarray((1 - strength) * own + strength * wanted[None], np.float32)
+        return np.asarray((1 - strength) * own + strength * wanted, np.float32)
 
     def _numbers(self, chips: Sequence[NDArray[np.uint8]]) -> Float32Array:
         pictures = np.stack(chips).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from numpy.typing import NDArray
@@ -39,11 +40,12 @@ class Swapper(Protocol):
         ...
 
     def swap(
-        self, crops: Float32Array, landmarks: Float32Array, identity: SourceIdentity
+        self, crops: Float32Array, landmarks: Float32Array, identities: Sequence[SourceIdentity]
     ) -> tuple[Float32Array, Float32Array]:
         """New crops and masks.
 
-        crops float32 RGB [n,3,S,S] in 0..1, S as `side_for` said; landmarks float32 [n,468,2] in crop pixels.
+        crops float32 RGB [n,3,S,S] in 0..1, S as `side_for` said; landmarks float32 [n,468,2] in crop pixels;
+        identities [n], the face to put into each crop.
         Returns crops of the same shape and masks float32 [n,1,S,S] in 0..1, 0 on the crop's rim: how much of the new
         crop the frame gets.
         """

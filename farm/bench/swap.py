@@ -36,7 +36,7 @@ from core.records import EncodeSpec, FaceTable, Float32Array, MediaIndex, Segmen
 from core.swap.batch import BATCH
 from core.swap.chain import Chain, Clock
 from core.swap.replace import Replacer
-from core.swap.stages import Stage
+from core.swap.stages import OpenRole, Stage
 from core.swap.swapper import Swapper, open_swapper
 from farm.bench.clips import ffmpeg_program
 from farm.bench.measure import Spread
@@ -114,8 +114,9 @@ def make_scene(film: Path, picture: Path, models: FaceModels, folder: Path) -> S
 def through_chain(scene: Scene, swapper: Swapper, frames: Iterator[DecodedFrame]) -> dict[str, float]:
     """Seconds by stage, and "whole", of sending `frames` through the face stages; "faces" is their number."""
     clock = Clock()
-    replacer = Replacer(scene.index, working_format(scene.index.video.pix_fmt), scene.faces, swapper, scene.identity)
-    chain = Chain(replacer, (Stage("swap", swapper),), scene.identity, clock)
+    role = OpenRole(scene.identity, (Stage("swap", swapper),))
+    replacer = Replacer(scene.index, working_format(scene.index.video.pix_fmt), scene.faces, [role])
+    chain = Chain(replacer, clock)
     started = time.monotonic()
     for _ in chain.through(frames):
         pass

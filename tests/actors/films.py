@@ -41,5 +41,5 @@ def make_job(store: DiskStore, target: Path, *, preset: str = "ultrafast") -> Jo
     film = stages.index_stage(store, target, code=code_hash())
     plan = stages.plan_stage(store, film, spec)
     cast = [stages.SegmentCast(segment.index) for segment in plan.segments]
-    orders = stages.work_orders(film, plan, spec, cast, None, (), code=code_hash())
+    orders = stages.work_orders(film, plan, cast, [], code=code_hash())
     return Job(store, film, plan, orders)

@@ -27,7 +27,7 @@ def order(number: int, frames: int = 100, faces: int = 0) -> WorkOrder:
     first = number * 100
     segment = Segment(number, first, first + frames, first, first, first + frames, first)
     encoder = EncoderSettings("libx264", "h264", "yuv420p", {}, Fraction(25))
-    return WorkOrder(f"o{number}", segment, "film", "", "index", "none", encoder, "fail", face_count=faces)
+    return WorkOrder(f"o{number}", segment, "film", "", "index", encoder, face_count=faces)
 
 
 def test_counts_speed_and_eta_include_what_was_reused() -> None:

@@ -18,10 +18,9 @@ from actors.worker import WorkerSettings
 from core import codec
 from core.errors import InputError
 from core.faces.table import write_table
-from core.records import AnalysisReceipt, Damage, EncodeSpec, JobSpec, SegmentReceipt, SwapOptions
+from core.records import AnalysisReceipt, Damage, EncodeSpec, JobSpec, Role, SegmentReceipt, SwapOptions
 from farm import stages
 from farm.artifacts import DiskStore
-from farm.models import ModelHashes
 from farm.settings import load_settings
 from farm.versions import code_hash
 from tests.actors.films import Job, make_film, make_job
@@ -74,13 +73,12 @@ def pool(job: Job) -> Iterator[LocalPool]:
     made.close()
 
 
-def ids(job: Job, spec: JobSpec, models: ModelHashes = (), **cast: stages.SegmentCast) -> list[str]:
+def ids(job: Job, spec: JobSpec, roles: Sequence[Role] = (), **cast: stages.SegmentCast) -> list[str]:
     entries = [stages.SegmentCast(segment.index) for segment in job.plan.segments]
     for place, entry in cast.items():
         entries[int(place[1:])] = entry
     plan = stages.plan_stage(job.store, job.film, spec)
-    orders = stages.work_orders(job.film, plan, spec, entries, ("identity/a.json", "a"), models, code=CODE)
-    return [order.id for order in orders]
+    return [order.id for order in stages.work_orders(job.film, plan, entries, roles, code=CODE)]
 
 
 def test_an_order_changes_with_what_decides_its_pixels_and_with_nothing_else(job: Job) -> None:
@@ -89,15 +87,32 @@ def test_an_order_changes_with_what_decides_its_pixels_and_with_nothing_else(job
     assert len(set(plain)) == len(plain) == 4
     assert ids(job, replace(spec, on_damage="keep", target="elsewhere/film.mp4", output="other.mp4")) == plain
     assert set(ids(job, replace(spec, encode=EncodeSpec("h264", 31)))).isdisjoint(plain)
-    faces = ids(job, spec, s2=stages.SegmentCast(2, 5, "cast/f.parquet", "f"))
+    role = Role("identity/a.json", "a", "mesh")
+    one = stages.SegmentCast(2, 5, "cast/f.parquet", "f", (0,))
+    faces = ids(job, spec, [role], s2=one)
     assert [a == b for a, b in zip(faces, plain, strict=True)] == [True, True, False, True]
-    other = ids(job, spec, s2=stages.SegmentCast(2, 5, "cast/g.parquet", "g"))
+    other = ids(job, spec, [role], s2=replace(one, file="cast/g.parquet", sha256="g"))
     assert other[2] not in (faces[2], plain[2])
-    strong = ids(job, replace(spec, swap=SwapOptions(strength=0.5)), s2=stages.SegmentCast(2, 5, "cast/f.parquet", "f"))
-    tuned = ids(job, spec, (("mesh", "01"),), s2=stages.SegmentCast(2, 5, "cast/f.parquet", "f"))
-    for changed in (strong, tuned):
-        assert [a == b for a, b in zip(changed, faces, strict=True)] == [True, True, False, True]
+    for change in (
+        {"options": SwapOptions(strength=0.5)},
+        {"models": (("mesh", "01"),)},
+        {"identity": "identity/b.json", "identity_sha256": "b"},
+        {"swapper": "inswapper_128"},
+    ):
+        changed = ids(job, spec, [replace(role, **change)], s2=one)
+        assert [a == b for a, b in zip(changed, faces, strict=True)] == [True, True, False, True], change
     assert ids(job, replace(spec, swapper="none")) == plain, "nobody to replace: the same work, whatever the swapper"
+
+
+def test_an_order_has_the_roles_of_its_own_faces_alone(job: Job) -> None:
+    """A role that comes, goes or changes leaves segments without it as they are, whatever its number in the job."""
+    spec = JobSpec("film.mp4", "out.mp4", swapper="mesh", encode=EncodeSpec("h264", 30), segment_s=Fraction(1))
+    a, b, c = (Role(f"identity/{name}.json", name, "mesh") for name in "abc")
+    first, both = (stages.SegmentCast(n, 5, "cast/f.parquet", "f", roles) for n, roles in ((1, (0,)), (2, (0, 1))))
+    was = ids(job, spec, [a, b], s1=first, s2=both)
+    assert ids(job, spec, [b, c, a], s1=replace(first, roles=(2,)), s2=replace(both, roles=(2, 0))) == was
+    changed = ids(job, spec, [a, c], s1=first, s2=both)
+    assert [one == two for one, two in zip(was, changed, strict=True)] == [True, True, False, True]
 
 
 def test_the_index_is_taken_from_the_store_until_the_file_changes(job: Job, target: Path, tmp_path: Path) -> None:

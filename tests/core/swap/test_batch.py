@@ -7,12 +7,17 @@ import pytest
 
 from core.geometry import IDENTITY
 from core.swap.batch import Batcher, FaceWork
+from core.swap.stages import Stage
 from tests.frames import NOBODY, Negative
+
+STAGE = Stage("swap", Negative(16))
 
 
 def faces(count: int, side: int = 16) -> list[FaceWork]:
     return [
-        FaceWork(IDENTITY, np.full((3, side, side), number / 100, np.float32), np.zeros((468, 2), np.float32))
+        FaceWork(
+            IDENTITY, np.full((3, side, side), number / 100, np.float32), np.zeros((468, 2), np.float32), NOBODY, STAGE
+        )
         for number in range(count)
     ]
 
@@ -23,7 +28,7 @@ def faces(count: int, side: int = 16) -> list[FaceWork]:
 )
 def test_sizes(arrivals: list[int], batches: list[int]) -> None:
     swapper = Negative(16)
-    batcher = Batcher(swapper, NOBODY)
+    batcher = Batcher(swapper)
     for count in arrivals:
         batcher.add(faces(count))
     batcher.flush()
@@ -32,7 +37,7 @@ def test_sizes(arrivals: list[int], batches: list[int]) -> None:
 
 
 def test_each_face_gets_its_own_result() -> None:
-    batcher = Batcher(Negative(16), NOBODY)
+    batcher = Batcher(Negative(16))
     works = faces(10)
     batcher.add(works)
     assert [work.done for work in works] == [True] * 8 + [False] * 2
@@ -47,7 +52,7 @@ def test_each_face_gets_its_own_result() -> None:
 def test_one_batch_has_one_side() -> None:
     """Sides that come mixed wait apart; each face gets its own result at its own side."""
     swapper = Negative(16)
-    batcher = Batcher(swapper, NOBODY)
+    batcher = Batcher(swapper)
     small, large = faces(5), faces(3, 32)
     mixed = [small[0], large[0], small[1], large[1], small[2], small[3], large[2], small[4]]
     batcher.add(mixed[:6])

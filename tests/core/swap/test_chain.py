@@ -17,10 +17,10 @@ from core.media.planes import plane_views
 from core.records import FaceTable, Float32Array, SourceIdentity
 from core.swap.chain import Chain, Clock
 from core.swap.replace import Replacer
-from core.swap.stages import Stage
+from core.swap.stages import OpenRole, Stage
 from core.trust.label import label_for
 from tests.faces_assets import made_up_faces
-from tests.frames import NOBODY, Negative, disc, index_of, noise
+from tests.frames import NOBODY, Negative, disc, index_of, noise, roles_of
 
 WIDE, HIGH = 192, 144
 INDEX = index_of(WIDE, HIGH, "gray")
@@ -44,9 +44,9 @@ class Brighter(Negative):
         return square_crop(points.mean(axis=0), 2.0 * extent, 0.3, side_px)
 
     def swap(
-        self, crops: Float32Array, landmarks: Float32Array, identity: SourceIdentity
+        self, crops: Float32Array, landmarks: Float32Array, identities: Sequence[SourceIdentity]
     ) -> tuple[Float32Array, Float32Array]:
-        del landmarks, identity
+        del landmarks, identities
         self.batches.append(len(crops))
         middle = crops.shape[-1] // 2
         self.seen += crops[:, 0, middle, middle].tolist()
@@ -74,8 +74,8 @@ def faces_on(numbers: Sequence[int], radius: float = 20.0) -> FaceTable:
 def through(
     count: int, table: FaceTable, stages: Sequence[Stage], ring: int = 8
 ) -> tuple[list[np.ndarray], Replacer, Chain]:
-    replacer = Replacer(INDEX, "gray", table, stages[0].model, NOBODY)
-    chain = Chain(replacer, stages, NOBODY, Clock(), lambda: ring)
+    replacer = Replacer(INDEX, "gray", table, [OpenRole(NOBODY, tuple(stages))])
+    chain = Chain(replacer, Clock(), lambda: ring)
     taken = given_back = 0
 
     def counted() -> Iterator[DecodedFrame]:
@@ -98,15 +98,15 @@ def one_by_one(count: int, table: FaceTable, stages: Sequence[Stage]) -> list[np
     """The same without a ring: each frame alone through all stages."""
     made = []
     for item in frames(count):
-        replacer = Replacer(INDEX, "gray", table, stages[0].model, NOBODY)
+        replacer = Replacer(INDEX, "gray", table, [OpenRole(NOBODY, tuple(stages))])
         planes = plane_views(item.frame)
         rows = replacer.wanted(item.ordinal)
-        for stage in stages:
-            works = replacer.cut(planes, rows, stage)
+        for number, stage in enumerate(stages):
+            works = replacer.cut(planes, rows, number)
             for work in works:
-                fresh, masks = stage.model.swap(work.crop[None], work.landmarks[None], NOBODY)
+                fresh, masks = stage.model.swap(work.crop[None], work.landmarks[None], [NOBODY])
                 work.fresh, work.mask = fresh[0], masks[0, 0]
-            replacer.paste(planes, works, stage)
+            replacer.paste(planes, works)
         if rows:
             label_for(INDEX, "gray").draw(planes)
         made.append(planes[0].copy())
@@ -145,9 +145,9 @@ def test_batches_are_filled_in_both_stages() -> None:
 def test_the_ring_may_shrink_on_the_way() -> None:
     """Asked at every frame: from the tenth frame on only two are held, and batches are no larger than that."""
     swapper = Negative()
-    replacer = Replacer(INDEX, "gray", faces_on(range(20)), swapper, NOBODY)
+    replacer = Replacer(INDEX, "gray", faces_on(range(20)), roles_of(swapper))
     taken = given_back = 0
-    chain = Chain(replacer, (Stage("swap", swapper),), NOBODY, Clock(), lambda: 8 if taken < 10 else 2)
+    chain = Chain(replacer, Clock(), lambda: 8 if taken < 10 else 2)
 
     def counted() -> Iterator[DecodedFrame]:
         nonlocal taken
@@ -168,9 +168,9 @@ def test_the_second_stage_sees_what_the_first_left() -> None:
     black = [DecodedFrame(0, 0, av.VideoFrame(WIDE, HIGH, "gray"))]
     plane_views(black[0].frame)[0][...] = 0
     enhancer = Brighter()
-    replacer = Replacer(INDEX, "gray", faces_on([0]), (swapper := Negative()), NOBODY)
-    stages = [Stage("swap", swapper), Stage("enhance", enhancer)]
-    list(Chain(replacer, stages, NOBODY, Clock()).through(iter(black)))
+    stages = (Stage("swap", Negative()), Stage("enhance", enhancer))
+    replacer = Replacer(INDEX, "gray", faces_on([0]), [OpenRole(NOBODY, stages)])
+    list(Chain(replacer, Clock()).through(iter(black)))
     assert enhancer.seen == pytest.approx([1.0], abs=1e-6)
 
 

@@ -23,6 +23,7 @@ from core.records import (
     EncodeSpec,
     FaceTable,
     Float32Array,
+    Role,
     SegmentReceipt,
     SourceIdentity,
     SwapOptions,
@@ -30,9 +31,8 @@ from core.records import (
 )
 from core.swap.enhance import BATCH, FIDELITY, Enhancer, open_enhancer
 from core.swap.masker import Masker, box_mask
-from core.swap.mesh import MeshSwapper
 from core.swap.segment import render_segment
-from core.swap.stages import open_stages
+from core.swap.stages import RoleOpener, Stage
 from tests.core.media import rendering
 from tests.core.swap.conftest import Film
 from tests.frames import NOBODY
@@ -67,7 +67,7 @@ def test_every_family(name: str, sessions: Sessions) -> None:
     enhancer = opened(name, sessions)
     manifest = by_id(load_manifests(manifest_folder()), name)
     crops = crops_for(enhancer, 2)
-    fresh, masks = enhancer.swap(crops, unknown(2), NOBODY)
+    fresh, masks = enhancer.swap(crops, unknown(2), [NOBODY] * 2)
     assert fresh.shape == crops.shape
     assert masks.shape == (2, 1, *crops.shape[2:])
     feeds = {manifest.inputs[0].name: numbers_of(crops[1:], manifest.pixels)}
@@ -81,7 +81,7 @@ def test_every_family(name: str, sessions: Sessions) -> None:
 
 def test_no_faces_at_all(sessions: Sessions) -> None:
     enhancer = opened("gpen_256", sessions)
-    fresh, masks = enhancer.swap(crops_for(enhancer, 1)[:0], unknown(0), NOBODY)
+    fresh, masks = enhancer.swap(crops_for(enhancer, 1)[:0], unknown(0), [])
     assert fresh.shape == (0, 3, 256, 256)
     assert masks.shape == (0, 1, 256, 256)
     assert 1 <= enhancer.batch <= BATCH
@@ -91,7 +91,7 @@ def test_the_blend_is_in_the_mask(sessions: Sessions) -> None:
     crops = crops_for(enhancer := opened("gpen_256", sessions), 1)
     for blend in (0.25, 1.0):
         enhancer = opened("gpen_256", sessions, enhancer_blend=blend, mask_padding=(0.2, 0.0, 0.0, 0.0))
-        mask = enhancer.swap(crops, unknown(1), NOBODY)[1][0, 0]
+        mask = enhancer.swap(crops, unknown(1), [NOBODY])[1][0, 0]
         assert np.allclose(mask, blend * box_mask(256, 0.3, (0, 0, 0, 0)), atol=1e-6)
 
 
@@ -125,12 +125,12 @@ def test_left_out_for_want_of_memory() -> None:
     enhancer = Enhancer(manifest, None, Masker(SwapOptions(), None), 0.8, may_go=True)
     assert (enhancer.provider, enhancer.batch, enhancer.left_out) == ("none", BATCH, 0)
     crops = crops_for(enhancer, 3)
-    fresh, masks = enhancer.swap(crops, unknown(3), NOBODY)
+    fresh, masks = enhancer.swap(crops, unknown(3), [NOBODY] * 3)
     assert np.array_equal(fresh, crops)
     assert not masks.any()
     assert enhancer.left_out == 3
     with pytest.raises(ModelError, match="too little memory; allow it with --enhancer-may-go"):
-        Enhancer(manifest, None, Masker(SwapOptions(), None), 0.8).swap(crops, unknown(3), NOBODY)
+        Enhancer(manifest, None, Masker(SwapOptions(), None), 0.8).swap(crops, unknown(3), [NOBODY] * 3)
 
 
 @pytest.mark.parametrize("kind", ["occlusion", "region"])
@@ -180,21 +180,11 @@ def frames_of(
 ) -> tuple[list[str], list[SegmentReceipt]]:
     """Hashes of the frames of the film's lossless segments, and their receipts."""
     chosen = lossless(film)
+    role = Role("identity/a.json", "a", "mesh", options)
     hashes: list[str] = []
     receipts = []
     for segment in plan_segments(film.index, segment_s):
-        order = WorkOrder(
-            f"order {segment.index}",
-            segment,
-            str(film.path),
-            film.index.sha256,
-            "index",
-            "mesh",
-            chosen,
-            "keep",
-            options=options,
-            models=(("gpen_256", "0" * 64),),
-        )
+        order = WorkOrder(f"order {segment.index}", segment, str(film.path), film.index.sha256, "index", chosen)
         path = folder / f"{segment.index}.mkv"
         receipts.append(
             render_segment(
@@ -202,8 +192,7 @@ def frames_of(
                 index=film.index,
                 order=order,
                 faces=faces,
-                identity=identity,
-                swapper=MeshSwapper(),
+                roles=RoleOpener(lambda: sessions).open([(role, identity)]),
                 output=path,
                 threads=1,
                 heartbeat=lambda _: None,
@@ -215,13 +204,29 @@ def frames_of(
     return hashes, receipts
 
 
-def test_stages_of_an_order(film: Film, sessions: Sessions) -> None:
-    chosen = lossless(film)
-    segment = plan_segments(film.index, Fraction(100))[0]
-    order = WorkOrder("x", segment, "f", "0", "i", "mesh", chosen, "keep", options=SwapOptions(colour="light"))
-    (only,) = open_stages(order, None, MeshSwapper())
+def test_stages_of_roles(sessions: Sessions) -> None:
+    """What roles have in common is opened once; how a face is laid into the frame is each role's own."""
+    opener = RoleOpener(lambda: sessions)
+
+    def opened(*wishes: tuple[str, SwapOptions]) -> list[tuple[Stage, ...]]:
+        roles = [(Role("identity/a.json", "a", swapper, options), NOBODY) for swapper, options in wishes]
+        return [role.stages for role in opener.open(roles)]
+
+    padded = SwapOptions(mask_padding=(0.1, 0, 0, 0))
+    (only,), two, other, (same,), softer, (unblended,) = opened(
+        ("mesh", SwapOptions(colour="light")),
+        ("mesh", SwapOptions(enhancer="gpen_256", paste="poisson")),
+        ("inswapper_128", replace(padded, enhancer="gpen_256", colour="mean")),
+        ("inswapper_128", replace(padded, paste="multiband")),
+        ("inswapper_128", SwapOptions(enhancer="gpen_256", enhancer_blend=0.5)),
+        ("mesh", SwapOptions(enhancer="gpen_256", enhancer_blend=0)),
+    )
     assert (only.name, only.colour, only.paste) == ("swap", "light", "feather")
-    two = open_stages(replace(order, options=SwapOptions(enhancer="gpen_256")), sessions, MeshSwapper())
-    assert [stage.name for stage in two] == ["swap", "enhance"]
-    with pytest.raises(ValueError, match="without sessions"):
-        open_stages(replace(order, options=SwapOptions(enhancer="gpen_256")), None, MeshSwapper())
+    assert [(stage.name, stage.paste) for stage in two] == [("swap", "poisson"), ("enhance", "feather")]
+    assert two[0].model is only.model is unblended.model
+    assert other[1].model is two[1].model
+    assert same.model is other[0].model is not softer[0].model
+    assert softer[1].model is not two[1].model
+    ((again, enhancer),) = opened(("inswapper_128", replace(padded, enhancer="gpen_256")))
+    assert again.model is same.model
+    assert enhancer.model is not two[1].model, "counts of faces left out are of one call"

@@ -139,7 +139,7 @@ def test_latent_and_swapped_crop(
     target, wanted = Face(kps=points), Face(embedding=source.vectors["w600k_r50"])
     theirs, affine = oracle.get(bgr, target, wanted, paste_back=False)
     crop = face_align.norm_crop2(bgr, points, 128)[0][..., ::-1]
-    ours, masks = swapper.swap(as_crops(crop), NO_MESH, source)
+    ours, masks = swapper.swap(as_crops(crop), NO_MESH, [source])
     manifest = manifest_called("inswapper_128")
     latents = Latents(manifest, sessions.open(manifest), None)
     assert np.allclose(affine, swapper.crop_from_display(points, NO_MESH[0], 128), atol=TOLERANCE)
@@ -159,7 +159,7 @@ def test_the_whole_way(oracle: INSwapper, swapper: Swapper, source: SourceIdenti
         np.ascontiguousarray(rgb[..., ::-1]), Face(kps=points), Face(embedding=source.vectors["w600k_r50"]), False
     )
     crop = crop_rgb(planes_of(rgb), swapper.crop_from_display(points, NO_MESH[0], 128), 128, colours())
-    ours = swapper.swap(crop[None], NO_MESH, source)[0][0] * 255
+    ours = swapper.swap(crop[None], NO_MESH, [source])[0][0] * 255
     difference = np.abs(ours.transpose(1, 2, 0) - theirs[..., ::-1])
     assert difference.max() < 3
     assert difference.mean() < 0.7

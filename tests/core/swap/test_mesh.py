@@ -27,7 +27,7 @@ from core.swap.mesh import MeshSwapper
 from core.swap.paste import paste
 from core.swap.replace import Replacer
 from tests.core.swap.conftest import Film
-from tests.frames import copied
+from tests.frames import copied, roles_of
 
 
 @dataclass
@@ -49,9 +49,9 @@ def swapped(film: Film, identity: SourceIdentity) -> list[Swapped]:
 
 def _swapped(film: Film, identity: SourceIdentity) -> Iterator[Swapped]:
     swapper = MeshSwapper()
-    replacer = Replacer(film.index, "yuv420p", film.faces, swapper, identity)
+    replacer = Replacer(film.index, "yuv420p", film.faces, roles_of(swapper, identity))
     colours = conversion("yuv420p", film.index.video.colour, film.index.video.height)
-    batcher = Batcher(swapper, identity)
+    batcher = Batcher(swapper)
     segment = plan_segments(film.index, Fraction(10**6))[0]
     for item in decode_segment(film.path, film.index, segment):
         rows = replacer.wanted(item.ordinal)
@@ -126,7 +126,7 @@ def test_a_mouth_is_as_open_as_it_looks(film: Film, identity: SourceIdentity, sw
         crop = work.crop.copy()
         crop[:, lips] = np.array([[0.6], [0.35], [0.32]], np.float32)
         crop[:, y + 2 : y + 6, x - 6 : x + 7] = np.array(colour, np.float32)[:, None, None]
-        _, mask = MeshSwapper().swap(crop[None], mesh[None], identity)
+        _, mask = MeshSwapper().swap(crop[None], mesh[None], [identity])
         assert (mask[0, 0, y + 4, x] < 0.3) == kept
 
 
@@ -158,7 +158,7 @@ def test_the_edge_has_no_seam(swapped: list[Swapped]) -> None:
 def test_faces_do_not_depend_on_their_batch(film: Film, identity: SourceIdentity, swapped: list[Swapped]) -> None:
     four = [frame.work for frame in swapped[:4]]
     fresh, mask = MeshSwapper().swap(
-        np.stack([work.crop for work in four]), np.stack([work.landmarks for work in four]), identity
+        np.stack([work.crop for work in four]), np.stack([work.landmarks for work in four]), [identity] * 4
     )
     assert fresh.shape == (4, 3, 256, 256)
     assert mask.shape == (4, 1, 256, 256)
@@ -199,13 +199,13 @@ def test_a_point_is_no_face(film: Film) -> None:
 def test_speed(film: Film, identity: SourceIdentity, swapped: list[Swapped]) -> None:
     """Crop, swap and paste of a face in under 40 ms of one core's time; the fastest of a few, others share it."""
     swapper = MeshSwapper()
-    replacer = Replacer(film.index, "yuv420p", film.faces, swapper, identity)
+    replacer = Replacer(film.index, "yuv420p", film.faces, roles_of(swapper, identity))
     planes = copied(swapped[0].planes_before)
     best = np.inf
     for _ in range(12):
         started = time.process_time()
         works = replacer.cut(planes, [swapped[0].row])
-        fresh, mask = swapper.swap(works[0].crop[None], works[0].landmarks[None], identity)
+        fresh, mask = swapper.swap(works[0].crop[None], works[0].landmarks[None], [identity])
         works[0].fresh, works[0].mask = fresh[0], mask[0, 0]
         replacer.finish(planes, works)
         best = min(best, time.process_time() - started)

@@ -86,20 +86,20 @@ def test_every_family(
     crops = crops_for(name, points)
     assert crops.shape == (3, 3, side, side)
     assert (swapper.id, swapper.needs_mesh, swapper.provider) == (name, False, "CPUExecutionProvider")
-    fresh, masks = swapper.swap(crops, no_mesh(3), source)
+    fresh, masks = swapper.swap(crops, no_mesh(3), [source] * 3)
     assert fresh.shape == crops.shape
     assert fresh.dtype == masks.dtype == np.float32
     assert 0 <= fresh.min() <= fresh.max() <= 1
     assert masks.shape == (3, 1, side, side)
     assert np.array_equal(masks, Masker(SwapOptions(), None).masks(crops, no_mesh(3)))
     # the source decides, and so does the target
-    assert np.abs(fresh - swapper.swap(crops, no_mesh(3), another)[0]).max() > 0.01
+    assert np.abs(fresh - swapper.swap(crops, no_mesh(3), [another] * 3)[0]).max() > 0.01
     assert np.abs(fresh[0] - fresh[2]).max() > 0.01
     # faces of one batch do not touch each other
     for row in (0, 2):
-        alone = swapper.swap(crops[row : row + 1], no_mesh(1), source)[0]
+        alone = swapper.swap(crops[row : row + 1], no_mesh(1), [source])[0]
         assert np.abs(alone[0] - fresh[row]).max() < ALIKE
-    assert swapper.swap(crops[:0], no_mesh(0), source)[0].shape == (0, 3, side, side)
+    assert swapper.swap(crops[:0], no_mesh(0), [])[0].shape == (0, 3, side, side)
 
 
 @pytest.mark.parametrize("name", NEURAL)
@@ -119,7 +119,7 @@ def test_the_numbers_that_the_network_sees(
     crops = crops_for(name, points, count=1)
     answer = session.run({"target": numbers_of(crops, manifest.pixels), "source": item[None]})[0]
     expected = np.clip(colours_of(answer, manifest.output_pixels), 0, 1)
-    made = open_swapper(name, sessions).swap(crops, no_mesh(1), source)[0]
+    made = open_swapper(name, sessions).swap(crops, no_mesh(1), [source])[0]
     assert np.abs(made - expected).max() < 1e-6
 
 
@@ -131,13 +131,13 @@ def test_boost_is_the_network_on_each_picture(
     count = 2 if boost == 2 else 1
     crops = crops_for(name, points, boost=boost, count=count)
     assert swapper.side_for(90.0, source) == crops.shape[-1]
-    fresh, masks = swapper.swap(crops, no_mesh(count), source)
+    fresh, masks = swapper.swap(crops, no_mesh(count), [source] * count)
     assert masks.shape == (count, 1, crops.shape[-1], crops.shape[-1])
     for number in range(count):
         for row in range(boost):
             for column in range(boost):
                 picture = np.ascontiguousarray(crops[number : number + 1, :, row::boost, column::boost])
-                expected = plain.swap(picture, no_mesh(1), source)[0][0]
+                expected = plain.swap(picture, no_mesh(1), [source])[0][0]
                 assert np.abs(fresh[number, :, row::boost, column::boost] - expected).max() < ALIKE
 
 
@@ -148,10 +148,10 @@ def test_strength(
     """At 0 the target's own identity is put in, whoever the source is; in between, something between."""
     crops = crops_for(name, points, count=2)
     none, half, full = (
-        open_swapper(name, sessions, SwapOptions(strength=strength)).swap(crops, no_mesh(2), another)[0]
+        open_swapper(name, sessions, SwapOptions(strength=strength)).swap(crops, no_mesh(2), [another] * 2)[0]
         for strength in (0.0, 0.5, 1.0)
     )
-    ignored = open_swapper(name, sessions, SwapOptions(strength=0.0)).swap(crops, no_mesh(2), source)[0]
+    ignored = open_swapper(name, sessions, SwapOptions(strength=0.0)).swap(crops, no_mesh(2), [source] * 2)[0]
     assert np.abs(none - ignored).max() < 1e-6
     assert np.abs(none - full).max() > 0.01
     apart = float(np.abs(none - full).mean())
@@ -192,21 +192,21 @@ def test_identities_are_kept_by_what_they_are(
     """The same id with other vectors is not taken for the same."""
     swapper = open_swapper("inswapper_128", sessions)
     crops = crops_for("inswapper_128", points, count=1)
-    first = swapper.swap(crops, no_mesh(1), source)[0]
-    other = swapper.swap(crops, no_mesh(1), replace(another, id=source.id))[0]
+    first = swapper.swap(crops, no_mesh(1), [source])[0]
+    other = swapper.swap(crops, no_mesh(1), [replace(another, id=source.id)])[0]
     assert np.abs(first - other).max() > 0.01
     for number in range(HELD + 1):
-        swapper.swap(crops, no_mesh(1), replace(source, id=str(number)))
-    assert np.array_equal(swapper.swap(crops, no_mesh(1), source)[0], first)
+        swapper.swap(crops, no_mesh(1), [replace(source, id=str(number))])
+    assert np.array_equal(swapper.swap(crops, no_mesh(1), [source])[0], first)
 
 
 def test_a_source_without_what_is_needed(sessions: Sessions, points: Float32Array, identity: SourceIdentity) -> None:
     crops = crops_for("inswapper_128", points, count=1)
     without = replace(identity, vectors={"w600k_mbf": np.ones(512, np.float32)}, points=np.zeros((5, 2), np.float32))
     with pytest.raises(PlanError, match="no vector of w600k_r50, which inswapper_128 needs"):
-        open_swapper("inswapper_128", sessions).swap(crops, no_mesh(1), without)
+        open_swapper("inswapper_128", sessions).swap(crops, no_mesh(1), [without])
     with pytest.raises(PlanError, match="no five points"):
-        open_swapper("uniface_256", sessions).swap(crops_for("uniface_256", points, count=1), no_mesh(1), without)
+        open_swapper("uniface_256", sessions).swap(crops_for("uniface_256", points, count=1), no_mesh(1), [without])
 
 
 def test_points_that_are_no_face(sessions: Sessions) -> None:
@@ -260,7 +260,7 @@ def test_numbers_that_are_none(sessions: Sessions, points: Float32Array, source:
     crops = crops_for("inswapper_128", points, count=1)
     crops[0, 0, 60, 60] = np.nan
     with pytest.raises(ModelError, match="not finite; check the file of its weights"):
-        open_swapper("inswapper_128", sessions).swap(crops, no_mesh(1), source)
+        open_swapper("inswapper_128", sessions).swap(crops, no_mesh(1), [source])
 
 
 def test_from_several_threads(
@@ -268,8 +268,8 @@ def test_from_several_threads(
 ) -> None:
     swapper = open_swapper("ghost_1_256", sessions)
     crops = crops_for("ghost_1_256", points, count=1)
-    expected = [open_swapper("ghost_1_256", sessions).swap(crops, no_mesh(1), who)[0] for who in (source, another)]
+    expected = [open_swapper("ghost_1_256", sessions).swap(crops, no_mesh(1), [who])[0] for who in (source, another)]
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda n: swapper.swap(crops, no_mesh(1), (source, another)[n % 2])[0], range(8)))
+        made = list(pool.map(lambda n: swapper.swap(crops, no_mesh(1), [(source, another)[n % 2]])[0], range(8)))
     for number, fresh in enumerate(made):
         assert np.array_equal(fresh, expected[number % 2])

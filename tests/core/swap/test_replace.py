@@ -15,7 +15,7 @@ from core.swap.mesh import MeshSwapper
 from core.swap.replace import Replacer
 from core.trust.label import label_for
 from tests.faces_assets import made_up_faces
-from tests.frames import NOBODY, Negative, copied, index_of, noise
+from tests.frames import NOBODY, Negative, copied, index_of, noise, roles_of
 
 WIDE, HIGH = 160, 120
 
@@ -49,7 +49,7 @@ def test_a_rotated_film_gives_the_same_picture(rotation: int) -> None:
         (upright, table, 0, index_of(WIDE, HIGH, "yuv444p")),
         (turned, moved(table, coded_from_display), turns, index_of(wide, high, "yuv444p", rotation=rotation)),
     ):
-        replacer, batcher = Replacer(index, "yuv444p", faces, Negative(), NOBODY), Batcher(Negative(), NOBODY)
+        replacer, batcher = Replacer(index, "yuv444p", faces, roles_of(Negative())), Batcher(Negative())
         works = replacer.cut(planes, replacer.wanted(0))
         batcher.add(works)
         batcher.flush()
@@ -70,7 +70,7 @@ def test_wide_pixels_are_taken_into_account() -> None:
     narrow = moved(table, np.array([[0.5, 0, 40], [0, 1, 0]]))
     for faces in (narrow,):
         swapper = MeshSwapper()
-        work = Replacer(index, "gray", faces, swapper, NOBODY).cut(noise(WIDE, HIGH, "gray", 8), [0])[0]
+        work = Replacer(index, "gray", faces, roles_of(swapper)).cut(noise(WIDE, HIGH, "gray", 8), [0])[0]
         linear = work.crop_from_frame[:, :2]
         across, down = np.linalg.norm(linear, axis=0)
         assert across / down == pytest.approx(2, rel=1e-6)
@@ -84,11 +84,11 @@ def test_larger_faces_lie_on_top() -> None:
     planes = (np.full((HIGH, WIDE), 50, np.uint8),)
     both, alone = copied(planes), copied(planes)
     for target, rows in ((both, [0, 1]), (alone, [0])):
-        replacer = Replacer(index, "gray", table, Negative(), NOBODY)
+        replacer = Replacer(index, "gray", table, roles_of(Negative()))
         works = replacer.cut(target, rows)
         for work, value in zip(works, (0.9, 0.1), strict=False):
             work.fresh = np.full_like(work.crop, value)
-            work.mask = Negative().swap(work.crop[None], work.landmarks[None], NOBODY)[1][0, 0]
+            work.mask = Negative().swap(work.crop[None], work.landmarks[None], [NOBODY])[1][0, 0]
         replacer.finish(target, works)
     solid = alone[0] == round(0.9 * 255)
     assert solid.sum() > 500
@@ -102,8 +102,8 @@ def test_a_frame_with_a_face_is_labelled() -> None:
     expected = copied(planes)
     label_for(index, "yuv420p").draw(expected)
     replacer, batcher = (
-        Replacer(index, "yuv420p", chosen([(60.0, 80.0)], 15), Negative(), NOBODY),
-        Batcher(Negative(), NOBODY),
+        Replacer(index, "yuv420p", chosen([(60.0, 80.0)], 15), roles_of(Negative())),
+        Batcher(Negative()),
     )
     works = replacer.cut(planes, replacer.wanted(0))
     batcher.add(works)
@@ -117,6 +117,6 @@ def test_a_frame_with_a_face_is_labelled() -> None:
 def test_a_face_that_was_not_swapped_is_not_pasted() -> None:
     index = index_of(WIDE, HIGH, "gray")
     planes = noise(WIDE, HIGH, "gray", 8)
-    replacer = Replacer(index, "gray", chosen([(60.0, 80.0)], 15), Negative(), NOBODY)
+    replacer = Replacer(index, "gray", chosen([(60.0, 80.0)], 15), roles_of(Negative()))
     with pytest.raises(ValueError, match="before it was swapped"):
         replacer.finish(planes, replacer.cut(planes, replacer.wanted(0)))

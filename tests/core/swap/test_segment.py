@@ -21,13 +21,12 @@ from core.swap.chain import RING, Chain, Clock
 from core.swap.mesh import MeshSwapper
 from core.swap.replace import Replacer
 from core.swap.segment import render_segment
-from core.swap.stages import Stage
 from core.swap.swapper import Swapper, open_swapper
 from core.trust.label import label_for
 from tests.core.media import rendering
 from tests.core.swap.conftest import Film
 from tests.faces_assets import made_up_faces
-from tests.frames import NOBODY, Negative
+from tests.frames import NOBODY, Negative, roles_of
 from tests.media_clips import make_clip
 
 # every pixel format family, B-frames, open GOP, rotation, pixel shape, odd sizes
@@ -63,7 +62,7 @@ def rendered(
     *,
     faces: FaceTable,
     swapper: Swapper | None,
-    identity: SourceIdentity | None = NOBODY,
+    identity: SourceIdentity = NOBODY,
 ) -> tuple[list[str], list[NDArray[np.integer]], list[SegmentReceipt]]:
     """Hash and first plane of each frame of the segments' lossless files, and the receipts."""
     chosen, _ = rendering.lossless(index, folder / f"out{source.suffix}")
@@ -73,14 +72,13 @@ def rendered(
     for segment in segments:
         path = folder / f"{len(segments)}-{segment.index}.seg"
         beats: list[int] = []
-        order = WorkOrder(f"order {segment.index}", segment, str(source), index.sha256, "index", "x", chosen, "keep")
+        order = WorkOrder(f"order {segment.index}", segment, str(source), index.sha256, "index", chosen)
         receipt = render_segment(
             source=source,
             index=index,
             order=order,
             faces=faces,
-            identity=identity,
-            swapper=swapper,
+            roles=roles_of(swapper, identity) if swapper is not None else [],
             output=path,
             threads=1,
             heartbeat=beats.append,
@@ -123,10 +121,9 @@ def test_same_frames_however_cut(name: str, clips: Path, tmp_path: Path) -> None
 def test_without_a_swapper_nothing_changes(clips: Path, tmp_path: Path) -> None:
     source = make_clip("cfr_mp4", clips)
     index = index_film(source)
-    for faces, swapper in ((FaceTable.empty(), Negative()), (some_faces(index, range(9)), None)):
-        hashes, _, receipts = rendered(
-            source, index, rendering.cut(index, 2), tmp_path, faces=faces, swapper=swapper, identity=None
-        )
+    nobody = replace(some_faces(index, range(9)), role=np.full(9, -1, np.int32))
+    for faces, swapper in ((FaceTable.empty(), Negative()), (nobody, None), (nobody, Negative())):
+        hashes, _, receipts = rendered(source, index, rendering.cut(index, 2), tmp_path, faces=faces, swapper=swapper)
         assert hashes == frame_hashes(source, index)
         assert [receipt.faces_replaced for receipt in receipts] == [0, 0]
 
@@ -156,7 +153,7 @@ def test_untouched_frames_are_not_copied_and_the_ring_is_bounded(clips: Path) ->
     source = make_clip("cfr_mp4", clips)
     index = index_film(source)
     swapper = Negative()
-    replacer = Replacer(index, "yuv420p", some_faces(index, [3, 40]), swapper, NOBODY)
+    replacer = Replacer(index, "yuv420p", some_faces(index, [3, 40]), roles_of(swapper))
     taken: dict[int, int] = {}
     given = 0
 
@@ -167,7 +164,7 @@ def test_untouched_frames_are_not_copied_and_the_ring_is_bounded(clips: Path) ->
             yield item
 
     decoded = list(decode_segment(source, index, rendering.cut(index, 1)[0]))
-    for item in Chain(replacer, (Stage("swap", swapper),), NOBODY, Clock()).through(counted(decoded)):
+    for item in Chain(replacer, Clock()).through(counted(decoded)):
         assert item.ordinal == given
         given += 1
         if item.ordinal not in (3, 40):
@@ -222,19 +219,13 @@ def test_damage_is_listed_and_rendered(clips: Path, tmp_path: Path) -> None:
     assert all(int(index.pts[damage.frame]) == damage.pts and damage.reason for damage in receipts[0].damage)
 
 
-def test_a_swapper_without_a_source_face_is_our_fault(clips: Path, tmp_path: Path) -> None:
+def test_faces_of_roles_that_the_order_has_not_are_our_fault(clips: Path, tmp_path: Path) -> None:
     source = make_clip("cfr_mp4", clips)
     index = index_film(source)
-    with pytest.raises(PlanError, match="no source face"):
-        rendered(
-            source,
-            index,
-            rendering.cut(index, 1),
-            tmp_path,
-            faces=some_faces(index, [1]),
-            swapper=Negative(),
-            identity=None,
-        )
+    two = replace(some_faces(index, [1]), role=np.ones(1, np.int32))
+    for faces, swapper, message in ((some_faces(index, [1]), None, "role 0 of 0"), (two, Negative(), "role 1 of 1")):
+        with pytest.raises(PlanError, match=message):
+            rendered(source, index, rendering.cut(index, 1), tmp_path, faces=faces, swapper=swapper)
 
 
 def test_real_faces_however_cut(film: Film, identity: SourceIdentity, tmp_path: Path) -> None:

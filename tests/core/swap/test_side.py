@@ -23,7 +23,7 @@ from core.trust.label import label_for
 from tests.core.media import rendering
 from tests.core.swap.conftest import Film
 from tests.core.swap.test_segment import rendered, some_faces
-from tests.frames import Negative, copied, index_of
+from tests.frames import Negative, copied, index_of, roles_of
 from tests.media_clips import make_clip
 
 ENLARGED = 5  # the astronaut's face of 109 px becomes one of 546
@@ -97,9 +97,11 @@ def replaced(
 ) -> tuple[tuple[Plane, ...], Float32Array]:
     """The planes with the face and the label in, and the crop's mask."""
     planes = copied(before)
-    replacer = Replacer(index_of(planes[0].shape[1], planes[0].shape[0], "gbrp"), "gbrp", table, swapper, source)
+    replacer = Replacer(
+        index_of(planes[0].shape[1], planes[0].shape[0], "gbrp"), "gbrp", table, roles_of(swapper, source)
+    )
     works = replacer.cut(planes, replacer.wanted(0))
-    batcher = Batcher(swapper, source)
+    batcher = Batcher(swapper)
     batcher.add(works)
     batcher.flush()
     replacer.finish(planes, works)
