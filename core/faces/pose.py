@@ -54,6 +54,8 @@ def difference(first: NDArray[np.floating], second: NDArray[np.floating]) -> Dif
     """How the solid mesh `second` [468,3] differs from `first`. `ValueError` when a mesh has no extent."""
     skull = list(SKULL)
     one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if np.array_equal(one, other):  # without the rounding of a decomposition
+        return Difference(0.0, 0.0, 0.0, np.zeros(2), 0.0, np.eye(3), np.zeros_like(one))
     scale, turn, moved = solid_similarity(one[skull], other[skull])
     yaw, pitch, roll = angles_deg(turn)
     return Difference(

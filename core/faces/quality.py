@@ -40,7 +40,7 @@ from core.records import (
 # A face counts as replaced when its pixels, without their finest detail, differ on average by this many levels, and by
 # this many times what the films differ outside the faces.
 REPLACED_LEVELS = 1.5
-REPLACED_OVER_NOISE = 3.0
+REPLACED_OVER_NOISE = 2.0
 OUTSIDE_DB = 30.0  # where a frame begins to count as changed outside the faces
 
 Picture = NDArray[np.uint8]
