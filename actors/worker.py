@@ -183,6 +183,7 @@ class Worker:
                 attempt=attempt,
                 damage=seen.damage,
                 models=self._uses(order),
+                notes=self._notes(order),
                 shots=f"{name}.shots.parquet",
                 shots_sha256=hashlib.sha256(scored.read_bytes()).hexdigest(),
             )
@@ -221,6 +222,7 @@ class Worker:
                 file=name,
                 attempt=attempt,
                 models=self._uses(order),
+                notes=self._notes(order),
             )
             check_stamp(Path(order.target), film)
             store.adopt(scratch, name)
@@ -319,6 +321,11 @@ class Worker:
 
             self._sessions = Sessions(Path(self._settings.model_cache), self._settings.device_spec())
         return self._sessions
+
+    def _notes(self, order: Order) -> tuple[str, ...]:
+        """Why the order's models did not run as they were wished to."""
+        with self._lock:
+            return self._sessions.notes if order.models and self._sessions is not None else ()
 
     def _uses(self, order: Order) -> tuple[ModelUse, ...]:
         """How the models that the order names ran; `PlanError` when a file is another than the order's."""

@@ -18,7 +18,7 @@ from core.records import Damage, JobReport, JobSpec, ModelUse, Role, SegmentRece
 from core.swap.swapper import check_options
 from farm import stages
 from farm.artifacts import DiskStore, open_store
-from farm.models import ModelHashes, job_models
+from farm.models import job_models
 from farm.places import absolute_spec, check_output_place, check_store_place, store_place
 from farm.ports import Pool, Progress
 from farm.report import make_report
@@ -186,7 +186,7 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
         workers=pool.workers,
         checks=checks,
         damage=damage,
-        notes=[*notes, *model_notes(spec, in_use, models.rendering)],
+        notes=[*notes, *model_notes(in_use), *(note for mapped in maps for r in mapped.receipts for note in r.notes)],
         seconds_by_stage=clock.seconds,
         seconds=time.monotonic() - started_s,
         output_sha256=sha256,
@@ -228,15 +228,9 @@ def merge_models(lists: Sequence[Sequence[ModelUse]]) -> tuple[ModelUse, ...]:
     return tuple(dict.fromkeys(use for uses in lists for use in uses))
 
 
-def model_notes(spec: JobSpec, uses: Sequence[ModelUse], rendering: ModelHashes) -> list[str]:
-    """What a user must know of the models that ran: files without a published hash, another precision, step-downs."""
+def model_notes(uses: Sequence[ModelUse]) -> list[str]:
+    """What a user must know of the models that ran: files without a published hash, step-downs."""
     notes = [f"model {use.id} has no published hash: sha256 {use.sha256}" for use in uses if not use.listed]
-    asked = {spec.swapper, spec.swap.enhancer} & {name for name, _ in rendering}
-    notes += [
-        f"model {use.id} ran in {use.precision}: {spec.swap.precision} changes its result too much"
-        for use in uses
-        if use.id in asked and use.precision != spec.swap.precision
-    ]
     notes += [f"model {use.id} stepped down for want of memory: {', '.join(use.steps)}" for use in uses if use.steps]
     return list(dict.fromkeys(notes))
 

@@ -73,18 +73,18 @@ def make_report(
         output_sha256=output_sha256,
         output_bytes=output_bytes,
         labelled=faces > 0,
-        notes=tuple(dict.fromkeys([*notes, *left_out_notes(spec, receipts)])),
+        notes=tuple(dict.fromkeys([*notes, *left_out_notes(receipts)])),
         versions=versions(),
         models=tuple(models),
     )
 
 
-def left_out_notes(spec: JobSpec, receipts: Sequence[SegmentReceipt]) -> list[str]:
+def left_out_notes(receipts: Sequence[SegmentReceipt]) -> list[str]:
     """A line for each segment in which memory was too short for the enhancer."""
     reason = no_memory(ENHANCE)
     return [
-        f"segment {receipt.segment}: {receipt.faces_skipped[reason]} of {receipt.faces_replaced} faces are without "
-        f"{spec.swap.enhancer}, memory was short"
+        f"segment {receipt.segment}: {receipt.faces_skipped[reason]} of {receipt.faces_replaced} faces are without the "
+        "enhancer, memory was short"
         for receipt in receipts
         if receipt.faces_skipped.get(reason)
     ]

@@ -102,8 +102,19 @@ class Loader:
         self._cache = cache
         self._spec = spec
         self._progress = progress or (lambda _: None)
+        self._notes: dict[str, None] = {}
         self._usable: tuple[str, ...] | None = None
         self._ready: dict[tuple[str, int | None, Precision], Ready] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not as it was wished for and why, each once: providers passed over, another precision or batch."""
+        return tuple(self._notes)
+
+    def _note(self, line: str) -> None:
+        if line not in self._notes:
+            self._notes[line] = None
+            self._progress(line)
 
     def usable(self) -> tuple[str, ...]:
         """The providers of the wish that compute the probe graph, best first; `ModelError` when there is none."""
@@ -117,12 +128,14 @@ class Loader:
                     hint=f"use the device auto or cpu, or {HINT}",
                 )
             self._usable = found
+            for line in passed_over(reasons, found[0]):
+                self._note(line)
         return self._usable
 
     def load(self, manifest: ModelManifest, precision: Precision, limit: int | None) -> Loaded:
         """The model on the best provider; at most `limit` items of one call where the batch is fixed.
 
-        With the wish "auto" a provider that refuses the model is passed over, which `progress` is told.
+        With the wish "auto" a provider that refuses the model is passed over, which `notes` and `progress` are told.
         Raises `ModelError` when no provider takes it, or the weights are missing, altered or refused.
         """
         usable = self.usable()
@@ -135,7 +148,7 @@ class Loader:
             except ModelError as error:
                 if number == len(usable) - 1 or is_out_of_memory(error.what):
                     raise
-                self._progress(f"{error}; {usable[number + 1]} is tried instead")
+                self._note(f"{error}; {usable[number + 1]} is tried instead")
         raise ModelError("no provider", where=f"model {manifest.id}", hint=HINT)
 
     def build(self, manifest: ModelManifest, precision: Precision) -> EngineFiles | None:
@@ -153,7 +166,7 @@ class Loader:
         """The file to load; its hash is computed the first time."""
         key = (manifest.id, batch, precision)
         if key not in self._ready:
-            self._ready[key] = get_ready(manifest, self._cache, batch, precision, self._progress)
+            self._ready[key] = get_ready(manifest, self._cache, batch, precision, self._progress, self._note)
         return self._ready[key]
 
     def _on(self, provider: str, manifest: ModelManifest, ready: Ready) -> Loaded:
@@ -177,7 +190,7 @@ class Loader:
             except ModelError as error:
                 if not graph or is_out_of_memory(error.what):
                     raise
-                self._progress(f"{error}; without a CUDA graph")
+                self._note(f"{error}; without a CUDA graph")
         raise ModelError("not loaded", where=f"model {manifest.id}", hint=HINT)
 
     def _checked(
@@ -291,6 +304,16 @@ class Loader:
                 raise ModelError(first_line(error), where=f"model {manifest.id}", hint=HINT) from error
 
         return build_engine(key, self._cache, make, self._progress, shared)
+
+
+def passed_over(reasons: Mapping[str, str | None], taken: str) -> list[str]:
+    """A line for each reason why better providers than `taken` are not used; `reasons` are by name, best first."""
+    better = list(reasons)[: list(reasons).index(taken)]
+    names: dict[str, list[str]] = {}
+    for name in better:
+        names.setdefault(str(reasons[name]), []).append(name.removesuffix("ExecutionProvider"))
+    where = taken.removesuffix("ExecutionProvider")
+    return [f"models run on {where}, not on {' or '.join(each)}: {reason}" for reason, each in names.items()]
 
 
 def call_items(manifest: ModelManifest, batch: int) -> int:

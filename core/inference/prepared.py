@@ -34,14 +34,21 @@ class Ready:
 
 
 def get_ready(
-    manifest: ModelManifest, cache: Path, batch: int | None, precision: Precision, progress: Progress
+    manifest: ModelManifest,
+    cache: Path,
+    batch: int | None,
+    precision: Precision,
+    progress: Progress,
+    note: Progress | None = None,
 ) -> Ready:
     """The model for `batch` items of one call (None: any number).
 
     Embedded models are used as they are, in fp32. Where another precision would change the picture too much, fp32 is
-    taken; a model that cannot be changed to the batch is used one item at a time, and as published if need be;
-    `progress` is told. Raises `ModelError` for weights that are missing, altered or refused.
+    taken; a model that cannot be changed to the batch is used one item at a time, and as published if need be; `note`
+    is told why, `progress` what takes long and, where there is no `note`, that too. Raises `ModelError` for weights
+    that are missing, altered or refused.
     """
+    note = note or progress
     origin = installed(manifest, cache)
     as_published = Ready(origin.path, origin.sha256, origin.sha256, origin.listed, batch, "fp32", {})
     if manifest.embedded:
@@ -55,14 +62,14 @@ def get_ready(
         if missing and (batch == 1 or not is_prepared(manifest, cache, Variant(1, precision))):
             raise
         if precision != "fp32" and isinstance(error, OutsideTolerance):
-            progress(f"{error}; fp32 is used")
-            return get_ready(manifest, cache, batch, "fp32", progress)
+            note(f"{error.where}: {error.what}; fp32 is used")
+            return get_ready(manifest, cache, batch, "fp32", progress, note)
         if batch != 1:
-            progress(f"{error}; it is used one face at a time")
-            return get_ready(manifest, cache, 1, precision, progress)
+            note(f"{error}; it is used one face at a time")
+            return get_ready(manifest, cache, 1, precision, progress, note)
         if not usable_as_published(manifest):
             raise
-        progress(f"{error}; it is used as published")
+        note(f"{error}; it is used as published")
         return as_published
     return Ready(made.path, made.sha256, origin.sha256, origin.listed, batch, precision, made.arrays, made.parity)
 

@@ -255,6 +255,11 @@ class Sessions:
         return self._loader.usable()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Why better providers are not used, and why models run in another precision or batch; each once."""
+        return self._loader.notes
+
+    @property
     def batch(self) -> int:
         """The most items of one call that were asked for."""
         return self._spec.batch

@@ -58,6 +58,7 @@ class AnalysisReceipt:
     shots: str = ""
     shots_sha256: str = ""
     frames_with_faces: int = 0
+    notes: tuple[str, ...] = ()  # what the models of the renderer told: see core.inference.sessions
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class SegmentReceipt:
     frames_replaced: int = 0  # frames in which at least one face was replaced
     models: tuple[ModelUse, ...] = ()
     faces_by_role: tuple[int, ...] = ()  # faces replaced, one number for each of the order's roles
+    notes: tuple[str, ...] = ()  # what the models of the renderer told: see core.inference.sessions
 
 
 @dataclass(frozen=True)

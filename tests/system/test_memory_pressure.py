@@ -60,7 +60,7 @@ def test_the_enhancer_goes_at_last_and_only_where_it_may(command: list[str | Pat
     went = starved(SHORT_MIB, *command, *enhance, "--enhancer-may-go", "-o", tmp_path / "went.mp4").report
     assert went.faces == FRAMES
     assert went.faces_skipped == {"no memory to enhance": FRAMES}
-    said = f"segment 0: {FRAMES} of {FRAMES} faces are without gpen_1024, memory was short"
+    said = f"segment 0: {FRAMES} of {FRAMES} faces are without the enhancer, memory was short"
     assert went.notes.count(said) == 1
     assert {use.steps[-1] for use in went.models if use.id == "hyperswap_1a_256"} == {"enhancer off"}
 

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 
 from core.errors import ModelError
 from core.inference.binding import BoundRunner, PlainRunner
-from core.inference.loading import Loader, call_items, first_line, fixed_dimensions
+from core.inference.loading import Loader, call_items, first_line, fixed_dimensions, passed_over
 from core.inference.manifest import ArchiveSpec, ModelManifest, TensorSpec, load_manifests, manifest_folder
 from core.inference.prepared import get_ready
 from core.inference.providers import CPU, CUDA, TENSORRT, DeviceSpec, open_inner, session_options, try_provider
@@ -219,6 +219,36 @@ def test_a_gpu_is_used_or_refused(wish: str, provider: str, tmp_path: Path) -> N
     assert "farm doctor" in caught.value.hint
 
 
+def test_notes_say_why_better_providers_are_not_used(tmp_path: Path) -> None:
+    reasons = {name: try_provider(name) for name in (TENSORRT, CUDA)}
+    model = embed(tmp_path, graph("batch"))
+    said: list[str] = []
+    sessions = Sessions(tmp_path, DeviceSpec(), progress=said.append)
+    assert sessions.notes == ()
+    sessions.open(model)
+    sessions.open(replace(model))
+    missing = {reason for reason in reasons.values() if reason is not None}
+    assert len(sessions.notes) == len(missing)
+    assert set(sessions.notes) <= set(said)
+    assert all(any(note.endswith(f": {reason}") for note in sessions.notes) for reason in missing)
+    for wish in ("cpu", *(name for name, reason in (("cuda", reasons[CUDA]),) if reason is None)):
+        strict = Sessions(tmp_path, DeviceSpec(wish=wish))  # type: ignore[arg-type]
+        strict.open(model)
+        assert strict.notes == ()
+
+
+def test_providers_passed_over_for_one_reason_are_one_line() -> None:
+    absent = "not in this build of ONNX Runtime"
+    assert passed_over({TENSORRT: absent, CUDA: absent, CPU: None}, CPU) == [
+        f"models run on CPU, not on Tensorrt or CUDA: {absent}"
+    ]
+    assert passed_over({TENSORRT: "libnvinfer.so.10 cannot be loaded", CUDA: None, CPU: None}, CUDA) == [
+        "models run on CUDA, not on Tensorrt: libnvinfer.so.10 cannot be loaded"
+    ]
+    assert len(passed_over({TENSORRT: "one", CUDA: "other", CPU: None}, CPU)) == 2
+    assert passed_over({TENSORRT: None, CUDA: "other", CPU: None}, TENSORRT) == []
+
+
 def test_auto_finds_something(tmp_path: Path) -> None:
     session = Sessions(tmp_path, DeviceSpec()).open(embed(tmp_path, graph("batch")))
     given = feeds(3)
@@ -303,9 +333,11 @@ def test_a_model_that_cannot_be_rebatched_runs_one_face_at_a_time(tmp_path: Path
     file.write_bytes(made.SerializeToString())
     add(manifest("mine"), file, cache, unlisted=True, accept_licence=True)
     said: list[str] = []
-    session = Sessions(cache, ONE, progress=said.append).open(manifest("mine"))
+    sessions = Sessions(cache, ONE, progress=said.append)
+    session = sessions.open(manifest("mine"))
     assert session.batch == 1
     assert any(line.endswith("it is used one face at a time") for line in said)
+    assert [note.endswith("it is used one face at a time") for note in sessions.notes] == [True]
     given = feeds(3)
     np.testing.assert_allclose(session.run(given)[1], expected(given)[1], atol=1e-5)
 
