@@ -109,18 +109,18 @@ def analyse_map(
 
 def analysis_of(film: Film, segments: Sequence[Segment], looking: Looking, receipts: Sequence[Receipt]) -> Analysis:
     """The record of an analysis that is complete."""
-    found = tuple(receipt for receipt in receipts if isinstance(receipt, AnalysisReceipt))
-    if [receipt.segment for receipt in found] != [segment.index for segment in segments]:
-        raise PlanError("the analysis does not cover the film")
-    return Analysis(
+    analysis = Analysis(
         film_sha256=film.index.sha256,
         frames=film.index.frames,
         detector=looking.detector,
         recogniser=looking.recogniser,
         detect_every=looking.detect_every,
         segments=tuple(segments),
-        receipts=found,
+        receipts=tuple(receipt for receipt in receipts if isinstance(receipt, AnalysisReceipt)),
     )
+    if not covers(analysis):
+        raise PlanError("the analysis does not cover the film")
+    return analysis
 
 
 # ---------------------------------------------------------------- in a folder
@@ -168,13 +168,27 @@ def read_analysis(folder: Path) -> Analysis | None:
     """What `folder`/analysis.json says, None where there is none; `StorageError` when it cannot be read."""
     path = folder / ANALYSIS
     try:
-        return codec.decode(path.read_bytes(), Analysis)
+        analysis = codec.decode(path.read_bytes(), Analysis)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise storage_error(error, path) from error
     except InputError as error:
         raise StorageError(f"this is {error.what}", where=str(path), hint=AGAIN) from error
+    if not covers(analysis):
+        raise StorageError("this is no whole analysis", where=str(path), hint=AGAIN)
+    return analysis
+
+
+def covers(analysis: Analysis) -> bool:
+    """Whether the segments follow each other from the film's first frame to its last, each with its receipt."""
+    ends = [0, *(segment.end for segment in analysis.segments)]
+    places = [(segment.index, segment.first) for segment in analysis.segments]
+    return (
+        ends[-1] == analysis.frames
+        and places == list(enumerate(ends[:-1]))
+        and [receipt.segment for receipt in analysis.receipts] == [segment.index for segment in analysis.segments]
+    )
 
 
 def files_of(analysis: Analysis) -> Iterator[tuple[str, str]]:

@@ -73,6 +73,14 @@ def carphone_clip(folder: Path, *, width: int = 448, height: int = 368, frames: 
     return path
 
 
+def slow_carphone(path: Path, *, seconds: int, rate: int = 4) -> Path:
+    """The carphone clip played slowly, 220x180: `rate` frames a second and a keyframe every three seconds."""
+    options = ["-frames:v", str(seconds * rate), "-an", "-c:v", "libx264", "-crf", "14", "-preset", "veryfast"]
+    options += ["-g", str(3 * rate), "-sc_threshold", "0"]
+    ffmpeg("-r", str(rate), "-i", carphone(), "-vf", "scale=220:180:flags=bicubic", *options, path)
+    return path
+
+
 def shape_of_dots(seed: int = 0) -> NDArray[np.float64]:
     """A made-up mesh [468,2] within the unit circle."""
     random = np.random.default_rng(seed)
