@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from actors.drive import Order, Receipt
 from core import codec
-from core.errors import PlanError, StorageError
+from core.errors import DISK_FULL, PlanError, StorageError
 from core.kept import Kept
 from core.media.stamp import check_stamp, unchanged
 from core.records import (
@@ -139,10 +139,11 @@ class Worker:
                 made = self._published(f"segments/{order.id}", SegmentReceipt)
                 return made or self.render(order, attempt, heartbeat, film)
         except OSError as error:
+            full = error.errno in DISK_FULL
             raise StorageError(
-                error.strerror or str(error),
+                "the disk is full" if full else error.strerror or str(error),
                 where=str(error.filename or self._settings.store.path("")),
-                hint="check the disk, then run the same command again",
+                hint=f"{'free some space' if full else 'check the disk'}, then run the same command again",
             ) from error
 
     def analyse(self, order: AnalysisOrder, attempt: int, heartbeat: Heartbeat, film: FileStamp) -> AnalysisReceipt:

@@ -17,7 +17,10 @@ survives pickling between processes.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # what a disk without room says
 
 
 class FarmError(Exception):

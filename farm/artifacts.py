@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.codec import decode, digest, encode
-from core.errors import InputError, StorageError
+from core.errors import DISK_FULL, InputError, StorageError
 from core.records import AnalysisReceipt, SegmentReceipt
 
 T = TypeVar("T")
@@ -42,13 +42,12 @@ CONTENT = ("jobs", "index", "plan", "identity", "cast", *ORDERS)
 THE_OUTPUT = "output"  # the owner of OUT.farm: all in there was made for OUT, wherever both were moved to
 SCRATCH_DIGITS = 16
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
 
 def storage_error(error: OSError, where: Path | str) -> StorageError:
     """An operating system's refusal as one line."""
-    if error.errno in FULL:
+    if error.errno in DISK_FULL:
         return StorageError("the disk is full", where=str(where), hint="free some space and run the same command again")
     return StorageError(
         error.strerror or str(error), where=str(where), hint="check the folder, then run the same command again"
@@ -287,7 +286,7 @@ def open_store(root: Path, owner: str = THE_OUTPUT, *, option: str = "--store") 
     try:
         handle = lock_store(root, option)
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in DISK_FULL:
             raise storage_error(error, root) from error
         raise InputError(
             f"the store cannot be made here: {error.strerror}", where=str(root), hint=f"choose another with {option}"

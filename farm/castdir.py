@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from core.errors import InputError, StorageError
+from core.errors import DISK_FULL, InputError, StorageError
 from farm.analysis import ANALYSIS, STORE, read_analysis
-from farm.artifacts import FULL, DiskStore, open_store, storage_error
+from farm.artifacts import DiskStore, open_store, storage_error
 
 CAST = "cast.toml"
 ENDING = ".cast"
@@ -41,7 +41,7 @@ def open_folder(folder: Path) -> Iterator[DiskStore]:
     try:
         made = check_folder(folder)
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in DISK_FULL:
             raise storage_error(error, folder) from error
         hint = "shorten it" if error.errno == errno.ENAMETOOLONG else HINT
         raise InputError(f"cannot be used: {error.strerror}", where=str(folder), hint=hint) from error

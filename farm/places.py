@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from core import codec
-from core.errors import InputError
+from core.errors import DISK_FULL, InputError
 from core.records import JobSpec
-from farm.artifacts import FULL, THE_OUTPUT, lock_file, storage_error, sync_folder
+from farm.artifacts import THE_OUTPUT, lock_file, storage_error, sync_folder
 
 
 def absolute_spec(spec: JobSpec) -> JobSpec:
@@ -127,7 +127,7 @@ def check_output_place(output: Path, target: Path) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in DISK_FULL:
             raise storage_error(error, folder) from error
         if error.errno == errno.ENAMETOOLONG:
             raise InputError("the output's name is too long", where=str(output), hint="shorten it") from error

@@ -23,7 +23,7 @@ ADAPTERS = {
     "onnxruntime": ("core/inference/", "farm/doctor.py"),
     "onnx": ("core/inference/",),
     "ray": ("actors/", "farm/"),
-    "pyarrow": ("core/faces/table.py",),
+    "pyarrow": ("core/faces/table.py", "core/faces/shots.py"),
 }
 MAX_LINES = 400
 

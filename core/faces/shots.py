@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from core.errors import PlanError, StorageError
+from core.faces.table import write_parquet
 from core.records import Float32Array, Int64Array, MediaIndex
 from core.records.arrays import freeze
 
@@ -129,7 +130,7 @@ def write_scores(scores: ShotScores, path: Path) -> None:
         thumbs[place] = thumb.tobytes()
     table = pa.table({"score": pa.array(scores.score), "thumb": pa.array(thumbs, pa.binary())})
     table = table.replace_schema_metadata({"first": str(scores.first)})
-    pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+    write_parquet(table, path)
 
 
 def read_scores(path: Path) -> ShotScores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,21 @@ def write_table(table: FaceTable, path: Path) -> None:
         if width:  # a table without vectors has no column for them
             columns[name] = pa.FixedSizeListArray.from_arrays(flat, width) if shape else flat
     # Coordinates are multiples of 1/64 px with many zero bits, which byte streams expose to the compressor.
-    pq.write_table(
-        pa.table(columns),
-        path,
-        compression="zstd",
-        use_dictionary=False,
-        write_statistics=False,
-        use_byte_stream_split=[
-            f"{name}.list.element" for name in ("box", "points", "mesh", "vector") if name in columns
-        ],
-    )
+    split = [f"{name}.list.element" for name in ("box", "points", "mesh", "vector") if name in columns]
+    write_parquet(pa.table(columns), path, split=split)
+
+
+def write_parquet(table: pa.Table, path: Path, *, split: Sequence[str] = ()) -> None:
+    """Write a table, the columns `split` as byte streams; the same bytes for the same table. OSError passes."""
+    with path.open("wb") as file:  # Python's file says in words what failed, the library's in a sentence of its own
+        pq.write_table(
+            table,
+            file,
+            compression="zstd",
+            use_dictionary=False,
+            write_statistics=False,
+            use_byte_stream_split=list(split) or False,
+        )
 
 
 def read_table(path: Path) -> FaceTable:
