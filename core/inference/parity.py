@@ -1,9 +1,16 @@
 """Parity: what a changed model computes, against the published file, one face at a time, in float32, on the CPU.
 
-Inputs are seeded: pictures of blocks and grain in the manifest's range, vectors of norm 1 where the manifest says so.
-Tolerances, this program's own choice: float32 must be equal to 1e-5 of the output's greatest number (at least 1);
-float16 must reach 40 dB and INT8 30 dB, both against the range of the reference. Where the published file itself is in
-float16, so is the tolerance.
+Inputs are seeded: pictures of blocks and grain in the manifest's range, vectors of norm 1 where the manifest says so;
+and crops of a film's faces where one is given. Tolerances, this program's own choice: float32 must be equal to 1e-5 of
+the output's greatest number (at least 1); float16 must reach 40 dB and INT8 30 dB, both against the range of the
+reference. Where the published file itself is in float16, so is the tolerance.
+
+PSNR is a mean, in which a spot of a few pixels drowns: a twin of GHOST 3 reaches 55 dB with a pixel that is off by 19 %
+of the range. So in float16 no number may be off by more than 1/64 of the range, 4 of 255 steps. That is 1.6 %, within
+the 1 to 2 % of a luminance that the eye tells apart where areas meet (Weber's fraction in daylight; of single pixels
+it needs more). On the twins, seeded inputs and real faces alike, networks that half floats suit stay below 0.9 % of the
+range, 4 to 19 times their mean error; in the others (GHOST 2 and 3, BlendSwap, CodeFormer, RestoreFormer++) single
+numbers are off by 2 to 37 %. The limit lies between.
 
 Some networks answer to the last bit of their inputs with more than 1e-5. For these the limit is 4 times the rounding
 noise of the published file (root mean square): how far it is from itself, with inputs moved by one unit in the last
@@ -29,13 +36,15 @@ from core.records.models import Precision
 Feeds = dict[str, Float32Array]
 
 TOLERANCE = 1e-5  # fp32: of the greatest number of the output, at least 1
+LARGEST_ERROR = 1 / 64  # fp16: of the range of the output, for any one number
 LOWEST_PSNR_DB: Mapping[Precision, float] = {"fp16": 40.0, "int8": 30.0}
 BROKEN = 1e30  # stands for an infinite error, which JSON cannot hold
 NOISE_FACTOR = 4
 NOISY_TOLERANCE = 1e-3  # fp32, where rounding alone passes 1e-5
 FREE_SIDE = 64  # px, where a model takes pictures of any size: two cells of the largest stride
 BLOCK = 8  # px
-FREE_ITEMS = 2  # faces of the comparison where any number will do
+FREE_ITEMS = 2  # seeded faces of the comparison where any number will do
+FREE_CALL = 4  # faces of one call where any number will do
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,8 @@ class OutputParity:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """`items` faces at once in the changed model against one by one in the original. `half`: that one is in float16."""
+    """`items` faces in batches in the changed model against one by one in the original, the last `real` of them out of
+    a film. `half`: the original is in float16."""
 
     model: str
     precision: Precision
@@ -67,13 +77,16 @@ class ParityReport:
     outputs: tuple[OutputParity, ...]
     passed: bool
     half: bool = False
+    real: int = 0
 
     def table(self) -> str:
         """Lines of text, one an output."""
         limit = _limit(_tolerance(self.precision, self.half), max(one.noise for one in self.outputs))
         batch = "any" if self.batch is None else str(self.batch)
+        origin = f"({self.real} of a film) " if self.real else ""
         lines = [
-            f"{self.model}: batch {batch}, {self.precision}, {self.items} faces against the published file one by one",
+            f"{self.model}: batch {batch}, {self.precision}, {self.items} faces {origin}against the published file "
+            "one by one",
             f"{'output':<16} {'max error':>12} {'mean error':>12} {'range':>10} {'PSNR':>9}",
         ]
         for one in self.outputs:
@@ -120,25 +133,24 @@ def compare(
     precision: Precision,
     *,
     half: bool = False,
-    feeds: Feeds | None = None,
+    film: Feeds | None = None,
 ) -> ParityReport:
     """The report on the file `changed`; `half` where the `original` is in float16. One session is open at a time.
 
-    `feeds` are inputs of at least one call; None: seeded ones.
+    `film` are inputs of real faces. INT8 is compared on them alone: it was made for such.
     """
-    items = batch or FREE_ITEMS
     session = open_plain(changed)
-    if feeds is None:
-        feeds = examples(manifest, {one.name: one.shape for one in session.get_inputs()}, items)
-    else:
-        feeds = {name: feed[:items] for name, feed in feeds.items()}
-        items = len(next(iter(feeds.values())))
+    shapes = {one.name: one.shape for one in session.get_inputs()}
+    parts = [examples(manifest, shapes, batch or FREE_ITEMS)] if precision != "int8" or film is None else []
+    parts += [film] if film is not None else []
+    feeds = {name: np.concatenate([part[name] for part in parts]) for name in shapes}
+    items = len(next(iter(feeds.values())))
     names = [spec.name for spec in manifest.outputs]
-    got = [np.asarray(one, np.float32) for one in session.run(_names_in(session, names), feeds)]
+    got = run_in_calls(session, feeds, names, batch, where=f"model {manifest.id}")
     del session
     reference = run_singly(manifest, original, feeds, names)
     for name, mine, true in zip(names, got, reference, strict=True):
-        if mine.size != true.size or len(mine) != items:
+        if mine.size != true.size:
             raise ModelError(
                 f"output {name} has shape {list(mine.shape)}, expected {list(true.shape)}", where=f"model {manifest.id}"
             )
@@ -149,7 +161,8 @@ def compare(
     if rule == "fp32" and not all(_within(one, rule) for one in outputs):
         outputs = _with_noise(manifest, original, feeds, reference, outputs)
     passed = all(_within(one, rule) for one in outputs)
-    return ParityReport(manifest.id, precision, batch, items, tuple(outputs), passed, half)
+    real = len(next(iter(film.values()))) if film is not None else 0
+    return ParityReport(manifest.id, precision, batch, items, tuple(outputs), passed, half, real)
 
 
 def _with_noise(
@@ -165,6 +178,23 @@ def _with_noise(
     again = run_singly(manifest, original, moved, names, optimised=False)
     noise = [float(((one.reshape(true.shape) - true) ** 2).mean()) for one, true in zip(again, reference, strict=True)]
     return [replace(one, noise=mean) for one, mean in zip(outputs, noise, strict=True)]
+
+
+def run_in_calls(
+    session: ort.InferenceSession, feeds: Feeds, names: Sequence[str], batch: int | None, *, where: str
+) -> list[Float32Array]:
+    """The outputs `names` for all items of the feeds, in calls of `batch`, the last one filled up with its own last."""
+    count, size = len(next(iter(feeds.values()))), batch or FREE_CALL
+    found: list[list[Float32Array]] = []
+    for start in range(0, count, size):
+        end = min(start + size, count)
+        rows = np.minimum(np.arange(start, start + size if batch else end), end - 1)
+        outputs = session.run(_names_in(session, names), {name: feed[rows] for name, feed in feeds.items()})
+        found.append([np.asarray(one, np.float32) for one in outputs])
+    for name, one in zip(names, found[0], strict=True):
+        if one.ndim == 0 or len(one) != (batch or min(size, count)):
+            raise ModelError(f"output {name} has shape {list(one.shape)}, not one item a face", where=where)
+    return [np.concatenate(parts)[:count] for parts in zip(*found, strict=True)]
 
 
 def run_singly(
@@ -251,14 +281,16 @@ def _tolerance(precision: Precision, half: bool) -> Precision:
 def _within(one: OutputParity, rule: Precision) -> bool:
     unit = max(1.0, one.greatest)
     if rule != "fp32":
-        return one.psnr_db is None or one.psnr_db >= LOWEST_PSNR_DB[rule]
+        spots = rule == "fp16" and one.max_error > LARGEST_ERROR * one.peak
+        return one.psnr_db is None or (one.psnr_db >= LOWEST_PSNR_DB[rule] and not spots)
     noisy = one.mean_square <= NOISE_FACTOR**2 * one.noise and one.max_error <= NOISY_TOLERANCE * unit
     return one.max_error <= TOLERANCE * unit or noisy
 
 
 def _limit(rule: Precision, noise: float) -> str:
     if rule != "fp32":
-        return f"at least {LOWEST_PSNR_DB[rule]:g} dB"
+        spots = f", nothing off by more than {LARGEST_ERROR:.2%} of the range" if rule == "fp16" else ""
+        return f"at least {LOWEST_PSNR_DB[rule]:g} dB{spots}"
     if noise:
         return f"{NOISE_FACTOR} x its rounding noise of {noise**0.5:.2g}"
     return f"{TOLERANCE:g} x the greatest number"

@@ -37,6 +37,7 @@ from core.records.models import Precision
 FOLDER = "prepared"
 READ_BYTES = 1 << 22
 KEPT = 4  # one in so many calibration inputs tells the parity
+COMPARED = 8  # real faces in a parity report; the published file takes them one by one
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,9 @@ def prepare(
 ) -> Prepared:
     """The model in this variant, from the cache or made now; embedded models as they are.
 
-    `calibration`: inputs of real faces, [1,...] each, that INT8 is calibrated with; one in four is kept for the parity
-    report. With it, INT8 is made even if it is there. Only one process makes a variant; others wait.
+    `calibration`: inputs of real faces, [1,...] each. INT8 is calibrated with them, and one in four is kept for the
+    parity report; in other precisions some are compared beside the seeded inputs. With them the variant is made even if
+    it is there. Only one process makes a variant; others wait.
 
     Raises `ModelError` for weights that are missing, altered or cannot be changed, and for INT8 without calibration,
     `OutsideTolerance` where the result differs from the published file too much, `StorageError` for the cache.
@@ -141,9 +143,9 @@ def _make(
     part = _beside(base, f".{secrets.token_hex(4)}.part")
     try:
         arrays, steps = _operated(manifest, have, variant, part, calibration)
-        feeds = None if calibration is None else _batch(_kept(calibration), variant.batch)
+        film = None if calibration is None else _compared(calibration, variant.precision)
         half = steps["widened"] > 0
-        report = compare(manifest, have.path, part, variant.batch, variant.precision, half=half, feeds=feeds)
+        report = compare(manifest, have.path, part, variant.batch, variant.precision, half=half, film=film)
         _beside(base, ".failed.json").unlink(missing_ok=True)
         if not report.passed:
             _write(_beside(base, ".failed.json"), encode(report))
@@ -176,7 +178,7 @@ def _operated(
     model = parse_onnx(have.path.read_bytes())
     try:
         operated = operate(model, manifest, variant.batch, half=variant.precision == "fp16")
-        if calibration is not None:
+        if calibration is not None and variant.precision == "int8":
             watch(operated.editor)
             _serialise(operated.editor.finish(), part)
             greatest = measure(part, _calls(_used(calibration), variant.batch or 1))
@@ -192,9 +194,10 @@ def _operated(
     return operated.arrays, operated.steps
 
 
-def _kept(calibration: Sequence[Feeds]) -> Sequence[Feeds]:
-    """Every fourth input, for the parity report."""
-    return calibration[::KEPT]
+def _compared(calibration: Sequence[Feeds], precision: Precision) -> Feeds:
+    """The real faces of the parity report, at most COMPARED; of INT8 those that it was not calibrated with."""
+    kept = calibration[::KEPT] if precision == "int8" else calibration
+    return _batch(kept[:: -(-len(kept) // COMPARED)], None)
 
 
 def _used(calibration: Sequence[Feeds]) -> Sequence[Feeds]:

@@ -44,7 +44,12 @@ def convert(
     fp16: Annotated[bool, typer.Option("--fp16", help="Half floats where that changes the picture little.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="8-bit convolutions; needs --calibrate.")] = False,
     calibrate: Annotated[
-        Path | None, typer.Option("--calibrate", metavar="VIDEO", help="A film with faces, for INT8.")
+        Path | None,
+        typer.Option(
+            "--calibrate",
+            metavar="VIDEO",
+            help="A film with faces: INT8 is calibrated with them, and any precision's parity told on them too.",
+        ),
     ] = None,
     cache: Annotated[Path | None, typer.Option("--cache", help="Folder of the models.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
@@ -59,8 +64,8 @@ def convert(
     manifest = by_id(load_manifests(manifest_folder()), model)
     if fp16 and int8:
         raise InputError("--fp16 and --int8 exclude each other", hint="run it twice")
-    if int8 != (calibrate is not None):
-        raise InputError("--int8 and --calibrate VIDEO go together", hint="a film with faces like those to be replaced")
+    if int8 and calibrate is None:
+        raise InputError("--int8 needs --calibrate VIDEO", hint="a film with faces like those to be replaced")
     if manifest.embedded:
         raise InputError(f"model {model} is used as it is", hint="only operators' models are converted")
     calibration = gathered(calibrate, manifest, folder) if calibrate is not None else None

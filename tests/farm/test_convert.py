@@ -49,6 +49,23 @@ def test_half_floats_as_json(cache: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (told["id"], one["batch"], one["precision"], one["parity"]["passed"]) == ("w600k_r50", 4, "fp16", True)
 
 
+def test_half_floats_are_compared_on_a_film_s_faces(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = ("--calibrate", str(carphone()))
+    assert convert(cache, "inswapper_128", "--fp16", *film, "--batch", "4") == 0
+    assert capsys.readouterr().out.startswith("inswapper_128: batch 4, fp16, 12 faces (8 of a film) against")
+    assert convert(cache, "blendswap_256", *film, "--json") == 0
+    made = json.loads(capsys.readouterr().out)["variants"]
+    assert [(one["precision"], one["parity"]["real"]) for one in made] == [("fp32", 8), ("fp32", 8)]
+    assert convert(cache, "blendswap_256", "--fp16", *film, "--batch", "4") == 2
+    out, err = capsys.readouterr()
+    assert "outside the tolerance (at least 40 dB, nothing off by more than 1.56% of the range)" in out
+    assert err.splitlines()[-1].endswith("fp32 stays in use")
+    manifest = load_manifests(manifest_folder())["blendswap_256"]
+    said: list[str] = []
+    assert get_ready(manifest, cache, 4, "fp16", said.append).precision == "fp32"
+    assert said[-1].endswith("; fp32 is used"), "a render does the same"
+
+
 def test_int8_is_made_for_everything_that_a_render_loads(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On a GPU the model would be loaded in batches of 4, or of 2 and 1 when memory is short."""
     assert convert(cache, "w600k_mbf", "--int8", "--calibrate", str(carphone()), "--json") == 0
@@ -111,7 +128,7 @@ def test_int8_on_a_film_s_faces(cache: Path, capsys: pytest.CaptureFixture[str])
     ("arguments", "message"),
     [
         (("inswapper_128", "--fp16", "--int8"), "--fp16 and --int8 exclude each other"),
-        (("inswapper_128", "--int8"), "--int8 and --calibrate VIDEO go together"),
+        (("inswapper_128", "--int8"), "--int8 needs --calibrate VIDEO"),
         (("centerface",), "model centerface is used as it is"),
         (("nobody",), "no model called 'nobody'"),
     ],

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from core.inference.manifest import load_manifests, manifest_folder
+from core.inference.providers import POLICY, try_provider
 from core.records import JobReport
 from tests.faces_assets import astronaut, carphone_clip
 from tests.system.runs import farm, farm_here
@@ -69,6 +70,23 @@ def test_all_options_at_once_and_the_same_film_on_ray(film: Path, folder: Path, 
     ray = farm(*command, "--workers", "2", "-o", tmp_path / "ray.mp4").report
     assert ray.output_sha256 == local.output_sha256
     assert used(ray) == used(local)
+
+
+def test_a_precision_that_falls_back_says_why_once(film: Path, folder: Path, tmp_path: Path) -> None:
+    """GHOST 3's twin is refused in half floats, the enhancer's is not; every segment's renderer had the same to say."""
+    command = ("render", film, "--source", folder / "astronaut.png", "--local", "--precision", "fp16", *QUICK)
+    command += ("--swapper", "ghost_3_256", "--enhancer", "gpen_256", "-o", tmp_path / "out.mp4")
+    report = farm_here(*command).report
+    assert report.segments > 1
+    ran = {use.id: use.precision for use in report.models}
+    assert (ran["ghost_3_256"], ran["gpen_256"]) == ("fp32", "fp16")
+    (note,) = [note for note in report.notes if "fp16" in note]
+    assert note.startswith("model ghost_3_256: batch any in fp16 differs from the published file by ")
+    assert note.endswith("; fp32 is used")
+    absent = {reason for name in POLICY if (reason := try_provider(name)) is not None}
+    told = [note for note in report.notes if note.startswith("models run on ")]
+    assert len(told) == len(absent)
+    assert all(any(note.endswith(f": {reason}") for note in told) for reason in absent)
 
 
 @pytest.mark.heavy
