@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.drive import Order
+from core.errors import InputError
 from core.media.plan import plan_segments
 from core.media.stamp import unchanged
 from core.records import Analysis, AnalysisReport, OnDamage
@@ -16,9 +16,10 @@ from farm import stages
 from farm.analysis import SEGMENT_S, Looking, analyse_map, looking_models, save_analysis
 from farm.artifacts import DiskStore
 from farm.castdir import open_folder, refuse_other_film
-from farm.driver import Clock, make_pool, merge_damage, merge_models
+from farm.desk import Clock, Desk, make_pool
 from farm.places import absolute
 from farm.ports import Progress
+from farm.report import merge_damage, merge_models
 from farm.settings import RunOptions, Settings
 from farm.versions import code_hash, versions
 
@@ -54,34 +55,30 @@ def analysed(spec: AnalyseSpec, run: RunOptions, settings: Settings, progress: P
     target, folder = Path(absolute(str(spec.target))), Path(absolute(str(spec.folder)))
     models = looking_models(spec.looking, settings.model_cache)
     started_s = time.monotonic()
-    clock = Clock(progress)
-    code = code_hash()
-    fails = spec.on_damage == "fail"
     with open_folder(folder) as store:
-        with clock.stage("index"):
-            film = stages.index_stage(store, target, code=code)
-        refuse_other_film(folder, film.index.sha256)
         pool = make_pool(store, run, settings)
+        desk = Desk(store, pool, Clock(progress), code_hash(), stop_on_damage=spec.on_damage == "fail")
+        with desk.clock.stage("index"):
+            film = stages.index_stage(store, target, code=desk.code)
+        try:
+            refuse_other_film(folder, film.index.sha256)
+        except InputError:
+            store.discard(film.name)
+            raise
         try:
             with unchanged(film.path, film.stamp):
-                if fails:
+                if desk.stop_on_damage:
                     stages.refuse_index_damage(film, plan_segments(film.index, SEGMENT_S))
 
-                def run_map(name: str, orders: Sequence[Order]) -> stages.Mapped:
-                    todo = stages.open_work(store, orders, stop_on_damage=fails)
-                    if todo.open:
-                        with clock.stage("start"):
-                            pool.start()
-                    with clock.stage(name):
-                        return stages.run_map(pool, progress, film, todo)
-
-                analysis, mapped = analyse_map(film, spec.looking, models, run_map, code=code)
+                analysis, mapped = analyse_map(
+                    film, spec.looking, models, lambda name, orders: desk.run_map(film, name, orders), code=desk.code
+                )
         finally:
             pool.close()
         save_analysis(folder, analysis)
         seconds = time.monotonic() - started_s
         yield Analysed(
-            film, analysis, store, report_of(spec, film, analysis, mapped, clock.seconds, seconds, pool.workers)
+            film, analysis, store, report_of(spec, film, analysis, mapped, desk.clock.seconds, seconds, pool.workers)
         )
 
 

@@ -3,52 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from actors.drive import Order, Patience
-from actors.worker import WorkerSettings
 from core import codec
 from core.errors import InputError
-from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.media.stamp import unchanged
-from core.records import Damage, JobReport, JobSpec, ModelUse, Role, SegmentReceipt, SourceIdentity, SwapOptions
-from core.swap.swapper import check_options
+from core.records import JobReport, JobSpec, RoleSpec, SegmentReceipt
 from farm import stages
+from farm.analysis import Looking, looking_models
 from farm.artifacts import DiskStore, open_store
-from farm.models import job_models
+from farm.castings import nobody
+from farm.desk import Clock, Desk, make_pool
+from farm.models import role_models
+from farm.options import check_swapper
 from farm.places import absolute_spec, check_output_place, check_store_place, store_place
 from farm.ports import Pool, Progress
-from farm.report import make_report
-from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
+from farm.report import make_report, merge_damage, merge_models, model_notes
+from farm.settings import RunOptions, Settings
+from farm.sources import Eyes
 from farm.versions import code_hash
 
-OF_NETWORKS = ("boost", "strength", "masks", "mask_blur", "mask_padding", "occlusion_model", "region_model")
-UNREAD = {
-    "mesh": OF_NETWORKS,
-    "none": (*OF_NETWORKS, "paste", "colour", "enhancer", "enhancer_blend", "enhancer_may_go", "precision"),
-}
 UNUSED_SOURCE = "the source face was not used: --swapper none"
-NO_FACES = "no face was found in the film: every frame is passed through, no label"
-
-
-@dataclass
-class Clock:
-    """Seconds by stage, in the order in which they ran."""
-
-    progress: Progress
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        self.progress.stage(name)
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
 
 
 def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progress) -> JobReport:
@@ -75,143 +52,81 @@ def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progre
 
 
 def check_spec(spec: JobSpec) -> None:
-    """What can be refused without opening anything."""
-    if spec.swapper not in ("mesh", "none"):
-        manifest = by_id(load_manifests(manifest_folder()), spec.swapper, "swapper")
-        check_options(manifest.id, manifest.template.side_px if manifest.template else 1, spec.swap)
-    elif unread := [name for name in UNREAD[spec.swapper] if getattr(spec.swap, name) != getattr(SwapOptions(), name)]:
-        raise InputError(
-            f"--swapper {spec.swapper} does not read --{unread[0].replace('_', '-')}",
-            hint="leave it out, or choose a swapper of `farm models list`",
-        )
-    if spec.swapper != "none" and spec.source is None:
-        raise InputError("no source face given", hint="name an image with --source, or use --swapper none")
+    """What can be refused without opening the film."""
+    check_swapper(spec.swapper, spec.swap, lambda name: f"--{name.replace('_', '-')}")
+    if spec.swapper == "none" and spec.cast is not None:
+        raise InputError("a cast and --swapper none exclude each other", hint="leave one of them out")
+    if spec.swapper != "none" and spec.cast is None and spec.source is None:
+        hint = "name an image with --source, a cast with --cast, or use --swapper none"
+        raise InputError("no source face given", hint=hint)
 
 
-def worker_settings(store: DiskStore, run: RunOptions, settings: Settings) -> WorkerSettings:
-    """What every renderer of the job is told."""
-    workers = 1 if run.local else run.workers or settings.default_workers
-    return WorkerSettings(
-        store=store,
-        model_cache=str(settings.model_cache),
-        threads=settings.segment_threads,
-        model_threads=max(1, settings.cores // (SEGMENTS_IN_FLIGHT if run.local else workers)),
-        device=run.device,
-        engine_cache=str(settings.engine_cache) if settings.engine_cache is not None else None,
-        gpu_mem_limit_bytes=settings.gpu_mem_limit_bytes,
-    )
-
-
-def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
-    """The pool that the options ask for; nothing is started yet."""
-    worker = worker_settings(store, run, settings)
-    if run.local:
-        from actors.local import LocalPool  # noqa: PLC0415
-
-        return LocalPool(worker, parallel=SEGMENTS_IN_FLIGHT)
-    from actors.pool import ClusterSpec, RayPool  # noqa: PLC0415 - importing Ray takes a second that --local saves
-
-    cluster = ClusterSpec(
-        address=run.address or settings.ray_address,
-        workers=run.workers,
-        cpu_workers=settings.default_workers,
-        cores=settings.cores,
-        patience=Patience(),
-    )
-    return RayPool(worker, cluster)
+def check_models(spec: JobSpec, cache: Path) -> None:
+    """`ModelError` where a model that the options name is missing or altered; a cast may name others."""
+    if spec.swapper == "none":
+        return
+    if spec.source is not None:
+        role_models(RoleSpec(spec.source, spec.swapper, spec.swap), cache)
+    if spec.cast is None:
+        looking_models(Looking.of(spec), cache)
 
 
 def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings, progress: Progress) -> JobReport:
-    """Index, plan, analyse, cast, render, join, verify, publish."""
+    """Index, analyse, cast, render, join, verify, publish."""
     started_s = time.monotonic()
-    clock = Clock(progress)
-    code = code_hash()
-    output = Path(spec.output)
-    fails = spec.on_damage == "fail"
-    models = job_models(spec, settings.model_cache)
-    with clock.stage("index"):
-        film = stages.index_stage(store, Path(spec.target), code=code)
+    desk = Desk(store, pool, Clock(progress), code_hash(), stop_on_damage=spec.on_damage == "fail")
+    stage = desk.clock.stage
+    check_models(spec, settings.model_cache)
+    eyes = Eyes(settings.model_cache, settings.cores, spec.detector)
+    with stage("index"):
+        film = stages.index_stage(store, Path(spec.target), code=desk.code)
     with unchanged(film.path, film.stamp):
-        with clock.stage("plan"):
+        with stage("plan"):
             plan = stages.plan_stage(store, film, spec)
-            if fails:
+            if desk.stop_on_damage:
                 stages.refuse_index_damage(film, plan.segments)
-        notes = list(plan.notes)
+        if spec.swapper == "none":
+            casting = nobody(plan.segments)
+        else:
+            from farm.castjob import cast_film  # noqa: PLC0415 - loads OpenCV
 
-        def run_map(name: str, orders: Sequence[Order]) -> stages.Mapped:
-            todo = stages.open_work(store, orders, stop_on_damage=fails)
-            if todo.open:
-                with clock.stage("start"):
-                    pool.start()
-            with clock.stage(name):
-                return stages.run_map(pool, progress, film, todo)
-
-        maps: list[stages.Mapped] = []
-        roles: list[Role] = []
-        uses: tuple[ModelUse, ...] = ()
-        cast: Sequence[stages.SegmentCast] = [stages.SegmentCast(segment.index) for segment in plan.segments]
-        if spec.swapper != "none":
-            with clock.stage("source"):
-                face, uses = source_face(spec, settings, models.recognisers)
-                roles = [Role(*stages.keep_identity(store, face), spec.swapper, spec.swap, models.rendering)]
-                notes += face.notes
-            maps.append(run_map("analyse", stages.analysis_orders(film, plan, spec, models.looking, code=code)))
-            with clock.stage("cast"):
-                cast = stages.cast_stage(store, film, plan, spec, maps[0].receipts, code=code)
-            if not any(entry.faces for entry in cast):
-                notes.append(NO_FACES)
-        elif spec.source is not None:
-            notes.append(UNUSED_SOURCE)
-        rendered = run_map("render", stages.work_orders(film, plan, cast, roles, code=code))
-        maps.append(rendered)
+            casting = cast_film(spec, film, desk, settings, eyes)
+        plan = replace(plan, segments=casting.segments)
+        orders = stages.work_orders(film, plan, casting.entries, casting.roles, code=desk.code)
+        rendered = desk.run_map(film, "render", orders)
         pool.close()
         receipts = [receipt for receipt in rendered.receipts if isinstance(receipt, SegmentReceipt)]
         tags = provenance(receipts)
-        damage = merge_damage([film.index.damage, *(r.damage for mapped in maps for r in mapped.receipts)])
-        with clock.stage("join"):
-            joined = stages.join_stage(store, film, plan, rendered.receipts, tags)
-        with clock.stage("verify"):
+        seen = [casting.receipts, rendered.receipts]
+        damage = merge_damage([film.index.damage, *(receipt.damage for some in seen for receipt in some)])
+        with stage("join"):
+            joined = stages.join_stage(store, film, plan, receipts, tags)
+        with stage("verify"):
             # What is missing after the last frame is in the report, but is no frame of the film.
             checks = stages.verify_stage(film, plan, joined, tags)
-    in_use = merge_models([uses, *(receipt.models for mapped in maps for receipt in mapped.receipts)])
-    with clock.stage("publish"):
-        sha256, size_bytes = stages.publish_stage(joined, output)
+    models = merge_models([eyes.uses(), *(receipt.models for some in seen for receipt in some)])
+    with stage("publish"):
+        sha256, size_bytes = stages.publish_stage(joined, Path(spec.output))
+    told = [note for some in seen for receipt in some for note in receipt.notes]
+    unused = [UNUSED_SOURCE] if spec.swapper == "none" and spec.source is not None else []
     return make_report(
         spec,
         film.index,
         plan.encoder,
         receipts,
+        casting=casting,
         reused=rendered.reused,
-        deaths=sum(mapped.deaths for mapped in maps),
+        deaths=sum(mapped.deaths for mapped in desk.maps),
         workers=pool.workers,
         checks=checks,
         damage=damage,
-        notes=[*notes, *model_notes(in_use), *(note for mapped in maps for r in mapped.receipts for note in r.notes)],
-        seconds_by_stage=clock.seconds,
+        notes=[*plan.notes, *casting.notes, *unused, *model_notes(models), *told],
+        seconds_by_stage=desk.clock.seconds,
         seconds=time.monotonic() - started_s,
         output_sha256=sha256,
         output_bytes=size_bytes,
-        models=in_use,
+        models=models,
     )
-
-
-def source_face(
-    spec: JobSpec, settings: Settings, recognisers: Sequence[str]
-) -> tuple[SourceIdentity, tuple[ModelUse, ...]]:
-    """The face to put in, with the vectors of the recognisers whose manifests are named, and the models that looked."""
-    from core.faces.analyse import open_models  # noqa: PLC0415 - loads OpenCV and ONNX Runtime
-    from core.faces.embed import Recogniser  # noqa: PLC0415
-    from core.faces.identity import load_identity  # noqa: PLC0415
-    from core.inference.providers import DeviceSpec  # noqa: PLC0415
-    from core.inference.sessions import Sessions  # noqa: PLC0415
-
-    if spec.source is None:
-        raise InputError("no source face given", hint="name an image with --source")
-    sessions = Sessions(settings.model_cache, DeviceSpec(wish="cpu", threads=settings.cores))
-    manifests = load_manifests(manifest_folder())
-    lookers = [Recogniser(sessions.open(by_id(manifests, name, "embedder"))) for name in recognisers]
-    identity = load_identity(spec.source, open_models(sessions, spec.detector), lookers)
-    return identity, sessions.uses()
 
 
 def provenance(receipts: Sequence[SegmentReceipt]) -> dict[str, str]:
@@ -221,23 +136,3 @@ def provenance(receipts: Sequence[SegmentReceipt]) -> dict[str, str]:
     from core.trust.label import aigc_tags  # noqa: PLC0415 - loads OpenCV
 
     return aigc_tags(codec.digest([receipt.order_id for receipt in receipts])[:32])
-
-
-def merge_models(lists: Sequence[Sequence[ModelUse]]) -> tuple[ModelUse, ...]:
-    """Every way in which a model ran, once."""
-    return tuple(dict.fromkeys(use for uses in lists for use in uses))
-
-
-def model_notes(uses: Sequence[ModelUse]) -> list[str]:
-    """What a user must know of the models that ran: files without a published hash, step-downs."""
-    notes = [f"model {use.id} has no published hash: sha256 {use.sha256}" for use in uses if not use.listed]
-    notes += [f"model {use.id} stepped down for want of memory: {', '.join(use.steps)}" for use in uses if use.steps]
-    return list(dict.fromkeys(notes))
-
-
-def merge_damage(lists: Sequence[Sequence[Damage]]) -> tuple[Damage, ...]:
-    """Every damaged frame once, in order; the reason that decoding gave is kept before the index's."""
-    frames: dict[int, Damage] = {}
-    for damages in lists:
-        frames.update({damage.frame: damage for damage in damages})
-    return tuple(frames[frame] for frame in sorted(frames))

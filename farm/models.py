@@ -1,4 +1,4 @@
-"""Which models a job needs: before anything is done they must be there, and every order names their hashes."""
+"""Which models a role needs: before anything is rendered they must be there, and every order names their hashes."""
 
 from __future__ import annotations
 
@@ -7,51 +7,43 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.inference.manifest import ModelManifest, by_id, by_role, load_manifests, manifest_folder
-from core.records import JobSpec
-from core.swap.swapper import mask_models
+from core.records import RoleSpec
+from core.swap.swapper import MESH, mask_models
 
 ModelHashes = tuple[tuple[str, str], ...]  # (id, sha256) of the weights
 
 
 @dataclass(frozen=True)
-class JobModels:
-    """The models of a job by what they do: `looking` for faces, `rendering`, and `recognisers` of the source face."""
+class RoleModels:
+    """The models of a role: those that decide pixels, and the `recognisers` that must look at the source face."""
 
-    looking: ModelHashes
     rendering: ModelHashes
     recognisers: tuple[str, ...]
 
 
-def job_models(spec: JobSpec, cache: Path) -> JobModels:
-    """The models that `spec` needs, all of them present; none for `--swapper none`.
+def role_models(role: RoleSpec, cache: Path) -> RoleModels:
+    """The models that `role` needs, all of them present.
 
     `ModelError` for names that no manifest has, and for weights that are missing or altered.
     """
-    if spec.swapper == "none":
-        return JobModels((), (), ())
     manifests = load_manifests(manifest_folder())
-    looking = [
-        by_id(manifests, spec.detector, "detector"),
-        by_role(manifests, "mesh"),
-        by_id(manifests, spec.recogniser, "embedder"),
-    ]
-    rendering, recognisers = _rendering(spec, manifests)
+    rendering, recognisers = _needed(role, manifests)
     from core.inference.weights import installed  # noqa: PLC0415 - loads onnx
 
     def hashes(models: Sequence[ModelManifest]) -> ModelHashes:
         return tuple((model.id, installed(model, cache).sha256) for model in models)
 
-    hashes([*recognisers, by_role(manifests, "embedder")])
-    return JobModels(hashes(looking), hashes(rendering), tuple(model.id for model in recognisers))
+    hashes([*recognisers, by_role(manifests, "mesh"), by_role(manifests, "embedder")])
+    return RoleModels(hashes(rendering), tuple(model.id for model in recognisers))
 
 
-def _rendering(spec: JobSpec, manifests: dict[str, ModelManifest]) -> tuple[list[ModelManifest], list[ModelManifest]]:
+def _needed(role: RoleSpec, manifests: dict[str, ModelManifest]) -> tuple[list[ModelManifest], list[ModelManifest]]:
     """The models that decide pixels, and the recognisers that must look at the source."""
-    options = spec.swap
+    options = role.options
     rendering: list[ModelManifest] = []
     recognisers: list[ModelManifest] = []
-    if spec.swapper != "mesh":
-        swapper = by_id(manifests, spec.swapper, "swapper")
+    if role.swapper != MESH:
+        swapper = by_id(manifests, role.swapper, "swapper")
         rendering.append(swapper)
         swap = swapper.swap
         if swap is not None and swap.converter:
@@ -61,7 +53,7 @@ def _rendering(spec: JobSpec, manifests: dict[str, ModelManifest]) -> tuple[list
             recognisers.append(by_id(manifests, swap.recogniser, "embedder"))
             if options.strength < 1:
                 rendering.append(recognisers[0])
-        rendering += [by_id(manifests, name, role) for role, name in mask_models(options)]
+        rendering += [by_id(manifests, name, kind) for kind, name in mask_models(options)]
     if options.enhancer:
         rendering.append(by_id(manifests, options.enhancer, "enhancer"))
     return list({model.id: model for model in rendering}.values()), recognisers

@@ -10,7 +10,10 @@ from core.records import SwapOptions
 from core.swap.swapper import check_options
 
 OF_NETWORKS = ("boost", "strength", "masks", "mask_blur", "mask_padding", "occlusion_model", "region_model")
-UNREAD = {"mesh": OF_NETWORKS, "none": (*OF_NETWORKS, "paste", "colour", "enhancer", "enhancer_blend", "precision")}
+UNREAD = {
+    "mesh": OF_NETWORKS,
+    "none": (*OF_NETWORKS, "paste", "colour", "enhancer", "enhancer_blend", "enhancer_may_go", "precision"),
+}
 
 
 def check_swapper(swapper: str, options: SwapOptions, said: Callable[[str], str]) -> None:

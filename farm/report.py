@@ -14,10 +14,12 @@ from core.records import (
     JobSpec,
     MediaIndex,
     ModelUse,
+    RoleUse,
     SegmentReceipt,
     VerifyReport,
 )
 from core.swap.stages import ENHANCE, no_memory
+from farm.castings import Casting
 from farm.versions import versions
 
 SHOWN_DAMAGE = 20
@@ -29,6 +31,7 @@ def make_report(
     encoder: EncoderSettings,
     receipts: Sequence[SegmentReceipt],
     *,
+    casting: Casting,
     reused: int,
     deaths: int,
     workers: int,
@@ -49,8 +52,11 @@ def make_report(
     return JobReport(
         target=spec.target,
         output=spec.output,
-        swapper=spec.swapper,
-        source=spec.source.path if spec.source else None,
+        swapper=", ".join(dict.fromkeys(role.swapper for role in casting.specs)) or spec.swapper,
+        source=", ".join(dict.fromkeys(role.source.path for role in casting.specs)) or source_of(spec),
+        cast=spec.cast,
+        roles=roles_of(casting, receipts),
+        segments_analysed=len(casting.receipts) - casting.reused,
         codec=encoder.codec,
         encoder=encoder.encoder,
         frames=index.frames,
@@ -90,6 +96,42 @@ def left_out_notes(receipts: Sequence[SegmentReceipt]) -> list[str]:
     ]
 
 
+def source_of(spec: JobSpec) -> str | None:
+    return spec.source.path if spec.source else None
+
+
+def roles_of(casting: Casting, receipts: Sequence[SegmentReceipt]) -> tuple[RoleUse, ...]:
+    """Every role of the job with the people who have it, and how many faces it was given."""
+    faces = [0] * len(casting.specs)
+    for entry, receipt in zip(casting.entries, receipts, strict=True):
+        for number, count in zip(entry.roles, receipt.faces_by_role, strict=True):
+            faces[number] += count
+    return tuple(
+        RoleUse(people, role.source.path, role.swapper, count)
+        for role, people, count in zip(casting.specs, casting.people, faces, strict=True)
+    )
+
+
+def merge_models(lists: Sequence[Sequence[ModelUse]]) -> tuple[ModelUse, ...]:
+    """Every way in which a model ran, once."""
+    return tuple(dict.fromkeys(use for uses in lists for use in uses))
+
+
+def model_notes(uses: Sequence[ModelUse]) -> list[str]:
+    """What a user must know of the models that ran: files without a published hash, step-downs."""
+    notes = [f"model {use.id} has no published hash: sha256 {use.sha256}" for use in uses if not use.listed]
+    notes += [f"model {use.id} stepped down for want of memory: {', '.join(use.steps)}" for use in uses if use.steps]
+    return list(dict.fromkeys(notes))
+
+
+def merge_damage(lists: Sequence[Sequence[Damage]]) -> tuple[Damage, ...]:
+    """Every damaged frame once, in order; the reason that decoding gave is kept before the index's."""
+    frames: dict[int, Damage] = {}
+    for damages in lists:
+        frames.update({damage.frame: damage for damage in damages})
+    return tuple(frames[frame] for frame in sorted(frames))
+
+
 def summary(report: JobReport) -> str:
     """One line: where the film is, frames, faces, speed, checks."""
     parts = [
@@ -112,6 +154,7 @@ def page(report: JobReport) -> list[str]:
         summary(report),
         f"  encoder   {report.encoder} ({report.codec})",
         f"  faces     {report.faces} in {report.frames_replaced} frames, label: {'yes' if report.labelled else 'no'}",
+        *(f"  role      {role_text(role)}" for role in report.roles),
         f"  workers   {report.workers}, lost {report.workers_lost}, on {report.device} ({report.provider})",
         f"  seconds   {seconds}",
         f"  sha256    {report.output_sha256}",
@@ -124,6 +167,11 @@ def page(report: JobReport) -> list[str]:
     if len(report.damage) > SHOWN_DAMAGE:
         lines.append(f"  damaged   and {len(report.damage) - SHOWN_DAMAGE} frames more")
     return lines
+
+
+def role_text(role: RoleUse) -> str:
+    """Who became whom, by what, and how often, in one line."""
+    return f"{', '.join(role.people)} -> {role.source}, {role.swapper}, {role.faces} faces"
 
 
 def model_text(use: ModelUse) -> str:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from actors.drive import Order, Receipt
 from core import codec
@@ -29,19 +28,17 @@ from core.records import (
     AnalysisReceipt,
     Damage,
     EncoderSettings,
-    FaceTable,
     FileStamp,
     JobSpec,
     MediaIndex,
     Role,
     Segment,
     SegmentReceipt,
-    SourceIdentity,
     VerifyReport,
     WorkOrder,
 )
 from farm.artifacts import DiskStore
-from farm.models import ModelHashes
+from farm.castings import SegmentCast
 from farm.places import publish_film
 from farm.ports import Pool, Progress
 
@@ -67,20 +64,6 @@ class Plan:
     encoder: EncoderSettings
     container: str
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SegmentCast:
-    """The faces to replace in one segment: `file` names their FaceTable in the store, None where there are none.
-
-    `roles` are the numbers that the roles of that table have in the whole job.
-    """
-
-    segment: int
-    faces: int = 0
-    file: str | None = None
-    sha256: str | None = None
-    roles: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,83 +176,6 @@ def refuse_index_damage(film: Film, segments: Sequence[Segment]) -> None:
             where=str(film.path),
             hint=DAMAGE_HINT,
         )
-
-
-# ---------------------------------------------------------------- analyse and cast
-
-
-def analysis_orders(film: Film, plan: Plan, spec: JobSpec, models: ModelHashes, *, code: str) -> list[AnalysisOrder]:
-    """One order a segment, named by the film, the segment, the models that look at it and the program's `code`."""
-    target = str(film.path.resolve())
-    return [
-        AnalysisOrder(
-            id=codec.digest([film.index.sha256, segment, models, spec.detect_every, code]),
-            segment=segment,
-            target=target,
-            target_sha256=film.index.sha256,
-            index=film.name,
-            detector=spec.detector,
-            recogniser=spec.recogniser,
-            detect_every=spec.detect_every,
-            models=models,
-            stamp=film.stamp,
-        )
-        for segment in plan.segments
-    ]
-
-
-def cast_stage(
-    store: DiskStore, film: Film, plan: Plan, spec: JobSpec, analysis: Sequence[Receipt], *, code: str
-) -> tuple[SegmentCast, ...]:
-    """Decide once, over the whole film, which faces are replaced; each segment's rows are stored by their hash."""
-    from core.faces.cast import cast_faces  # noqa: PLC0415 - loads OpenCV, which --swapper none does without
-    from core.faces.table import read_table, write_table  # noqa: PLC0415
-
-    key = codec.digest([[receipt.sha256 for receipt in analysis], film.index.sha256, spec.select, code])
-    name = f"cast/{key}.json"
-    store.claim([name])
-    kept = store.load(name, tuple[SegmentCast, ...])
-    if kept is not None:
-        files = {entry.file: entry.sha256 for entry in kept if entry.file is not None and entry.sha256 is not None}
-        store.claim(files)
-        if all(store.intact(file, sha256) for file, sha256 in files.items()):
-            return kept
-        store.discard(name)
-
-    def found() -> Iterator[FaceTable]:
-        return (read_table(store.path(receipt.file)) for receipt in analysis)
-
-    entries = []
-    chosen: Literal["largest", "all"] = "all" if spec.select == "all" else "largest"
-    tables = cast_faces(film.index, found, plan.segments, chosen, store.scratch)
-    for segment, whole in zip(plan.segments, tables, strict=True):
-        rows = whole.take(whole.role >= 0)
-        if not len(rows):
-            entries.append(SegmentCast(segment.index))
-            continue
-        scratch = store.scratch(".parquet")
-        write_table(rows, scratch)
-        sha256 = hashlib.sha256(scratch.read_bytes()).hexdigest()
-        file = f"cast/{sha256}.parquet"
-        if not store.intact(file, sha256):
-            store.discard(file)
-        store.adopt(scratch, file)
-        entries.append(SegmentCast(segment.index, len(rows), file, sha256, (0,)))
-    store.claim(entry.file for entry in entries if entry.file is not None)
-    store.write(name, codec.encode(tuple(entries)))
-    return tuple(entries)
-
-
-def keep_identity(store: DiskStore, identity: SourceIdentity) -> tuple[str, str]:
-    """Put the source face into the store; its name there and the hash of what is there."""
-    data = codec.encode(identity)
-    sha256 = hashlib.sha256(data).hexdigest()
-    name = f"identity/{sha256}.json"
-    store.claim([name])
-    if not store.intact(name, sha256):
-        store.discard(name)
-    store.write(name, data)
-    return name, sha256
 
 
 # ---------------------------------------------------------------- render

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,31 +30,33 @@ def plan_segments(index: MediaIndex, segment_s: Fraction) -> tuple[Segment, ...]
 
 
 def plan_balanced(index: MediaIndex, segment_s: Fraction, faces: Int32Array) -> tuple[Segment, ...]:
-    """Segments as `plan_segments` makes them, of about equal work instead of equal length.
+    """Segments of about equal work instead of equal length, each of whole GOPs.
 
     `faces` int32 [N] is how many faces are seen in each frame; a face counts as much as FACE_FRAMES frames. One
-    segment's share of the work is that of `segment_s` seconds on average. Where GOPs with faces begin or end, a
-    segment does too, unless it had less than a fourth of its share: so whole segments have nothing to replace.
+    segment's share of the work is the film's over the number of segments that `plan_segments` makes. Where GOPs with
+    faces begin or end, a segment does too, unless it had less than a fourth of its share by then: so whole segments
+    have nothing to replace. Each such run is cut at the keyframes nearest to equal parts of its work.
     """
     if segment_s <= 0:
         return plan_segments(index, segment_s)
     keys = np.flatnonzero(index.key)
-    pieces = len(_starts(index, segment_s))
-    ends = np.append(keys[1:], index.frames)
-    seen = np.add.reduceat(np.asarray(faces, np.int64), keys)
-    work = (ends - keys) + FACE_FRAMES * seen  # a GOP each
-    share = Fraction(int(work.sum()), pieces)
-    starts = [0]
+    seen = np.add.reduceat(np.asarray(faces, np.int64), keys) > 0
+    work = np.add.reduceat(1 + FACE_FRAMES * np.asarray(faces, np.int64), keys)  # a GOP each
+    done = np.concatenate([[0], np.cumsum(work)])  # before each GOP, and at the end
+    share = Fraction(int(done[-1]), len(_starts(index, segment_s)))
+    runs = [0]
     for gop in range(1, len(keys)):
-        done = int(work[starts[-1] : gop].sum())
-        turns = bool(seen[gop]) != bool(seen[gop - 1])
-        if done >= share or (turns and LEAST_PART * done >= share):
-            starts.append(gop)
-    last = int(work[starts[-1] :].sum())
-    same = len(starts) > 1 and bool(seen[starts[-1] :].any()) == bool(seen[starts[-2] : starts[-1]].any())
-    if same and 2 * last < share:
-        starts.pop()
-    return _segments(index, [int(keys[gop]) for gop in starts])
+        if seen[gop] != seen[gop - 1] and LEAST_PART * int(done[gop] - done[runs[-1]]) >= share:
+            runs.append(gop)
+    if len(runs) > 1 and LEAST_PART * int(done[-1] - done[runs[-1]]) < share:
+        runs.pop()
+    starts: set[int] = set()
+    for first, end in pairwise([*runs, len(keys)]):
+        whole = int(done[end] - done[first])
+        pieces = max(1, round(whole / share))
+        since = (done[first:end] - done[first]) * pieces
+        starts |= {first + int(np.argmin(np.abs(since - number * whole))) for number in range(pieces)}
+    return _segments(index, [int(keys[gop]) for gop in sorted(starts)])
 
 
 def _starts(index: MediaIndex, segment_s: Fraction) -> list[int]:

@@ -145,6 +145,16 @@ class VerifyReport:
 
 
 @dataclass(frozen=True)
+class RoleUse:
+    """What became of people: their ids in the cast, the source's path, the swapper, and how many faces it was."""
+
+    people: tuple[str, ...]
+    source: str
+    swapper: str
+    faces: int
+
+
+@dataclass(frozen=True)
 class JobReport:
     """What was done, for a person and for a program (`farm render --json`)."""
 
@@ -177,6 +187,9 @@ class JobReport:
     notes: tuple[str, ...]
     versions: dict[str, str] = field(default_factory=dict)
     models: tuple[ModelUse, ...] = ()
+    cast: str | None = None
+    roles: tuple[RoleUse, ...] = ()
+    segments_analysed: int = 0  # in this run; the others' faces were known
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from core.records import EncodeSpec, JobSpec, WorkOrder
 from farm import stages
 from farm.artifacts import DiskStore
+from farm.castings import SegmentCast
 from farm.versions import code_hash
 from tests.media_clips import ffmpeg, picture, tone
 
@@ -40,6 +41,6 @@ def make_job(store: DiskStore, target: Path, *, preset: str = "ultrafast") -> Jo
     )
     film = stages.index_stage(store, target, code=code_hash())
     plan = stages.plan_stage(store, film, spec)
-    cast = [stages.SegmentCast(segment.index) for segment in plan.segments]
+    cast = [SegmentCast(segment.index) for segment in plan.segments]
     orders = stages.work_orders(film, plan, cast, [], code=code_hash())
     return Job(store, film, plan, orders)

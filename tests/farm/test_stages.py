@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from actors.dispatch import Event
@@ -17,14 +15,14 @@ from actors.local import LocalPool
 from actors.worker import WorkerSettings
 from core import codec
 from core.errors import InputError
-from core.faces.table import write_table
-from core.records import AnalysisReceipt, Damage, EncodeSpec, JobSpec, Role, SegmentReceipt, SwapOptions
+from core.records import Damage, EncodeSpec, JobSpec, Role, SegmentReceipt, SwapOptions
 from farm import stages
 from farm.artifacts import DiskStore
+from farm.castings import SegmentCast
 from farm.settings import load_settings
+from farm.sources import keep_identity
 from farm.versions import code_hash
 from tests.actors.films import Job, make_film, make_job
-from tests.faces_assets import made_up_faces
 from tests.frames import NOBODY
 
 CODE = "code"
@@ -73,8 +71,8 @@ def pool(job: Job) -> Iterator[LocalPool]:
     made.close()
 
 
-def ids(job: Job, spec: JobSpec, roles: Sequence[Role] = (), **cast: stages.SegmentCast) -> list[str]:
-    entries = [stages.SegmentCast(segment.index) for segment in job.plan.segments]
+def ids(job: Job, spec: JobSpec, roles: Sequence[Role] = (), **cast: SegmentCast) -> list[str]:
+    entries = [SegmentCast(segment.index) for segment in job.plan.segments]
     for place, entry in cast.items():
         entries[int(place[1:])] = entry
     plan = stages.plan_stage(job.store, job.film, spec)
@@ -88,7 +86,7 @@ def test_an_order_changes_with_what_decides_its_pixels_and_with_nothing_else(job
     assert ids(job, replace(spec, on_damage="keep", target="elsewhere/film.mp4", output="other.mp4")) == plain
     assert set(ids(job, replace(spec, encode=EncodeSpec("h264", 31)))).isdisjoint(plain)
     role = Role("identity/a.json", "a", "mesh")
-    one = stages.SegmentCast(2, 5, "cast/f.parquet", "f", (0,))
+    one = SegmentCast(2, 5, "cast/f.parquet", "f", (0,))
     faces = ids(job, spec, [role], s2=one)
     assert [a == b for a, b in zip(faces, plain, strict=True)] == [True, True, False, True]
     other = ids(job, spec, [role], s2=replace(one, file="cast/g.parquet", sha256="g"))
@@ -108,7 +106,7 @@ def test_an_order_has_the_roles_of_its_own_faces_alone(job: Job) -> None:
     """A role that comes, goes or changes leaves segments without it as they are, whatever its number in the job."""
     spec = JobSpec("film.mp4", "out.mp4", swapper="mesh", encode=EncodeSpec("h264", 30), segment_s=Fraction(1))
     a, b, c = (Role(f"identity/{name}.json", name, "mesh") for name in "abc")
-    first, both = (stages.SegmentCast(n, 5, "cast/f.parquet", "f", roles) for n, roles in ((1, (0,)), (2, (0, 1))))
+    first, both = (SegmentCast(n, 5, "cast/f.parquet", "f", roles) for n, roles in ((1, (0,)), (2, (0, 1))))
     was = ids(job, spec, [a, b], s1=first, s2=both)
     assert ids(job, spec, [b, c, a], s1=replace(first, roles=(2,)), s2=replace(both, roles=(2, 0))) == was
     changed = ids(job, spec, [a, c], s1=first, s2=both)
@@ -190,48 +188,18 @@ def test_an_index_that_cannot_be_read_or_is_of_other_code_is_made_again(job: Job
 
 
 def test_a_source_face_that_was_altered_is_put_back(job: Job) -> None:
-    name, sha256 = stages.keep_identity(job.store, NOBODY)
+    name, sha256 = keep_identity(job.store, NOBODY)
     assert job.store.intact(name, sha256)
     job.store.path(name).write_bytes(job.store.read(name)[:-9])
-    assert stages.keep_identity(job.store, NOBODY) == (name, sha256)
+    assert keep_identity(job.store, NOBODY) == (name, sha256)
     assert job.store.intact(name, sha256)
-
-
-def test_a_cast_that_was_altered_is_made_again(job: Job) -> None:
-    spec = JobSpec("film.mp4", "out.mp4", swapper="mesh", segment_s=Fraction(1))
-    receipts = []
-    for segment in job.plan.segments:
-        scratch, file = job.store.scratch(".parquet"), f"analysis/{segment.index}/1.parquet"
-        write_table(made_up_faces(range(segment.first, segment.end), np.full((segment.frames, 2), 60.0), 20.0), scratch)
-        sha256, size = hashlib.sha256(scratch.read_bytes()).hexdigest(), scratch.stat().st_size
-        job.store.adopt(scratch, file)
-        seen = segment.frames
-        receipts.append(AnalysisReceipt("x", segment.index, file, sha256, size, seen, seen, {}, "none", "cpu", 1))
-
-    def cast() -> tuple[stages.SegmentCast, ...]:
-        return stages.cast_stage(job.store, job.film, job.plan, spec, receipts, code=CODE)
-
-    first = cast()
-    assert all(entry.faces for entry in first)
-    rows = job.store.path(str(first[1].file))
-    whole = rows.read_bytes()
-    rows.write_bytes(whole[:-1])
-    assert cast() == first
-    assert rows.read_bytes() == whole
-    rows.unlink()
-    assert cast() == first
-    assert rows.read_bytes() == whole
-    (listing,) = job.store.path("cast").glob("*.json")
-    listing.write_bytes(b"[")
-    assert cast() == first
-    assert listing.read_bytes() == codec.encode(first)
 
 
 def test_what_a_job_makes_is_claimed(job: Job, pool: LocalPool) -> None:
     """Another job in the same store leaves alone what this one needs to go on."""
     todo = stages.open_work(job.store, job.orders, stop_on_damage=True)
     stages.run_map(pool, Listener(), job.film, todo)
-    stages.keep_identity(job.store, NOBODY)
+    keep_identity(job.store, NOBODY)
     before = sorted(Path(job.store.root).rglob("*"))
     DiskStore(job.store.root, "another").remove()
     assert sorted(Path(job.store.root).rglob("*")) == [path for path in before if path.name != "tmp"]

@@ -86,16 +86,18 @@ def test_balanced_segments_cover_the_film_once(frames: list[tuple[int, int]], da
     if seconds <= 0:
         assert len(segments) == int(index.key.sum())
         return
-    # No segment has more than its share and one GOP, none but the last less than a fourth of it.
+    # A run of less than one and a half shares is one segment; parts of longer ones are at most that, and one GOP.
     work = 1 + FACE_FRAMES * faces
     share = Fraction(int(work.sum()), len(plan_segments(index, seconds)))
     bounds = [*np.flatnonzero(index.key).tolist(), index.frames]
-    for segment in segments:
-        gops = [int(work[a:b].sum()) for a, b in pairwise(bounds) if segment.first <= a < segment.end]
-        last = segment is segments[-1]
-        # The last one may have taken in a remainder of less than half a share.
-        assert sum(gops) < Fraction(3, 2) * share + max(gops) if last else sum(gops[:-1]) < share
-        assert last or LEAST_PART * sum(gops) >= share
+    largest = max(int(work[a:b].sum()) for a, b in pairwise(bounds))
+    assert all(int(work[s.first : s.end].sum()) <= Fraction(3, 2) * share + largest for s in segments)
+    # Where faces begin or end, a segment does, unless it is small until there or little is left of the film.
+    for first, end in pairwise(bounds[:-1]):
+        segment = next(s for s in segments if s.first <= end < s.end)
+        turns = bool(faces[first:end].any()) != bool(faces[end : bounds[bounds.index(end) + 1]].any())
+        small = min(int(work[segment.first : end].sum()), int(work[end:].sum()))
+        assert not turns or end == segment.first or LEAST_PART * small < share
 
 
 def test_faces_make_segments_shorter_and_empty_stretches_segments_of_their_own() -> None:

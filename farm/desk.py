@@ -1,0 +1,88 @@
+"""What a run over one film works with: its store, its pool, and how it tells of its progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from actors.drive import Order, Patience
+from actors.worker import WorkerSettings
+from farm import stages
+from farm.artifacts import DiskStore
+from farm.ports import Pool, Progress
+from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
+
+
+@dataclass
+class Clock:
+    """Seconds by stage, in the order in which they ran."""
+
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.progress.stage(name)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
+
+
+@dataclass
+class Desk:
+    """`code` is the hash of the program, part of every key; `stop_on_damage` ends a map at the first damaged frame."""
+
+    store: DiskStore
+    pool: Pool
+    clock: Clock
+    code: str
+    stop_on_damage: bool
+    maps: list[stages.Mapped] = field(default_factory=list)
+
+    def run_map(self, film: stages.Film, name: str, orders: Sequence[Order]) -> stages.Mapped:
+        """Do the orders that are open; the pool is started by the first map that has any."""
+        todo = stages.open_work(self.store, orders, stop_on_damage=self.stop_on_damage)
+        if todo.open:
+            with self.clock.stage("start"):
+                self.pool.start()
+        with self.clock.stage(name):
+            mapped = stages.run_map(self.pool, self.clock.progress, film, todo)
+        self.maps.append(mapped)
+        return mapped
+
+
+def worker_settings(store: DiskStore, run: RunOptions, settings: Settings) -> WorkerSettings:
+    """What every renderer of the job is told."""
+    workers = 1 if run.local else run.workers or settings.default_workers
+    return WorkerSettings(
+        store=store,
+        model_cache=str(settings.model_cache),
+        threads=settings.segment_threads,
+        model_threads=max(1, settings.cores // (SEGMENTS_IN_FLIGHT if run.local else workers)),
+        device=run.device,
+        engine_cache=str(settings.engine_cache) if settings.engine_cache is not None else None,
+        gpu_mem_limit_bytes=settings.gpu_mem_limit_bytes,
+    )
+
+
+def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
+    """The pool that the options ask for; nothing is started yet."""
+    worker = worker_settings(store, run, settings)
+    if run.local:
+        from actors.local import LocalPool  # noqa: PLC0415
+
+        return LocalPool(worker, parallel=SEGMENTS_IN_FLIGHT)
+    from actors.pool import ClusterSpec, RayPool  # noqa: PLC0415 - importing Ray takes a second that --local saves
+
+    cluster = ClusterSpec(
+        address=run.address or settings.ray_address,
+        workers=run.workers,
+        cpu_workers=settings.default_workers,
+        cores=settings.cores,
+        patience=Patience(),
+    )
+    return RayPool(worker, cluster)

@@ -1,0 +1,106 @@
+"""The faces to put in: read once on this machine, kept in the job's store, and named by the roles that use them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core import codec
+from core.inference.manifest import by_id, load_manifests, manifest_folder
+from core.records import Float32Array, ModelUse, Role, RoleSpec, SourceIdentity, SourceSpec
+from farm.artifacts import DiskStore
+from farm.models import role_models
+
+if TYPE_CHECKING:
+    from core.faces.analyse import FaceModels
+    from core.faces.embed import Recogniser
+    from core.inference.sessions import Sessions
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The roles of a job with their faces in the store, and what to tell the user about the pictures."""
+
+    roles: tuple[Role, ...]
+    notes: tuple[str, ...]
+
+
+class Eyes:
+    """The networks that look at pictures of people, on this machine's processors; loaded when first needed."""
+
+    def __init__(self, cache: Path, threads: int, detector: str) -> None:
+        self._cache, self._threads, self._detector = cache, threads, detector
+        self._sessions: Sessions | None = None
+
+    def uses(self) -> tuple[ModelUse, ...]:
+        """The models that looked."""
+        return self._sessions.uses() if self._sessions is not None else ()
+
+    def identity(self, source: SourceSpec, recognisers: Sequence[str]) -> SourceIdentity:
+        """The face of `source` with the vectors of the recognisers whose manifests are named."""
+        from core.faces.identity import load_identity  # noqa: PLC0415 - loads OpenCV
+
+        return load_identity(source, self._models(), [self._recogniser(name) for name in recognisers])
+
+    def reference(self, path: str, recogniser: str) -> Float32Array:
+        """The vector [D] by `recogniser` of the face in the image at `path`."""
+        from core.faces.reference import reference_vector  # noqa: PLC0415 - loads OpenCV
+
+        return reference_vector(path, replace(self._models(), embedder=self._recogniser(recogniser)))
+
+    def _recogniser(self, name: str) -> Recogniser:
+        from core.faces.embed import Recogniser  # noqa: PLC0415
+
+        return Recogniser(self._loaded().open(by_id(load_manifests(manifest_folder()), name, "embedder")))
+
+    def _models(self) -> FaceModels:
+        from core.faces.analyse import open_models  # noqa: PLC0415
+
+        return open_models(self._loaded(), self._detector)
+
+    def _loaded(self) -> Sessions:
+        if self._sessions is None:
+            from core.inference.providers import DeviceSpec  # noqa: PLC0415 - loads ONNX Runtime
+            from core.inference.sessions import Sessions  # noqa: PLC0415
+
+            self._sessions = Sessions(self._cache, DeviceSpec(wish="cpu", threads=self._threads))
+        return self._sessions
+
+
+def keep_sources(store: DiskStore, specs: Sequence[RoleSpec], eyes: Eyes, cache: Path) -> Sources:
+    """Read each source once, with the vectors that the swappers of all its roles need.
+
+    `InputError` for pictures that will not do, `ModelError` for models that are missing or altered.
+    """
+    models = [role_models(spec, cache) for spec in specs]
+    needed: dict[SourceSpec, list[str]] = {}
+    for spec, model in zip(specs, models, strict=True):
+        needed.setdefault(spec.source, []).extend(model.recognisers)
+    faces = {source: eyes.identity(source, tuple(dict.fromkeys(names))) for source, names in needed.items()}
+    kept = {source: keep_identity(store, face) for source, face in faces.items()}
+    roles = tuple(
+        Role(*kept[spec.source], spec.swapper, spec.options, model.rendering)
+        for spec, model in zip(specs, models, strict=True)
+    )
+    several = len(faces) > 1
+    notes = [
+        f"{Path(source.path).name}: {note}" if several else note
+        for source, face in faces.items()
+        for note in face.notes
+    ]
+    return Sources(roles, tuple(notes))
+
+
+def keep_identity(store: DiskStore, identity: SourceIdentity) -> tuple[str, str]:
+    """Put a source face into the store; its name there and the hash of what is there."""
+    data = codec.encode(identity)
+    sha256 = hashlib.sha256(data).hexdigest()
+    name = f"identity/{sha256}.json"
+    store.claim([name])
+    if not store.intact(name, sha256):
+        store.discard(name)
+    store.write(name, data)
+    return name, sha256
