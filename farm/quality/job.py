@@ -1,0 +1,246 @@
+"""From two films to a folder with the report: who is in the original is found out, or taken from a cast or a job."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core import codec
+from core.errors import InputError
+from core.faces.analyse import FaceModels, open_models
+from core.faces.follow import Followed, follow_film
+from core.faces.identity import load_identity
+from core.faces.metric import metric_of
+from core.faces.moments import Kept
+from core.faces.people import group_people
+from core.faces.quality import Lookers, Sampling, Source
+from core.faces.roles import assign
+from core.faces.scan import scan_faces
+from core.faces.shots import find_cuts, read_scores
+from core.faces.table import read_table
+from core.inference.manifest import by_id, load_manifests, manifest_folder
+from core.inference.providers import DeviceSpec
+from core.inference.sessions import Sessions
+from core.records import Analysis, FaceTable, MediaIndex, Person, QualityReport, SourceIdentity, SourceSpec
+from farm.analyse_job import AnalyseSpec, analysed
+from farm.analysis import Looking, folder_store, load_analysis
+from farm.artifacts import storage_error
+from farm.castdir import CAST
+from farm.castfile import CastRequest, read_cast, tracks_digest
+from farm.ports import Progress
+from farm.quality.films import Cast, Heard, Side, Tables, check_pair, compare_films
+from farm.quality.page import Page
+from farm.settings import RunOptions, Settings
+from farm.stages import index_film_safely
+
+if TYPE_CHECKING:
+    from core.inference.providers import Wish
+
+REPORT, PAGE = "report.json", "index.html"
+ENDING = ".quality"
+
+
+@dataclass(frozen=True)
+class CompareSpec:
+    """Two films, and what is known about them: the face put in, a cast (its folder or cast.toml)."""
+
+    original: Path
+    output: Path
+    folder: Path
+    source: SourceSpec | None = None
+    cast: Path | None = None
+    every: int = 1
+    device: Wish = "auto"
+
+
+def default_folder(output: Path) -> Path:
+    """Where the report of a film goes when no folder is named: beside it, with its name."""
+    return output.with_name(output.name + ENDING)
+
+
+def compare(spec: CompareSpec, settings: Settings, progress: Progress, heard: Heard | None = None) -> QualityReport:
+    """Compare two films and leave the report in the folder. Raises FarmError; nothing half-written is left."""
+    check_folder(spec.folder)
+    progress.stage("index")
+    original, output = (Side(path, index_film_safely(path)) for path in (spec.original, spec.output))
+    check_pair(original, output)
+    models = open_models(open_sessions(settings, spec.device))
+    with tempfile.TemporaryDirectory(prefix="farm-compare-") as scratch:
+        with _analysis(spec, original.index, settings, progress, Path(scratch)) as (analysis, found):
+            progress.stage("people")
+            cast = _cast(spec, original.index, analysis, found, models, Path(scratch))
+            progress.stage("compare")
+            sampling = Sampling(every=spec.every)
+            report, measured = compare_films(original, output, cast, lookers_of(models), sampling, heard)
+        write_report(spec.folder, report, measured.kept, measured.portraits)
+    return report
+
+
+def quality_of_job(
+    original: Side,
+    output: Path,
+    folder: Path,
+    *,
+    tables: Tables,
+    people: Sequence[Person],
+    sources: Sequence[SourceIdentity],
+    settings: Settings,
+    names: Mapping[str, str] | None = None,
+    detect_every: int = 1,
+    every: int = 1,
+    device: Wish = "auto",
+    heard: Heard | None = None,
+) -> QualityReport:
+    """The report on a film that a job has made, by the job's own tables; it is left in `folder`.
+
+    `tables` give all faces of the film in order, smoothed and with their roles (core.faces.roles.assign), each time
+    from the start; roles are indices into `sources`. `people` own the tracks. `original` is the job's film, `output`
+    the one published. Raises FarmError.
+    """
+    check_folder(folder)
+    models = open_models(open_sessions(settings, device))
+    cast = Cast(
+        tables=tables,
+        people=people,
+        sources=[Source(one.id, one.embedding) for one in sources],
+        planned=True,
+        names=names or {},
+        doubts=scan_faces(tables(), original.index, people, detect_every=detect_every),
+    )
+    made = Side(output, index_film_safely(output))
+    report, measured = compare_films(original, made, cast, lookers_of(models), Sampling(every=every), heard)
+    write_report(folder, report, measured.kept, measured.portraits)
+    return report
+
+
+def open_sessions(settings: Settings, device: Wish) -> Sessions:
+    return Sessions(settings.model_cache, DeviceSpec(wish=device, threads=settings.cores))
+
+
+def lookers_of(models: FaceModels) -> Lookers:
+    return Lookers(models.mesher, models.embedder)
+
+
+# ---------------------------------------------------------------- who is in the original
+
+
+@contextmanager
+def _analysis(
+    spec: CompareSpec, index: MediaIndex, settings: Settings, progress: Progress, scratch: Path
+) -> Iterator[tuple[Analysis, Callable[[str], Path]]]:
+    """An analysis of the original, and where its files are: the cast's, or one made now."""
+    if spec.cast is not None:
+        folder = spec.cast if spec.cast.is_dir() else spec.cast.parent
+        yield load_analysis(folder, index.sha256), folder_store(folder).path
+        return
+    looked = AnalyseSpec(spec.original, scratch / "cast", Looking(), on_damage="keep")
+    with analysed(looked, RunOptions(local=True, device=spec.device), settings, progress) as done:
+        yield done.analysis, done.store.path
+
+
+def _cast(
+    spec: CompareSpec,
+    index: MediaIndex,
+    analysis: Analysis,
+    found: Callable[[str], Path],
+    models: FaceModels,
+    scratch: Path,
+) -> Cast:
+    """Who is in the original, by its analysis, and who became whom, as far as `spec` says."""
+    followed = _follow(index, analysis, found, scratch)
+
+    def tables() -> Iterator[FaceTable]:
+        return (read_table(file) for file in followed.files)
+
+    request = _request(spec, index, followed)
+    names: Mapping[str, str] = {}
+    if request is not None:
+        plan, names = request.plan, request.names
+        people: Sequence[Person] = [Person(one.id, one.tracks) for one in plan.people]
+    else:
+        family = by_id(load_manifests(manifest_folder()), analysis.recogniser, "embedder").family
+        people = group_people(followed.tracks, metric_of(family))
+    doubts = scan_faces(tables(), index, people, detect_every=analysis.detect_every)
+    if spec.source is not None:
+        one = load_identity(spec.source, models)
+        source = Source(Path(spec.source.path).name, one.embedding)
+        return Cast(lambda: _with_role(tables(), 0), people, [source], False, names, doubts)
+    if request is None:
+        return Cast(tables, people, (), False, names, doubts)
+    wanted = [role.source for role in request.roles]
+    sources = [Source(Path(one.path).name, load_identity(one, models).embedding) for one in wanted]
+
+    def planned() -> Iterator[FaceTable]:
+        return (assign(table, followed.tracks, request.plan, index) for table in tables())
+
+    return Cast(planned, people, sources, True, names, doubts)
+
+
+def _follow(index: MediaIndex, analysis: Analysis, found: Callable[[str], Path], scratch: Path) -> Followed:
+    """The tracks of the film; the files are made in `scratch`."""
+    receipts, numbers = analysis.receipts, count()
+    cuts = find_cuts(index, (read_scores(found(receipt.shots)) for receipt in receipts))
+    family = by_id(load_manifests(manifest_folder()), analysis.recogniser, "embedder").family
+    return follow_film(
+        index,
+        lambda: (read_table(found(receipt.file)) for receipt in receipts),
+        cuts,
+        analysis.segments,
+        lambda ending: scratch / f"{next(numbers)}{ending}",
+        detect_every=analysis.detect_every,
+        metric=metric_of(family),
+    )
+
+
+def _request(spec: CompareSpec, index: MediaIndex, followed: Followed) -> CastRequest | None:
+    """What the cast's file asks for; None without a cast, or where its folder has no such file."""
+    if spec.cast is None:
+        return None
+    path = spec.cast / CAST if spec.cast.is_dir() else spec.cast
+    if spec.cast.is_dir() and not path.exists():
+        return None
+    return read_cast(path, index, followed.tracks, tracks_digest(followed.tracks))
+
+
+def _with_role(tables: Iterable[FaceTable], role: int) -> Iterator[FaceTable]:
+    return (replace(table, role=np.full(len(table), role, np.int32)) for table in tables)
+
+
+# ---------------------------------------------------------------- the folder
+
+
+def check_folder(folder: Path) -> None:
+    """`InputError` unless `folder` is yet to be made, empty, or one of a report."""
+    hint = "name another folder with -o"
+    if not folder.exists():
+        if not folder.absolute().parent.is_dir():
+            raise InputError("the folder's own folder does not exist", where=str(folder), hint="create it first")
+    elif not folder.is_dir():
+        raise InputError("is a file, not a folder", where=str(folder), hint=hint)
+    elif (names := {entry.name for entry in folder.iterdir()}) and not names & {REPORT, PAGE}:
+        raise InputError("not empty, and not the folder of a report", where=str(folder), hint=hint)
+
+
+def write_report(
+    folder: Path, report: QualityReport, kept: Sequence[Kept] = (), portraits: Mapping[str, bytes] | None = None
+) -> None:
+    """Write the record and the page into `folder`, each whole or not at all; `StorageError` when that fails."""
+    page = Page(report, folder, kept, portraits).html()
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, data in ((REPORT, codec.encode(report)), (PAGE, page.encode())):
+            part = folder / f".{name}.part"
+            try:
+                part.write_bytes(data)
+                part.replace(folder / name)
+            finally:
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, folder) from error
