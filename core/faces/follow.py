@@ -8,6 +8,7 @@ grows with the film is a number a face and a few hundred bytes a track.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,18 +17,18 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import PlanError
+from core.faces.fill import Filler
+from core.faces.joins import Joiner
 from core.faces.measure import Measure, Track, apart, track_table
 from core.faces.metric import Metric, metric_of
-from core.faces.onway import Face, between, rounded, table_of
+from core.faces.onway import Face, rounded, table_of
 from core.faces.smooth import MeanShape, TrackSmoother
+from core.faces.steps import Reach
 from core.faces.table import write_table
-from core.faces.track import Linker
+from core.faces.track import Linker, Sighting
 from core.geometry import Float64Array, box_area, display_from_coded
 from core.records import MESH_POINTS, NOBODY, FaceTable, Int32Array, Int64Array, MediaIndex, Segment, TrackTable
 
-# A find is taken for chance when it is both short and weak; a face seen well in one frame only is still a face.
-SHORT_FRAMES = 3
-WEAK_SCORE = 0.5
 MEAN_BYTES = MESH_POINTS * 2 * 8
 
 Parts = Callable[[], Iterable[FaceTable]]
@@ -88,7 +89,8 @@ class _Film:
         self._frames, self._pts = index.frames, np.asarray(index.pts)
         self._parts, self._cuts, self._metric = parts, cuts, metric
         self._shown = display_from_coded(video.width, video.height, video.sample_aspect_ratio, video.rotation)[0]
-        self._detect_every = detect_every
+        self._reach = Reach(self._pts, index.time_base, detect_every)
+        self._size = (video.width, video.height)
         self.dimensions = 0
 
     def _in_order(self) -> Iterator[FaceTable]:
@@ -96,10 +98,17 @@ class _Film:
         return (part.take(np.lexsort((-box_area(part.box), part.frame))) for part in self._parts() if len(part))
 
     def link(self) -> Int32Array:
-        """Which rows, in order, are of one track: numbers from 0, -1 for rows of none."""
-        linker = Linker(self._cuts, self._detect_every)
-        numbers: list[Int32Array] = []
-        newest = -1
+        """Which rows, in order, are of one track: numbers from 0 in order of first appearance."""
+        linker = Linker(self._reach.detect_every, self._metric)
+        joiner = Joiner(self._reach, self._size, self._metric)
+        pieces = array("i")
+
+        def settle(frames: Iterable[list[Sighting]]) -> None:
+            for sightings in frames:
+                pieces.extend(one.piece.number for one in sightings)
+                joiner.add(sightings)
+
+        shot, newest = 0, -1
         for part in self._in_order():
             first, last = int(part.frame[0]), int(part.frame[-1])
             if not 0 <= first <= last < self._frames:
@@ -108,46 +117,46 @@ class _Film:
                 raise PlanError(f"faces of frame {first} after those of frame {newest}")
             newest = last
             self.dimensions = max(self.dimensions, part.vector.shape[1])
-            numbers.append(linker.follow(part))
-        return np.concatenate([*numbers, np.zeros(0, np.int32)])
+            for rows in np.split(np.arange(len(part)), np.flatnonzero(np.diff(part.frame)) + 1):
+                now = int(np.searchsorted(self._cuts, part.frame[rows[0]], side="right"))
+                if now != shot:
+                    settle(linker.close())
+                    joiner.close()
+                    shot = now
+                settle(linker.add([Face.of(part, int(row)) for row in rows]))
+        settle(linker.close())
+        joiner.close()
+        roots = np.array([joiner.root[number] for number in range(len(joiner.root))], np.int64)
+        _, firsts, tracks = np.unique(roots[np.asarray(pieces)], return_index=True, return_inverse=True)
+        return np.asarray(np.argsort(np.argsort(firsts))[tracks], np.int32)
 
     def measure(self, linked: Int32Array, means: Path) -> tuple[Int32Array, list[Track]]:
         """Track numbers of all rows in order, without chance finds, and the tracks in order of first appearance.
 
         The mean shapes of the tracks' meshes, found and filled in, are written to `means`.
         """
-        left = np.bincount(linked[linked >= 0]).tolist()
-        growing: dict[int, tuple[Measure, MeanShape | None, Face]] = {}
+        left = np.bincount(linked).tolist()
+        growing: dict[int, _Growing] = {}
         ended: dict[int, Track] = {}
         done = 0
         with means.open("wb") as file:
             for part in self._in_order():
                 for row, number in enumerate(linked[done : done + len(part)].tolist()):
-                    if number == NOBODY:
-                        continue
                     face = Face.of(part, row)
-                    measure, shape, before = growing.get(number) or (
-                        Measure(face.frame, self._metric, self._shown),
-                        None,
-                        face,
-                    )
-                    for step in (*between(self._pts, before, face), face):
-                        measure.add(step)
-                        if step.mesh is not None:
-                            shape = shape or MeanShape(step.mesh)
-                            shape.add(step.mesh)
-                    growing[number] = (measure, shape, face)
+                    if number not in growing:
+                        growing[number] = _Growing(Measure(face.frame, self._metric, self._shown), Filler(self._reach))
+                    one = growing[number]
+                    one.take(one.filler.add(face))
                     left[number] -= 1
                     if not left[number]:
+                        one.take(one.filler.end())
                         del growing[number]
-                        if _chance(measure):
-                            continue
-                        ended[number] = Track.of(measure, len(ended))
-                        mean = np.full((MESH_POINTS, 2), np.nan) if shape is None else shape.shape()
-                        file.write(mean.tobytes())
+                        if not one.measure.chance:
+                            ended[number] = Track.of(one.measure, len(ended))
+                            file.write(one.mean().tobytes())
                 done += len(part)
         kept = sorted(ended)
-        renumbered = np.full(len(left) + 1, NOBODY, np.int32)  # the last one is for NOBODY
+        renumbered = np.full(len(left), NOBODY, np.int32)
         renumbered[kept] = np.arange(len(kept))
         return renumbered[linked], [ended[number] for number in kept]
 
@@ -167,7 +176,7 @@ class _Film:
                 track = tracks[number]
                 if number not in following:
                     mean = np.fromfile(means, np.float64, MESH_POINTS * 2, offset=track.place * MEAN_BYTES)
-                    following[number] = _Follower(track, self._pts, mean.reshape(-1, 2))
+                    following[number] = _Follower(track, self._reach, mean.reshape(-1, 2))
                 one = following[number]
                 rows += [(number, smooth) for smooth in one.add(face)]
                 if face.vector is not None and track.vector is not None:
@@ -178,31 +187,52 @@ class _Film:
             yield _Slice(rows, min([int(part.frame[-1]) + 1, *(one.next_frame for one in following.values())]))
 
 
-def _chance(measure: Measure) -> bool:
-    scores = np.asarray(measure.scores)
-    return len(scores) < SHORT_FRAMES and float(np.median(scores)) < WEAK_SCORE
+@dataclass
+class _Growing:
+    """A track that is being measured."""
+
+    measure: Measure
+    filler: Filler
+    shape: MeanShape | None = None
+
+    def take(self, faces: Iterable[Face]) -> None:
+        for face in faces:
+            self.measure.add(face)
+            if face.mesh is not None:
+                self.shape = self.shape or MeanShape(face.mesh)
+                self.shape.add(face.mesh)
+
+    def mean(self) -> Float64Array:
+        """The mean shape [468,2]; NaN of no meshes."""
+        return np.full((MESH_POINTS, 2), np.nan) if self.shape is None else self.shape.shape()
 
 
 class _Follower:
     """Smooths one track as its faces come."""
 
-    def __init__(self, track: Track, pts: Int64Array, mean: Float64Array) -> None:
+    def __init__(self, track: Track, reach: Reach, mean: Float64Array) -> None:
         self.next_frame = track.first
-        self._pts = pts
-        self._smoother = TrackSmoother(pts[track.first : track.end], mean)
-        self._before: Face | None = None
+        self._track, self._filler = track, Filler(reach)
+        self._smoother = TrackSmoother(reach.pts[track.first : track.end], mean)
         self._waiting: deque[Face] = deque()
 
     def add(self, face: Face) -> Iterator[Face]:
         """Take the track's next face found; the smoothed ones that are ready, in order of frames."""
-        for step in (*between(self._pts, self._before or face, face), face):
-            self._waiting.append(step)
-            assert step.mesh is not None
-            for mesh, others in self._smoother.add(step.mesh, step.others):
+        yield from self._smoothed(self._filler.add(face))
+        if face.frame == self._track.end - 1:
+            yield from self._smoothed(self._filler.end())
+
+    def _smoothed(self, faces: Iterable[Face]) -> Iterator[Face]:
+        for face in faces:
+            if not self._track.whole or face.mesh is None:
+                self.next_frame = face.frame + 1
+                yield face
+                continue
+            self._waiting.append(face)
+            for mesh, others in self._smoother.add(face.mesh, face.others):
                 raw = self._waiting.popleft()
                 self.next_frame = raw.frame + 1
                 yield replace(raw, box=rounded(others[5:].reshape(4)), points=rounded(others[:5]), mesh=rounded(mesh))
-        self._before = face
 
 
 @dataclass

@@ -14,6 +14,11 @@ from core.faces.onway import Face
 from core.geometry import Float64Array, apply, box_area, level_extent, scale_of
 from core.records import EYE_OUTER, Float32Array, TrackTable
 
+# A find is taken for chance when it is both short and weak; a face seen well in one frame only is still a face. Of a
+# track without a single mesh more is asked: the mesh network looked and saw no face, which it also does in profile.
+SHORT_FRAMES = 3
+WEAK_SCORE = 0.5
+MESHLESS_SCORE = 0.7
 NOSE_DEPTH = 0.6  # how far the tip of the nose stands before the eyes, in distances of the eyes; of an average face
 
 
@@ -76,12 +81,14 @@ class Measure:
     reach_px: float = 0.0
     vectors: VectorSum = field(init=False)
     best: tuple[float, Face, float] | None = None
+    meshes: int = 0
 
     def __post_init__(self) -> None:
         self.vectors = VectorSum(self.metric)
 
     def add(self, face: Face) -> None:
         shown = apply(self.display_from_coded, face.points)
+        self.meshes += face.mesh is not None
         self.end = face.frame + 1
         area = float(box_area(face.box)) * scale_of(self.display_from_coded) ** 2
         self.areas.append(area)
@@ -99,10 +106,17 @@ class Measure:
         if self.best is None or quality > self.best[0]:
             self.best = (quality, face, facing)
 
+    @property
+    def chance(self) -> bool:
+        """Whether what was found is no face."""
+        score, short = float(np.median(np.asarray(self.scores))), len(self.scores) < SHORT_FRAMES
+        return (short and score < WEAK_SCORE) or (not self.meshes and (short or score < MESHLESS_SCORE))
+
 
 @dataclass(frozen=True)
 class Track:
-    """A track that is complete; what is not in TrackTable is where its mean shape lies."""
+    """A track that is complete; what is not in TrackTable: where its mean shape lies, and whether all
+    of its faces have a mesh."""
 
     first: int
     end: int
@@ -116,6 +130,7 @@ class Track:
     best_box: Float32Array
     frontal: float
     place: int
+    whole: bool
 
     @staticmethod
     def of(measure: Measure, place: int) -> Track:
@@ -136,6 +151,7 @@ class Track:
             best_box=best.box,
             frontal=facing,
             place=place,
+            whole=measure.meshes == measure.end - measure.first,
         )
 
 

@@ -1,106 +1,245 @@
-"""Tracks: the same face from frame to frame, over a whole film, inside a shot.
+"""Pieces of tracks: the same face from frame to frame inside a shot, until it is lost, or becomes somebody else's.
 
-Pure arithmetic on the face table. A face continues a track when its box overlaps the one predicted from the track's
-last two and its mesh is a small deformation of the track's last mesh; a cut breaks one or the other.
+After ByteTrack (Zhang et al., "ByteTrack: multi-object tracking by associating every detection box", 2022): sure finds
+go to the pieces first, then the weak ones to the pieces that are left. A find goes on with a piece when its box
+overlaps the one predicted from the piece's last two, its mesh or, where one has none, its five points are a small
+deformation of the last one's, and its vector, where both have some, does not speak against it.
+
+Where faces touch, or a step is rough, a piece may pass from one person to another all the same. Such steps are
+remembered for some frames, and when the vectors after one of them are another person's, the piece is split there.
+core.faces.joins puts together again what belongs together.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.geometry import Float64Array, apply, iou, scale_of, similarity
-from core.records import FaceTable, Float32Array, Int32Array, Int64Array
+from core.faces.metric import Metric
+from core.faces.onway import Face
+from core.faces.steps import close, deformation
+from core.geometry import Float64Array, iou
 
-GAP_FRAMES = 5  # frames a face may be lost for, and is filled in
+SURE_SCORE = 0.5  # as in analyse
 OVERLAP_MIN = 0.3
-# Limits of what one face does between neighbouring frames, each several times what the carphone clip, a shaking
-# head in a shaking car at 30 frames/s, was measured to do: 0.047, 3.5 %, 0.8 degrees.
-DEFORMATION_MAX = 0.15  # root mean square of what a similarity leaves, over the mesh's root mean square radius
-GROWTH_MAX = 1.35
-TURN_MAX_RAD = 0.5
+ROUGH_OVERLAP = 0.5
+ROUGH_DEFORMATION = 0.5
+VECTOR_WEIGHT = 0.5  # of a vector at the limit of one person, against an overlap of none
+STRANGER = 1.25  # times the limit: a vector that alone speaks for another person
+FAMILIAR = 0.75  # times the limit: a vector that is nearer than this is the person's own
+FRESH = 8  # vectors that may turn out to be another person's
+KNOWN = 8  # vectors that a piece is known by
+EVIDENCE = 3  # vectors that make a change of person
+WINDOW_FRAMES = 32
 
 
 @dataclass
-class _Track:
-    """A track being followed: its last face and the box movement a frame before that [4]."""
+class Sighting:
+    """A find, and the piece that it belongs to until better is known."""
+
+    face: Face
+    piece: Piece
+    doubt: float = 0.0  # from 0 to 2, of the step that led here; 0 is none
+
+
+@dataclass
+class Fresh:
+    """A vector not yet trusted; `rough` is the most doubtful sighting since the vector before."""
+
+    sighting: Sighting
+    point: Float64Array
+    rough: Sighting | None
+
+
+@dataclass
+class Piece:
+    """A piece being followed: its newest face, the box's movement a frame [4], and its vectors, as points."""
 
     number: int
-    frame: int
-    box: Float32Array
-    mesh: Float32Array
-    movement: Float64Array
+    face: Face
+    movement: Float64Array = field(default_factory=lambda: np.zeros(4))
+    known: deque[Float64Array] = field(default_factory=lambda: deque(maxlen=KNOWN))
+    fresh: list[Fresh] = field(default_factory=list)
+    recent: deque[Sighting] = field(default_factory=deque)
+    rough: Sighting | None = None
+
+    def looks(self, metric: Metric) -> Float64Array | None:
+        """The point [D] that the piece is known by."""
+        newest = [*self.known, *(one.point for one in self.fresh)][-KNOWN:]
+        return mean_of(newest, metric) if newest else None
+
+
+def mean_of(points: Sequence[Float64Array], metric: Metric) -> Float64Array:
+    """The point [D] between points."""
+    return metric.points(np.mean(points, axis=0))
+
+
+def distance_of(first: NDArray[np.floating], second: NDArray[np.floating], metric: Metric) -> float:
+    """The distance of two points [D]."""
+    away = np.asarray(first, np.float64) - second
+    return float(metric.distance_of(np.asarray(away @ away)))
+
+
+def _again(lost: Face, face: Face) -> bool:
+    """Whether a face may be the one that was lost at its place."""
+    return float(iou(lost.box[None], face.box[None])[0, 0]) >= OVERLAP_MIN and deformation(lost, face) is not None
 
 
 class Linker:
-    """Numbers the faces of a film that comes in parts; remembers only the tracks that the next frame can continue."""
+    """Divides the faces of one shot into pieces; remembers only what is near in time."""
 
-    def __init__(self, cuts: Int64Array | None = None, detect_every: int = 1) -> None:
-        """`cuts` are the ordinals that start a new shot, in order; of `detect_every` frames one was looked at."""
-        self._gap = max(GAP_FRAMES, detect_every - 1)
-        self._cuts = np.zeros(0, np.int64) if cuts is None else cuts
-        self._live: list[_Track] = []
+    def __init__(self, detect_every: int, metric: Metric) -> None:
+        self._step = detect_every
+        self._window = max(WINDOW_FRAMES, FRESH * detect_every)
+        self._metric = metric
+        self._live: list[Piece] = []
+        self._lost: list[Piece] = []  # not long ago; somebody may have stepped in front of them
+        self._line: deque[list[Sighting]] = deque()  # by frames
         self._count = 0
 
-    def follow(self, table: FaceTable) -> Int32Array:
-        """Track numbers int32 [n], counted from 0 in order of first appearance; -1 for rows without a mesh.
+    def add(self, faces: Sequence[Face]) -> Iterator[list[Sighting]]:
+        """Take the finds of the next frame that has some; gives the sightings of frames about which all is known."""
+        frame = faces[0].frame
+        gone = [one for one in self._live if frame - one.face.frame > self._step]
+        for one in gone:
+            self._check(one, 1)
+        self._live = [one for one in self._live if frame - one.face.frame <= self._step]
+        self._lost = [one for one in self._lost + gone if frame - one.face.frame <= self._window]
+        sightings = self._sighted(faces)
+        self._line.append(sightings)
+        self._live = [one.piece for one in sightings] + [
+            one for one in self._live if one.face.frame < frame
+        ]  # these are lost unless the next frame has them
+        for piece in [one.piece for one in sightings if one.face.vector is not None]:
+            self._check(piece, EVIDENCE)
+        while self._line and self._line[0][0].face.frame <= frame - self._window:
+            yield self._settled()
 
-        Rows are sorted by frame, and later than those of the table before; frames may be missing. The numbers
-        depend on the rows alone, not on where the film is cut into tables.
-        """
-        track = np.full(len(table), -1, np.int32)
-        usable = np.flatnonzero(np.isfinite(table.mesh).all(axis=(1, 2)))
-        starts = np.flatnonzero(np.diff(table.frame[usable], prepend=-1))
-        for rows in np.split(usable, starts[1:]) if len(usable) else []:
-            frame = int(table.frame[rows[0]])
-            shot = int(np.searchsorted(self._cuts, frame, side="right"))
-            self._live = [
-                one
-                for one in self._live
-                if frame - one.frame <= self._gap + 1
-                and int(np.searchsorted(self._cuts, one.frame, side="right")) == shot
-            ]
-            for one, row in _pairs(table, self._live, rows):
-                one.movement = (table.box[row].astype(np.float64) - one.box) / (frame - one.frame)
-                # Copies, so that a track does not keep its part of the film in memory.
-                one.frame, one.box, one.mesh = frame, table.box[row].copy(), table.mesh[row].copy()
-                track[row] = one.number
-            for row in rows[track[rows] < 0]:
-                track[row] = self._count
-                self._live.append(
-                    _Track(self._count, frame, table.box[row].copy(), table.mesh[row].copy(), np.zeros(4))
-                )
-                self._count += 1
-        return track
+    def close(self) -> Iterator[list[Sighting]]:
+        """The shot is over: all that is left."""
+        for one in self._live:
+            self._check(one, 1)
+        while self._line:
+            yield self._settled()
+        self._live, self._lost = [], []
 
+    def _settled(self) -> list[Sighting]:
+        sightings = self._line.popleft()
+        for one in sightings:
+            one.piece.recent.popleft()
+            while one.piece.fresh and one.piece.fresh[0].sighting.face.frame <= one.face.frame:
+                one.piece.known.append(one.piece.fresh.pop(0).point)
+        return sightings
 
-def _pairs(table: FaceTable, live: list[_Track], rows: NDArray[np.intp]) -> list[tuple[_Track, int]]:
-    """Which live track goes on with which row: best overlap first, each at most once."""
-    if not live:
-        return []
-    frame = int(table.frame[rows[0]])
-    expected = np.stack([one.box + one.movement * (frame - one.frame) for one in live])
-    overlap = np.maximum(iou(expected, table.box[rows]), iou(np.stack([one.box for one in live]), table.box[rows]))
-    pairs: list[tuple[_Track, int]] = []
-    for flat in np.argsort(-overlap, axis=None, kind="stable"):
-        number, column = divmod(int(flat), len(rows))
-        if overlap[number, column] < OVERLAP_MIN:
-            break
-        one, row = live[number], int(rows[column])
-        taken = any(one is other or row == used for other, used in pairs)
-        if not taken and _continues(one.mesh, table.mesh[row]):
-            pairs.append((one, row))
-    return pairs
+    def _sighted(self, faces: Sequence[Face]) -> list[Sighting]:
+        """Each find with its piece, which goes on or begins."""
+        boxes = np.stack([face.box for face in faces])
+        left = {id(one): one for one in self._live}
+        pieces: dict[int, tuple[Piece, float]] = {}  # by place in `faces`, with the doubt about the step
+        for sure in (True, False):
+            places = [n for n, face in enumerate(faces) if (face.score >= SURE_SCORE) == sure]
+            for piece, place, doubt in self._pairs(list(left.values()), faces, places):
+                del left[id(piece)]
+                pieces[place] = (piece, doubt)
+        for place, face in enumerate(faces):
+            if place not in pieces:  # a face that was lost and is here again is nobody who stands in front of it
+                self._lost = [one for one in self._lost if not _again(one.face, face)]
+        missing = [*left.values(), *self._lost]
+        around = np.concatenate([boxes, *(one.face.box[None] for one in missing)])
+        near = close(boxes, around).sum(axis=1) > 1  # each is close to itself
+        sightings = []
+        for place, face in enumerate(faces):
+            piece, doubt = pieces.get(place) or (self._begin(face), 0.0)
+            if place in pieces:
+                piece.movement = (face.box.astype(np.float64) - piece.face.box) / (face.frame - piece.face.frame)
+                doubt += near[place]
+            piece.face = face
+            sighting = Sighting(face, piece, doubt)
+            piece.recent.append(sighting)
+            if doubt > 0 and (piece.rough is None or doubt > piece.rough.doubt):
+                piece.rough = sighting
+            if face.vector is not None:
+                piece.fresh.append(Fresh(sighting, self._metric.points(face.vector), piece.rough))
+                piece.rough = None
+            sightings.append(sighting)
+        return sightings
 
+    def _begin(self, face: Face) -> Piece:
+        self._count += 1
+        return Piece(self._count - 1, face)
 
-def _continues(before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
-    """Whether mesh points [468,2] are a small step from those of the frame before."""
-    step = similarity(before, after)
-    left = apply(step, before) - after
-    radius = np.sqrt(((after - after.mean(axis=0)) ** 2).sum(axis=1).mean())
-    deformation = float(np.sqrt((left**2).sum(axis=1).mean()) / max(radius, 1e-6))
-    growth = scale_of(step)
-    turn = abs(float(np.arctan2(step[1, 0], step[0, 0])))
-    return deformation <= DEFORMATION_MAX and 1 / GROWTH_MAX <= growth <= GROWTH_MAX and turn <= TURN_MAX_RAD
+    def _pairs(self, live: list[Piece], faces: Sequence[Face], places: list[int]) -> Iterator[tuple[Piece, int, float]]:
+        """Which live piece goes on with which face, and the doubt about the step; the best first, each at most once."""
+        if not live or not places:
+            return
+        boxes = np.stack([faces[place].box for place in places])
+        steps = np.array([[faces[places[0]].frame - one.face.frame] for one in live])
+        last = np.stack([one.face.box for one in live])
+        expected = last + np.stack([one.movement for one in live]) * steps
+        overlap = np.maximum(iou(expected, boxes), iou(last, boxes))
+        looks = [one.looks(self._metric) for one in live]
+        near = close(boxes, np.stack([*(face.box for face in faces), *last, *(one.face.box for one in self._lost)]))
+        neighbours = near.sum(axis=1)  # with itself, and the piece it goes on with
+        costs = []
+        for number, column in np.argwhere(overlap >= OVERLAP_MIN).tolist():
+            face, known = faces[places[column]], looks[number]
+            away = 0.5
+            if face.vector is not None and known is not None:
+                apart = distance_of(self._metric.points(face.vector), known, self._metric)
+                away = apart / self._metric.same_person
+            alone = neighbours[column] <= 1 + near[column, len(faces) + number]
+            if away <= STRANGER or alone:
+                costs.append((1 - overlap[number, column] + VECTOR_WEIGHT * min(away, STRANGER), number, column))
+        used: tuple[set[int], set[int]] = (set(), set())
+        for _, number, column in sorted(costs):
+            if number in used[0] or column in used[1]:
+                continue
+            changed = deformation(live[number].face, faces[places[column]])
+            if changed is not None:
+                used[0].add(number)
+                used[1].add(column)
+                rough = overlap[number, column] < ROUGH_OVERLAP or changed > ROUGH_DEFORMATION
+                doubt = (1 - overlap[number, column] + changed) / 2 if rough else 0.0
+                yield live[number], places[column], float(doubt)
+
+    def _check(self, piece: Piece, evidence: int) -> None:
+        """Split a piece where its fresh vectors, at least `evidence` of them, become another person's."""
+        if all(one.rough is None for one in piece.fresh):
+            return
+        if piece.known:
+            newest = distance_of(mean_of(piece.known, self._metric), piece.fresh[-1].point, self._metric)
+            if newest < FAMILIAR * self._metric.same_person:
+                return
+        points = [*piece.known, *(one.point for one in piece.fresh)]
+        best, place = 0.0, None
+        for number, one in enumerate(piece.fresh):
+            middle = len(piece.known) + number
+            before, after = points[max(0, middle - KNOWN) : middle], points[middle:]
+            if one.rough is None or not before or len(after) < evidence:
+                continue
+            apart = distance_of(mean_of(before, self._metric), mean_of(after, self._metric), self._metric)
+            sure = min(len(before), len(after)) >= EVIDENCE
+            if apart > self._metric.same_person * (1 if sure else STRANGER) and apart > best:
+                best, place = apart, number
+        if place is not None:
+            self._split(piece, place)
+
+    def _split(self, piece: Piece, place: int) -> None:
+        """What comes from the roughest step before the fresh vector at `place` on is another piece."""
+        start = piece.fresh[place].rough
+        tail = self._begin(piece.face)
+        tail.movement, tail.rough = piece.movement, piece.rough
+        tail.fresh, piece.fresh = piece.fresh[place:], piece.fresh[:place]
+        tail.fresh[0].rough = None
+        kept: deque[Sighting] = deque()
+        while start is not None and piece.recent[0].face.frame < start.face.frame:
+            kept.append(piece.recent.popleft())
+        tail.recent, piece.recent = piece.recent, kept
+        for one in tail.recent:
+            one.piece = tail
+        for group in (self._live, self._lost):
+            group[:] = [tail if one is piece else one for one in group]
