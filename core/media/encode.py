@@ -54,6 +54,15 @@ def intermediate_format(encoder: str) -> str:
     return {"prores_ks": "mov", "ffv1": "nut"}.get(encoder, "mp4")
 
 
+def container_options(index: MediaIndex) -> dict[str, str]:
+    """Muxer options of a segment file: times as they are."""
+    return {
+        "video_track_timescale": str(index.time_base.denominator),
+        "movflags": "+write_colr",
+        "strict": "experimental",
+    }
+
+
 def configure(stream: VideoStream, settings: EncoderSettings, index: MediaIndex, threads: int) -> None:
     """Set size, format, colour, aspect, field flags and threads of an encoder stream that is not open yet."""
     context = stream.codec_context
@@ -150,11 +159,7 @@ class SegmentEncoder:
                 str(self._path),
                 "w",
                 format=intermediate_format(settings.encoder),
-                container_options={
-                    "video_track_timescale": str(index.time_base.denominator),
-                    "movflags": "+write_colr",
-                    "strict": "experimental",
-                },
+                container_options=container_options(index),
             )
             self._stream = cast(VideoStream, self._container.add_stream(settings.encoder, rate=settings.frame_rate))
             self._stream.time_base = index.time_base

@@ -8,26 +8,23 @@ used: before a gap in the timestamps they collide at the joint.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+import io
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from math import lcm
 from pathlib import Path
-from typing import cast
 
 import av
 import av.error
-import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from core.errors import PlanError, StorageError
+from core.errors import PlanError
 from core.media import transport
-from core.media.annexb import parameter_sets, with_start_codes
+from core.media.annexb import parameter_sets
 from core.media.containers import is_cover, is_rewritten, is_unknown_data, tick_of_rate
 from core.media.ebml import PADDING_OPTIONS, display_fields, display_size, write_video_fields
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
@@ -35,6 +32,8 @@ from core.media.extras import CROPS, ELEMENT_IDS
 from core.media.faults import media_fault
 from core.media.guard import open_film
 from core.media.movboxes import mastered_template, write_sample_boxes, write_tags
+from core.media.pieces import Pieces, check_segments, film_packets
+from core.media.sample import encoded_sample
 from core.media.tags import MOV_FAMILY, film_tags, stream_tags
 from core.records import EncoderSettings, MediaIndex, Segment, StreamInfo
 
@@ -43,6 +42,9 @@ COVER_TYPES = {
     "png": ("image/png", "cover.png"),
     "bmp": ("image/bmp", "cover.bmp"),
 }
+# Sample entries whose samples hold no parameter sets, and may hold some (ISO/IEC 14496-15, 5.4.2 and 8.4.1). A film
+# that was written under the first in spite of such samples stays under it: players of Apple open no other.
+SAMPLE_ENTRIES = {"h264": ("avc1", "avc3"), "hevc": ("hvc1", "hev1")}
 MAX_MOVIE_TIMESCALE = 2**31 - 1
 MOST_REORDERED = 32  # packets whose dts may be missing at the start of a stream; H.264 and H.265 reorder 16 at most
 
@@ -57,15 +59,17 @@ def join_film(
     *,
     tags: Mapping[str, str] | None = None,
     hashes: Mapping[int, str] | None = None,
+    copies: Collection[int] = (),
 ) -> None:
     """Write `output` (its name is the caller's, temporary) as `container` from the segments and the source.
 
     `tags` are added to the film's own; `hashes` are the sha256 that the segments' files must have, by segment index:
-    `StorageError` where one is another by now. `PlanError` where the segments do not make up the table, or were not
-    made by one encoder with one set of parameters.
+    `StorageError` where one is another by now. `copies` are the indices of the segments that are copies of the source.
+    `PlanError` where the segments do not make up the table, or the encoded ones were not made by one encoder with one
+    set of parameters.
     """
     ordered = sorted(segments, key=lambda pair: pair[0].first)
-    depth = check_segments(index, ordered)
+    pieces = check_segments(index, ordered, copies)
     service = index.transport if container == "mpegts" else None
     fields = _video_fields(index, settings, container)
     options = mux_options(index, container) | (PADDING_OPTIONS if fields else {})
@@ -73,13 +77,13 @@ def join_film(
     try:
         with (
             open_film(source) as film_in,
-            av.open(str(ordered[0][1])) as first,
+            _template(pieces, settings, index) as first,
             av.open(
                 str(output), "w", format=container, container_options=options, metadata_errors="surrogateescape"
             ) as out,
         ):
             out.metadata.update(wanted | (transport.service_tags(service) if service else {}))
-            plan = _streams(source, film_in, first, out, index=index, settings=settings, container=container)
+            plan = _streams(source, film_in, first, out, pieces, index=index, settings=settings, container=container)
             if index.chapters:
                 out.set_chapters(
                     [
@@ -88,7 +92,16 @@ def join_film(
                     ]
                 )
             out.start_encoding()
-            film = film_packets(index, ordered, depth, plan.film, container=container, hashes=hashes or {})
+            film = film_packets(
+                index,
+                ordered,
+                pieces,
+                plan.film,
+                container=container,
+                hashes=hashes or {},
+                copies=copies,
+                bare=container in MOV_FAMILY and not _is_mov(index),
+            )
             if container == "avi" and int(index.pts[0]) > 0:
                 out.mux_one(_nothing(plan.film, index))
             for packet in heapq.merge(film, _copied_packets(film_in, plan), key=_time):
@@ -132,6 +145,10 @@ def mux_options(index: MediaIndex, container: str) -> dict[str, str]:
     return options
 
 
+def _is_mov(index: MediaIndex) -> bool:
+    return "mov" in index.format.split(",")
+
+
 def _nothing(stream: Stream, index: MediaIndex) -> Packet[Stream]:
     """An empty packet at time zero: the AVI muxer fills gaps with such, but none before the first packet."""
     packet: Packet[Stream] = Packet(0)
@@ -161,109 +178,12 @@ def _video_fields(index: MediaIndex, settings: EncoderSettings, container: str) 
     return (display_fields(shape) if shape else {}) | extras
 
 
-def check_segments(index: MediaIndex, segments: Sequence[tuple[Segment, Path]]) -> int:
-    """The reorder depth of the encoded picture. `PlanError` unless the segments tile the film's table and carry
-    equal parameter sets (mp4 keeps only SPS, PPS and VPS there, no SEI)."""
-    at, extradata, depth = 0, None, 0
-    for segment, path in segments:
-        if segment.first != at:
-            raise PlanError(f"segment {segment.index} starts at frame {segment.first}, expected {at}", where=str(path))
-        at = segment.end
-        try:
-            with av.open(str(path)) as file:
-                context = file.streams.video[0].codec_context
-                mine = (context.name, context.width, context.height, context.pix_fmt, context.extradata)
-                depth = max(depth, context.reorder_depth)
-        except (av.error.FFmpegError, IndexError) as error:
-            raise PlanError(f"segment {segment.index} cannot be read", where=str(path)) from error
-        if extradata is None:
-            extradata = mine
-        elif mine != extradata:
-            raise PlanError(
-                f"segment {segment.index} was encoded with other parameters than the first",
-                where=str(path),
-                hint="remove it and render it again on one version of the encoder",
-            )
-    if at != index.frames:
-        raise PlanError(f"the segments end at frame {at} of {index.frames}")
-    return depth
-
-
-def decode_times(index: MediaIndex, depth: int, *, floor: bool = False) -> Iterator[int]:
-    """dts in decode order: the table delayed by `depth` frames. With `floor` none lies below zero: the first ones
-    are squeezed, one tick apart, under the pts they must not pass (mpegts counts modulo 2^33 from zero)."""
-    pts = index.pts
-    step = int(index.duration[0]) or (int(pts[1] - pts[0]) if len(pts) > 1 else 1)
-    lead = [int(pts[0]) - (depth - k) * max(step, 1) for k in range(depth)]
-    if floor and lead and lead[0] < 0 <= int(pts[0]):
-        tail = (int(pts[1]) if len(pts) > 1 else int(pts[0]) + step) - depth
-        yield int(pts[0])
-        yield from range(tail, tail + min(depth, len(pts) - 1))
-        yield from (int(p) for p in pts[1 : max(1, len(pts) - depth)])
-        return
-    yield from lead[: len(pts)]
-    yield from (int(p) for p in pts[: max(0, len(pts) - depth)])
-
-
-def check_hash(segment: Segment, path: Path, hashes: Mapping[int, str]) -> None:
-    """`StorageError` unless the segment's file is the one that was rendered. Reads it once; the packets that are
-    read next come out of the system's memory, not from the disk again."""
-    if segment.index in hashes:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != hashes[segment.index]:
-            raise StorageError(
-                f"segment {segment.index} was altered after it was rendered",
-                where=str(path),
-                hint="check the disk, then run the same command again: it renders this segment anew",
-            )
-
-
-def film_packets(
-    index: MediaIndex,
-    segments: Sequence[tuple[Segment, Path]],
-    depth: int,
-    stream: Stream,
-    *,
-    container: str,
-    hashes: Mapping[int, str],
-) -> Iterator[Packet[Stream]]:
-    """The picture's packets in decode order, with the table's timestamps; each frame exactly once."""
-    times = decode_times(index, depth, floor=container == "mpegts")
-    for segment, path in segments:
-        seen = np.zeros(segment.frames, np.bool_)
-        table = index.pts[segment.first : segment.end]
-        check_hash(segment, path, hashes)
-        with av.open(str(path)) as file:
-            video = file.streams.video[0]
-            ratio = video.time_base / index.time_base if video.time_base else Fraction(0)
-            start_codes = container == "avi" and video.codec_context.name == "h264"
-            for packet in with_start_codes(file, video) if start_codes else file.demux(video):
-                if packet.size == 0 or packet.pts is None:
-                    continue
-                pts = packet.pts * ratio + int(table[0])
-                rank = int(np.searchsorted(table, int(pts))) if pts.denominator == 1 else len(table)
-                if rank >= len(table) or int(table[rank]) != pts or seen[rank]:
-                    raise PlanError(f"segment {segment.index} holds a frame at pts {pts} that is not planned")
-                seen[rank] = True
-                packet.pts, packet.dts = int(pts), next(times)
-                if packet.dts > packet.pts:
-                    raise PlanError(f"segment {segment.index}: frames are stored further apart than {depth} places")
-                packet.duration = int(index.duration[segment.first + rank])
-                packet.time_base = index.time_base
-                copy = cast("Packet[Stream]", packet)
-                copy.stream = stream
-                yield copy
-        if not bool(seen.all()):
-            missing = segment.first + int(np.argmin(seen))
-            raise PlanError(f"segment {segment.index} lacks frame {missing}", where=str(path))
-
-
 def _streams(
     source: Path,
     film_in: InputContainer,
     first: InputContainer,
     out: OutputContainer,
+    pieces: Pieces,
     *,
     index: MediaIndex,
     settings: EncoderSettings,
@@ -276,7 +196,7 @@ def _streams(
     for info in index.streams:
         stream = film_in.streams[info.index]
         if info.index == index.video.stream_index:
-            film = _film_stream(out, first, index, settings, container)
+            film = _film_stream(out, first, pieces, index, settings, container)
             _describe(film, info, container)
         elif is_rewritten(info, index) or is_unknown_data(info):
             continue
@@ -301,13 +221,25 @@ def _streams(
     return _Plan(film, copied)
 
 
+def _template(pieces: Pieces, settings: EncoderSettings, index: MediaIndex) -> InputContainer:
+    """A file whose video stream is like the film's: an encoded segment, or where all are copies a frame of its own."""
+    if pieces.template is not None:
+        return av.open(str(pieces.template))
+    return av.open(io.BytesIO(encoded_sample(settings, index).file), "r")
+
+
 def _film_stream(
-    out: OutputContainer, first: InputContainer, index: MediaIndex, settings: EncoderSettings, container: str
+    out: OutputContainer,
+    first: InputContainer,
+    pieces: Pieces,
+    index: MediaIndex,
+    settings: EncoderSettings,
+    container: str,
 ) -> Stream:
     video = index.video
     template: Stream = first.streams.video[0]
     if video.mastering is not None:
-        template = mastered_template(first.name, video.mastering).streams.video[0]
+        template = mastered_template(first, video.mastering).streams.video[0]
     stream = out.add_stream_from_template(template, opaque=True)
     assert isinstance(stream, VideoStream)
     # AVI counts frames: its time base is the frame period.
@@ -322,8 +254,12 @@ def _film_stream(
     context.color_range = video.colour.range
     if video.field_order in TOP_FIRST + BOTTOM_FIRST:
         context.field_order = video.field_order
-    if settings.codec == "hevc" and container in MOV_FAMILY:
-        context.codec_tag = "hvc1"
+    if pieces.extradata:
+        context.extradata = pieces.extradata
+    if settings.codec in SAMPLE_ENTRIES and container in MOV_FAMILY:
+        plain, in_band = SAMPLE_ENTRIES[settings.codec]
+        named = index.streams[video.stream_index].codec_tag == in_band and _is_mov(index)
+        context.codec_tag = in_band if pieces.inband and named else plain
     elif settings.codec == "h264" and container == "avi":
         context.extradata = parameter_sets(bytes(template.codec_context.extradata or b""))
     elif settings.codec == "prores":

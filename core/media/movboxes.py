@@ -81,18 +81,18 @@ def insert_in_sample_entry(data: bytes, boxes: bytes) -> bytes:
     return bytes(out)
 
 
-def mastered_template(segment: str, mastering: Mastering) -> InputContainer:
-    """An open in-memory file whose video stream is the segment's, with the mastering data as stream side data."""
+def mastered_template(segment: InputContainer, mastering: Mastering) -> InputContainer:
+    """An open in-memory file whose video stream is the segment's, with the mastering data as stream side data. The
+    segment's file is read from its start."""
     buffer = io.BytesIO()
-    with av.open(segment) as file:
-        stream = file.streams.video[0]
-        kind = "mov" if stream.codec_context.name == "prores" else "mp4"
-        packet = next(p for p in file.demux(stream) if p.size)
-        with av.open(buffer, "w", format=kind, container_options={"strict": "experimental"}) as out:
-            copy = out.add_stream_from_template(stream, opaque=True)
-            packet.stream = copy
-            packet.pts = packet.dts = 0
-            out.mux_one(packet)
+    stream = segment.streams.video[0]
+    kind = "mov" if stream.codec_context.name == "prores" else "mp4"
+    packet = next(p for p in segment.demux(stream) if p.size)
+    with av.open(buffer, "w", format=kind, container_options={"strict": "experimental"}) as out:
+        copy = out.add_stream_from_template(stream, opaque=True)
+        packet.stream = copy
+        packet.pts = packet.dts = 0
+        out.mux_one(packet)
     return av.open(io.BytesIO(insert_in_sample_entry(buffer.getvalue(), mastering_boxes(mastering))), "r")
 
 

@@ -1,0 +1,101 @@
+"""Write the packets of a segment as they are into a segment file, which the join takes like an encoded one."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+from av.packet import Packet
+from av.stream import Stream
+
+from core.errors import PlanError
+from core.media.bits import HeaderError
+from core.media.configuration import configuration
+from core.media.encode import EncodedSegment, container_options, intermediate_format
+from core.media.faults import media_fault
+from core.media.guard import film_stream, open_film
+from core.media.nal import HEVC, LENGTH_BYTES, packed, units
+from core.media.scan import Track, scan, segment_packets, track_of
+from core.records import EncoderSettings, MediaIndex, Segment
+
+# The sample entry of which the samples may hold parameter sets (14496-15, 5.4.2 and 8.4.1).
+IN_BAND_TAG = {"h264": "avc3", "hevc": "hev1"}
+
+
+def copy_segment(
+    source: Path, index: MediaIndex, segment: Segment, settings: EncoderSettings, output: Path
+) -> EncodedSegment:
+    """Copy the segment's packets to `output`, NAL units with LENGTH_BYTES of length before each.
+
+    The file's header holds all parameter sets that are in force; its tag says whether the packets hold any too.
+    `PlanError` where the segment cannot be copied; `core.media.smart` tells beforehand.
+    """
+    try:
+        track = track_of(source)
+        extradata, tag = _header(source, index, segment, track)
+        count = _write(source, index, segment, settings, output, track, extradata, tag)
+    except HeaderError as error:
+        raise PlanError(f"segment {segment.index} cannot be copied: {error}", where=str(source)) from error
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise media_fault(error, "cannot copy a segment", output) from error
+    if count != segment.frames:
+        raise PlanError(f"segment {segment.index}: {count} frames copied, {segment.frames} planned", where=str(source))
+    with output.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return EncodedSegment(count, output.stat().st_size, digest)
+
+
+def _header(source: Path, index: MediaIndex, segment: Segment, track: Track) -> tuple[bytes, str]:
+    """(extradata, tag) of the segment file."""
+    if track.sets is None:
+        return track.extradata, track.tag
+    found = scan(source, index, segment, track)
+    if found.reason or found.sets is None:
+        raise HeaderError(found.reason)
+    plain = "hvc1" if track.codec == HEVC else "avc1"
+    return configuration(found.sets), IN_BAND_TAG[track.codec] if found.inband else plain
+
+
+def _write(
+    source: Path,
+    index: MediaIndex,
+    segment: Segment,
+    settings: EncoderSettings,
+    output: Path,
+    track: Track,
+    extradata: bytes,
+    tag: str,
+) -> int:
+    pts = index.pts[segment.first : segment.end] - int(index.pts[segment.first])
+    stored = pts[np.argsort(index.packet[segment.first : segment.end], kind="stable")]
+    early = int(np.max(pts - stored, initial=0))
+    count = 0
+    with (
+        open_film(source) as film_in,
+        av.open(
+            str(output),
+            "w",
+            format=intermediate_format(settings.encoder),
+            container_options=container_options(index),
+        ) as out,
+    ):
+        stream = out.add_stream_from_template(film_stream(film_in), opaque=True)
+        stream.time_base = index.time_base
+        if extradata:
+            stream.codec_context.extradata = extradata
+        if track.sets is not None or settings.codec == "prores":
+            stream.codec_context.codec_tag = tag
+        reframed = track.sets is not None and track.length_bytes != LENGTH_BYTES
+        for ordinal, packet in segment_packets(source, index, segment):
+            data = bytes(packet)
+            copy: Packet[Stream] = Packet(packed(units(data, track.length_bytes)) if reframed else data)
+            copy.stream, copy.time_base = stream, index.time_base
+            copy.pts, copy.dts = int(pts[ordinal - segment.first]), int(pts[count]) - early
+            copy.duration = int(index.duration[ordinal])
+            copy.is_keyframe = packet.is_keyframe
+            out.mux_one(copy)
+            count += 1
+    return count
