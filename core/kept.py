@@ -19,10 +19,10 @@ class Kept(Generic[K, V]):
         self._values: OrderedDict[K, V] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: K, make: Callable[[], V], fits: Callable[[V], bool] = lambda _: True) -> V:
-        """The value of `key`, out of `make` where there is none yet or the one there does not fit."""
+    def get(self, key: K, make: Callable[[], V]) -> V:
+        """The value of `key`, out of `make` where there is none."""
         with self._lock:
-            if key not in self._values or not fits(self._values[key]):
+            if key not in self._values:
                 self._values[key] = make()
             self._values.move_to_end(key)
             value = self._values[key]

@@ -144,13 +144,17 @@ def roles_stage(
 
 
 def in_use(table: FaceTable) -> tuple[FaceTable, tuple[int, ...]]:
-    """The rows that have a role, with what only casting needs left out, and the roles that their numbers mean now."""
+    """The rows that have a role, with what only casting needs left out, and the roles that their numbers mean now.
+
+    They are numbered as they come in these rows: the job's numbers may change with people who are not here.
+    """
     rows = table.take(table.role >= 0)
-    used, numbers = np.unique(rows.role, return_inverse=True)
+    used, first, numbers = np.unique(rows.role, return_index=True, return_inverse=True)
+    by_row = np.argsort(first)
     bare = np.zeros((len(rows), 0), np.float32)
     unmeasured = np.full(len(rows), np.nan, np.float32)
-    rows = replace(rows, role=numbers.astype(np.int32), vector=bare, sharpness=unmeasured)
-    return rows, tuple(int(role) for role in used)
+    rows = replace(rows, role=np.argsort(by_row)[numbers].astype(np.int32), vector=bare, sharpness=unmeasured)
+    return rows, tuple(int(role) for role in used[by_row])
 
 
 def _keep(store: DiskStore, scratch: Path) -> tuple[str, str]:

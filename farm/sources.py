@@ -71,7 +71,8 @@ class Eyes:
 
 
 def keep_sources(store: DiskStore, specs: Sequence[RoleSpec], eyes: Eyes, cache: Path) -> Sources:
-    """Read each source once, with the vectors that the swappers of all its roles need.
+    """Read each source once, with the vectors that the swappers of all its roles need; a role gets those that its own
+    needs, so that it stays what it is when another one changes.
 
     `InputError` for pictures that will not do, `ModelError` for models that are missing or altered.
     """
@@ -80,18 +81,18 @@ def keep_sources(store: DiskStore, specs: Sequence[RoleSpec], eyes: Eyes, cache:
     for spec, model in zip(specs, models, strict=True):
         needed.setdefault(spec.source, []).extend(model.recognisers)
     faces = {source: eyes.identity(source, tuple(dict.fromkeys(names))) for source, names in needed.items()}
-    kept = {source: keep_identity(store, face) for source, face in faces.items()}
-    roles = tuple(
-        Role(*kept[spec.source], spec.swapper, spec.options, model.rendering)
-        for spec, model in zip(specs, models, strict=True)
-    )
+    roles = []
+    for spec, model in zip(specs, models, strict=True):
+        face = faces[spec.source]
+        own = replace(face, vectors={name: face.vectors[name] for name in model.recognisers})
+        roles.append(Role(*keep_identity(store, own), spec.swapper, spec.options, model.rendering))
     several = len(faces) > 1
     notes = [
         f"{Path(source.path).name}: {note}" if several else note
         for source, face in faces.items()
         for note in face.notes
     ]
-    return Sources(roles, tuple(notes))
+    return Sources(tuple(roles), tuple(notes))
 
 
 def keep_identity(store: DiskStore, identity: SourceIdentity) -> tuple[str, str]:

@@ -51,7 +51,7 @@ class MeshSwapper:
     def __init__(self, sides_px: tuple[int, ...] = SIDES_PX) -> None:
         """`sides_px` rises; all are multiples of GRID_PX."""
         self._sides_px = sides_px
-        self._textures: Kept[str, tuple[SourceIdentity, FaceTexture]] = Kept(HELD)
+        self._textures: Kept[int, tuple[SourceIdentity, FaceTexture]] = Kept(HELD)  # by the identity's own id()
 
     def side_for(self, reach_px: float, identity: SourceIdentity) -> int:
         """By the largest the face gets in its track, so that it has one side throughout and never changes it in view.
@@ -85,9 +85,7 @@ class MeshSwapper:
         return np.stack(fresh), np.stack(mask)[:, None]
 
     def _texture(self, identity: SourceIdentity) -> FaceTexture:
-        return self._textures.get(
-            identity.id, lambda: (identity, texture_of(identity)), lambda kept: kept[0] is identity
-        )[1]
+        return self._textures.get(id(identity), lambda: (identity, texture_of(identity)))[1]
 
     def _one(self, crop: Float32Array, mesh: Float32Array, texture: FaceTexture) -> tuple[Float32Array, Float32Array]:
         """New crop [3,S,S] and mask [S,S] of one crop [3,S,S] with mesh [468,2]. G is GRID_PX."""

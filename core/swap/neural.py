@@ -43,7 +43,7 @@ class NeuralSwapper:
         self._strength = options.strength
         self._template = template_of(session.manifest)
         self._check()
-        self._items: Kept[str, tuple[SourceIdentity, Float32Array]] = Kept(HELD)
+        self._items: Kept[int, tuple[SourceIdentity, Float32Array]] = Kept(HELD)  # by the identity's own id()
 
     def _check(self) -> None:
         """`ModelError` where the manifest's tensors are not those of a swapper."""
@@ -98,9 +98,7 @@ class NeuralSwapper:
     def _item(self, identity: SourceIdentity) -> Float32Array:
         """The item of an identity. One with the same id that is another object is looked at again: its vectors may
         come from another detector's points."""
-        return self._items.get(
-            identity.id, lambda: (identity, self._source.of(identity)), lambda kept: kept[0] is identity
-        )[1]
+        return self._items.get(id(identity), lambda: (identity, self._source.of(identity)))[1]
 
     def _run(self, pictures: Float32Array, items: Float32Array) -> Float32Array:
         """The network's answers [m,3,s,s] to pictures [m,3,s,s], a whole number of them for each of the items [n,...].

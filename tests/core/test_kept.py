@@ -1,4 +1,4 @@
-"""What is kept is bounded, and made again only when it has gone or does not fit any more."""
+"""What is kept is bounded, and made again only when it has gone."""
 
 from __future__ import annotations
 
@@ -29,14 +29,6 @@ def test_the_least_recently_used_goes_first(most: int, asked: list[int]) -> None
         if len(expected) > most:
             expected.popitem(last=False)
         assert len(kept) == len(expected)
-
-
-def test_what_does_not_fit_is_made_again() -> None:
-    kept: Kept[str, int] = Kept(2)
-    assert kept.get("a", lambda: 1) == 1
-    assert kept.get("a", lambda: 2, lambda value: value == 1) == 1
-    assert kept.get("a", lambda: 2, lambda value: value != 1) == 2
-    assert len(kept) == 1
 
 
 def test_what_could_not_be_made_leaves_nothing_behind() -> None:
