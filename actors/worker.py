@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # the models and OpenCV are loaded by the first order that ne
     from core.faces.analyse import FaceModels
     from core.inference.providers import DeviceSpec, Wish
     from core.inference.sessions import Sessions
+    from core.inference.shelf import Shelf
     from core.swap.stages import OpenRole, RoleOpener
 
 Heartbeat = Callable[[int], None]
@@ -77,7 +78,7 @@ class WorkerSettings:
 
     `threads` (decoder and encoder of one segment) is the same for every worker of a job, because encoders give other
     bytes with another number of threads; `model_threads` is this worker's share of the cores; `device` is where its
-    models run, `engine_cache` where machines share TensorRT engines and `gpu_mem_limit_bytes` what one model's session
+    models run, `shelf` where machines share TensorRT engines and `gpu_mem_limit_bytes` what one model's session
     may take of a GPU (core.inference.providers).
     """
 
@@ -86,7 +87,7 @@ class WorkerSettings:
     threads: int
     model_threads: int
     device: Wish = "auto"
-    engine_cache: str | None = None
+    shelf: Shelf | None = None
     gpu_mem_limit_bytes: int | None = None
 
     def device_spec(self) -> DeviceSpec:
@@ -96,7 +97,7 @@ class WorkerSettings:
         return DeviceSpec(
             wish=self.device,
             threads=self.model_threads,
-            engine_cache=self.engine_cache,
+            shelf=self.shelf,
             gpu_mem_limit_bytes=self.gpu_mem_limit_bytes,
         )
 

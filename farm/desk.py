@@ -13,6 +13,7 @@ from farm import stages
 from farm.artifacts import DiskStore
 from farm.ports import Pool, Progress
 from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
+from farm.shelves import open_shelf
 
 
 @dataclass
@@ -64,7 +65,7 @@ def worker_settings(store: DiskStore, run: RunOptions, settings: Settings) -> Wo
         threads=settings.segment_threads,
         model_threads=max(1, settings.cores // (SEGMENTS_IN_FLIGHT if run.local else workers)),
         device=run.device,
-        engine_cache=str(settings.engine_cache) if settings.engine_cache is not None else None,
+        shelf=open_shelf(settings.engine_cache),
         gpu_mem_limit_bytes=settings.gpu_mem_limit_bytes,
     )
 

@@ -27,6 +27,10 @@ TRY_AGAIN = {"500", "503", "InternalError", "ServiceUnavailable", "SlowDown", "R
 ABSENT = {"404", "NoSuchKey", "NoSuchBucket"}
 
 
+class Absent(ModelError):
+    """There is no such object."""
+
+
 def open_s3(url: str, first: int, version: str) -> Stream:
     """The bytes of s3://bucket/key from `first` on, or from 0 on where the object is not `version` (its ETag) any more.
 
@@ -76,7 +80,7 @@ def _refusal(url: str, code: str) -> Exception:
     if code in TRY_AGAIN:
         return Broken(f"S3 answers {code}")
     if code in ABSENT:
-        return ModelError("no such object", where=url, hint="check the address")
+        return Absent("no such object", where=url, hint="check the address")
     return ModelError(f"S3 answers {code}", where=url, hint="check the keys and what they may read")
 
 

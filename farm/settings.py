@@ -22,13 +22,13 @@ MOST_THREADS = 8
 @dataclass(frozen=True)
 class Settings:
     """What the machine offers. `ray_address` is the cluster that the environment names, if any; `engine_cache` a
-    folder in which the farm's machines share TensorRT engines; `gpu_mem_limit_bytes` the most memory of a GPU that one
-    model's session may take, None for as much as there is."""
+    folder, or s3://bucket/prefix, in which the farm's machines share TensorRT engines; `gpu_mem_limit_bytes` the most
+    memory of a GPU that one model's session may take, None for as much as there is."""
 
     cores: int
     model_cache: Path
     ray_address: str | None = None
-    engine_cache: Path | None = None
+    engine_cache: str | None = None
     gpu_mem_limit_bytes: int | None = None
 
     @property
@@ -69,7 +69,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
     FARM_MODEL_CACHE: folder of the converted models, else XDG_CACHE_HOME/farm/models, else ~/.cache/farm/models.
     RAY_ADDRESS: the cluster to use when --address is not given.
-    FARM_ENGINE_CACHE: folder in which the farm's machines share TensorRT engines, none by default.
+    FARM_ENGINE_CACHE: folder, or s3://bucket/prefix, in which the farm's machines share TensorRT engines, none by
+    default.
     FARM_GPU_MEM_LIMIT: memory of a GPU for one model's session, as 8G or 8GiB (2^30 bytes), 8GB (10^9) or bytes.
 
     Raises `InputError` for a value that cannot be used.
@@ -79,11 +80,16 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         cores=len(os.sched_getaffinity(0)),
         model_cache=model_cache(env).absolute(),  # renderers run in other folders
         ray_address=env.get("RAY_ADDRESS") or None,
-        engine_cache=Path(shared).absolute() if (shared := env.get("FARM_ENGINE_CACHE")) else None,
+        engine_cache=shared_place(shared) if (shared := env.get("FARM_ENGINE_CACHE")) else None,
         gpu_mem_limit_bytes=size_bytes("FARM_GPU_MEM_LIMIT", limit)
         if (limit := env.get("FARM_GPU_MEM_LIMIT"))
         else None,
     )
+
+
+def shared_place(text: str) -> str:
+    """An address as it is; a folder from the root on, because renderers run in other folders."""
+    return text if "://" in text else str(Path(text).absolute())
 
 
 def size_bytes(name: str, text: str) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from core.errors import ModelError
+from core.errors import ModelError, StorageError
 from core.inference.binding import BoundRunner, PlainRunner, Runner
 from core.inference.engines import EngineKey, build_engine, find_engine
 from core.inference.gpu import look_at_gpu, tensorrt_version
@@ -287,10 +287,11 @@ class Loader:
             capability=gpu.capability,
             driver=gpu.driver,
         )
-        shared = Path(self._spec.engine_cache) if self._spec.engine_cache else None
-        found = find_engine(key, self._cache, shared)
-        if found is not None or not build:
-            return found
+        if not build:
+            try:
+                return find_engine(key, self._cache, self._spec.shelf)
+            except StorageError as error:  # another provider does not need what cannot be had
+                raise ModelError(error.what, where=error.where, hint=error.hint) from error
 
         def make(files: EngineFiles) -> None:
             options = session_options(TENSORRT, self._spec, fixed=fixed_dimensions(manifest, ready.batch))
@@ -303,7 +304,7 @@ class Loader:
             except Exception as error:  # as above
                 raise ModelError(first_line(error), where=f"model {manifest.id}", hint=HINT) from error
 
-        return build_engine(key, self._cache, make, self._progress, shared)
+        return build_engine(key, self._cache, make, self._progress, self._spec.shelf)
 
 
 def passed_over(reasons: Mapping[str, str | None], taken: str) -> list[str]:

@@ -22,6 +22,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from core.inference.gpu import CUDA_LIBRARIES, TENSORRT_LIBRARIES, missing_library
+from core.inference.shelf import Shelf
 from core.records.models import Precision
 
 TENSORRT, CUDA, CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -39,7 +40,7 @@ class DeviceSpec:
 
     wish: "auto" takes the first provider of the policy that works here, the others take that one or refuse. threads:
     of one session on the CPU. batch: the most items of one call, on a GPU their fixed number. gpu_mem_limit_bytes: of
-    each session's memory on the GPU. engine_cache: a folder of built TensorRT engines that the farm's machines share.
+    each session's memory on the GPU. shelf: where the farm's machines share TensorRT engines.
     """
 
     wish: Wish = "auto"
@@ -47,7 +48,7 @@ class DeviceSpec:
     threads: int = 1
     batch: int = BATCH
     gpu_mem_limit_bytes: int | None = None
-    engine_cache: str | None = None
+    shelf: Shelf | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from core.errors import InputError, ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
 from farm.cli.out import put
 from farm.cli.render import Device
-from farm.settings import load_settings
+from farm.settings import load_settings, shared_place
+from farm.shelves import open_shelf
 
 if TYPE_CHECKING:
     from core.inference.sessions import Sessions
@@ -39,8 +40,12 @@ def build(
     fp16: Annotated[bool, typer.Option("--fp16", help="As for a render with --precision fp16.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="As for a render with --precision int8.")] = False,
     shared: Annotated[
-        Path | None,
-        typer.Option("--shared", metavar="FOLDER", help="Where machines share engines; else FARM_ENGINE_CACHE."),
+        str | None,
+        typer.Option(
+            "--shared",
+            metavar="WHERE",
+            help="A folder or s3://bucket/prefix where machines share engines; else FARM_ENGINE_CACHE.",
+        ),
     ] = None,
     cache: Annotated[Path | None, typer.Option("--cache", help="Folder of the models.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
@@ -59,7 +64,8 @@ def build(
         raise InputError("--fp16 and --int8 exclude each other", hint="run it twice")
     precision: Precision = "int8" if int8 else "fp16" if fp16 else "fp32"
     settings = load_settings()
-    folder, engines = cache or settings.model_cache, shared or settings.engine_cache
+    folder = cache or settings.model_cache
+    shelf = open_shelf(shared_place(shared) if shared else settings.engine_cache)
     manifests = chosen(names or [], everything, folder)
     if batch is not None:
         refuse_batch(batch, manifests)
@@ -67,7 +73,7 @@ def build(
         wish=device.value,
         device_id=device_id,
         batch=batch or BATCH,
-        engine_cache=str(engines) if engines is not None else None,
+        shelf=shelf,
         gpu_mem_limit_bytes=settings.gpu_mem_limit_bytes,
     )
     sessions = Sessions(folder, spec, progress=say)

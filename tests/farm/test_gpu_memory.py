@@ -10,8 +10,8 @@ import pytest
 from core.errors import InputError
 from core.inference.providers import CUDA, TENSORRT, DeviceSpec, provider_options
 from farm.artifacts import DiskStore
+from farm.desk import worker_settings
 from farm.doctor import examine, look_at_gpu
-from farm.driver import worker_settings
 from farm.settings import RunOptions, load_settings
 from tests.system.runs import farm_here
 

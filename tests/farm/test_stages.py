@@ -163,10 +163,11 @@ def test_settings_come_from_the_given_environment_only() -> None:
     assert load_settings({"XDG_CACHE_HOME": "/c"}).model_cache == Path("/c/farm/models")
     assert load_settings({"HOME": "/h"}).ray_address is None
     assert load_settings({"HOME": "/h"}).engine_cache is None
-    assert load_settings({"FARM_ENGINE_CACHE": "/e"}).engine_cache == Path("/e")
+    assert load_settings({"FARM_ENGINE_CACHE": "/e"}).engine_cache == "/e"
     assert load_settings({"HOME": "/h"}).gpu_mem_limit_bytes is None
     near = load_settings({"FARM_MODEL_CACHE": "models", "FARM_ENGINE_CACHE": "engines"})
-    assert (near.model_cache, near.engine_cache) == (Path.cwd() / "models", Path.cwd() / "engines")
+    assert (near.model_cache, near.engine_cache) == (Path.cwd() / "models", str(Path.cwd() / "engines"))
+    assert load_settings({"HOME": "/h", "FARM_ENGINE_CACHE": "s3://b/p"}).engine_cache == "s3://b/p"
     assert [replace(settings, cores=n).segment_threads for n in (1, 2, 4, 16, 64)] == [2, 2, 4, 8, 8]
     assert [replace(settings, cores=n).default_workers for n in (1, 2, 4, 16, 64)] == [1, 2, 2, 2, 8]
 

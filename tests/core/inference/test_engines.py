@@ -15,6 +15,7 @@ import pytest
 from core.errors import ModelError, StorageError
 from core.inference.engines import RECORD, EngineKey, build_engine, engines_folder, find_engine
 from core.inference.providers import EngineFiles
+from core.inference.shelf import FolderShelf
 
 KEY = EngineKey(
     model="restoreformer++",
@@ -119,9 +120,10 @@ def test_many_processes_one_build(tmp_path: Path) -> None:
 
 
 def test_engines_travel_through_the_shared_folder(tmp_path: Path) -> None:
-    here, there, shared = tmp_path / "here", tmp_path / "there", tmp_path / "shared"
+    here, there, folder = tmp_path / "here", tmp_path / "there", tmp_path / "shared"
+    shared = FolderShelf(folder)
     build_engine(KEY, here, write, quiet, shared)
-    assert (shared / KEY.name / RECORD).is_file()
+    assert (folder / KEY.name / RECORD).is_file()
     fetched = find_engine(KEY, there, shared)
     assert fetched is not None
     assert fetched.wrapper.is_relative_to(there)
@@ -131,13 +133,54 @@ def test_engines_travel_through_the_shared_folder(tmp_path: Path) -> None:
 
 
 def test_an_altered_shared_engine_is_refused(tmp_path: Path) -> None:
-    shared = tmp_path / "shared"
+    shared = FolderShelf(tmp_path / "shared")
     build_engine(KEY, tmp_path / "here", write, quiet, shared)
-    engine = next((shared / KEY.name).glob("*.engine"))
+    engine = next((shared.folder / KEY.name).glob("*.engine"))
     engine.write_bytes(b"Engine" * 100)  # same size
     with pytest.raises(ModelError, match="altered"):
         find_engine(KEY, tmp_path / "there", shared)
     assert find_engine(KEY, tmp_path / "there") is None
+    engine.unlink()
+    with pytest.raises(ModelError, match="altered"):
+        find_engine(KEY, tmp_path / "there", shared)
+    (shared.folder / KEY.name).rename(shared.folder / replace(KEY, driver="1").name)
+    with pytest.raises(ModelError, match="altered"):
+        find_engine(replace(KEY, driver="1"), tmp_path / "there", shared)
+    assert [path.name for path in engines_folder(tmp_path / "there").iterdir() if path.is_dir()] == []
+
+
+def test_an_engine_that_was_built_alone_is_shared_later(tmp_path: Path) -> None:
+    build_engine(KEY, tmp_path / "here", write, quiet)
+    shared = FolderShelf(tmp_path / "shared")
+    build_engine(KEY, tmp_path / "here", lambda _: pytest.fail("built again"), quiet, shared)
+    assert find_engine(KEY, tmp_path / "there", shared) is not None
+
+
+def test_timings_travel_with_engines(tmp_path: Path) -> None:
+    """A builder elsewhere starts with the timings of the first one, of its own kind of GPU, TensorRT and driver."""
+
+    def timed(files: EngineFiles) -> None:
+        write(files)
+        with (files.timing / "sm90.timing").open("ab") as file:
+            file.write(b"more")
+
+    shared = FolderShelf(tmp_path / "shared")
+    build_engine(KEY, tmp_path / "here", timed, quiet, shared)
+    other = build_engine(replace(KEY, model="gfpgan_1.4"), tmp_path / "there", timed, quiet, shared)
+    assert (other.timing / "sm90.timing").read_bytes() == b"moremore"
+    elsewhere = build_engine(replace(KEY, driver="590.1"), tmp_path / "third", timed, quiet, shared)
+    assert (elsewhere.timing / "sm90.timing").read_bytes() == b"more"
+    (kept,) = (tmp_path / "shared" / "timing").glob("9.0-10.16.1-580*/sm90.timing")
+    kept.write_bytes(b"torn")
+    another = build_engine(replace(KEY, batch=1), tmp_path / "fourth", timed, quiet, shared)
+    assert (another.timing / "sm90.timing").read_bytes() == b"more", "what does not fit its record is not taken"
+
+
+def test_a_shared_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="the shared folder cannot be used") as caught:
+        build_engine(KEY, tmp_path / "here", write, quiet, FolderShelf(tmp_path / "file"))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
