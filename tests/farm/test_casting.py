@@ -95,16 +95,19 @@ def test_a_changed_plan_changes_only_the_segments_that_it_touches(job: Job, anal
     followed = follow(job, analysis)
     left, right = (int(np.argmin(np.abs(followed.tracks.best_box[:, ::2].mean(axis=1) - x))) for x in (LEFT, RIGHT))
 
-    def cast(role: int, spans: tuple[Span, ...] = ()) -> tuple[SegmentCast, ...]:
-        plan = CastPlan((PersonPlan("p1", (left,), 0), PersonPlan("p2", (right,), role, spans)), share=True)
+    def cast(role: int, spans: tuple[Span, ...] = (), first: int = 0) -> tuple[SegmentCast, ...]:
+        plan = CastPlan((PersonPlan("p1", (left,), first), PersonPlan("p2", (right,), role, spans)), share=True)
         return roles_stage(job.store, job.film.index, followed, plan, code="code")
 
     alone, both, other = cast(NOBODY), cast(1), cast(2)
     assert [entry.roles for entry in alone] == [(0,)] * 4
-    assert [entry.roles for entry in both] == [(0, 1), (0, 1), (0, 1), (0,)]
+    assert [entry.roles for entry in both] == [(0, 1), (1, 0), (1, 0), (0,)], "as they come, larger faces first"
     assert [entry.faces for entry in both] == [30, 50, 45, 25]
     assert [entry.sha256 for entry in other] == [entry.sha256 for entry in both], "the numbers of roles do not matter"
-    assert [entry.roles for entry in other] == [(0, 2), (0, 2), (0, 2), (0,)]
+    assert [entry.roles for entry in other] == [(0, 2), (2, 0), (2, 0), (0,)]
+    turned = cast(0, (), 1)
+    assert [entry.sha256 for entry in turned] == [entry.sha256 for entry in both]
+    assert [entry.roles for entry in turned] == [(1, 0), (0, 1), (0, 1), (1,)]
     shorter = cast(1, (Span(60, 100, NOBODY),))
     assert [a == b for a, b in zip(shorter, both, strict=True)] == [True, True, False, True]
     roles = [Role(f"identity/{name}.json", name, "mesh") for name in "abc"]
