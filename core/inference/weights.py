@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ __all__ = [
     "Record",
     "add",
     "check",
+    "choose",
     "installed",
     "is_there",
     "model_bytes",
@@ -166,6 +167,38 @@ def add(manifest: ModelManifest, file: Path, cache: Path, *, unlisted: bool, acc
     _refuse_embedded(manifest)
     accepted = _licence(manifest, cache, accept_licence)
     return _admit(manifest, read_model(file), str(file), cache, unlisted=unlisted, accepted=accepted)
+
+
+def choose(manifest: ModelManifest, files: Sequence[Path]) -> tuple[Path, dict[Path, str]]:
+    """Which of several files is the model, and why each of the others is not.
+
+    The published file, where it is among them; else the one whose tensors are the manifest's. Copies of one file count
+    once. `ModelError` where none fits, or several that differ. They are read one after the other.
+    """
+    fits: dict[str, Path] = {}
+    others: dict[Path, str] = {}
+    for file in files:
+        try:
+            data = read_model(file)
+            check_model(data, manifest)
+        except ModelError as error:
+            others[file] = error.what
+            continue
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 in fits:
+            others[file] = f"the same as {fits[sha256]}"
+        else:
+            fits[sha256] = file
+    where = f"model {manifest.id}"
+    if not fits:
+        reasons = "; ".join(f"{file}: {reason}" for file, reason in others.items())
+        raise ModelError(f"none of the files is it: {reasons}", where=where, hint="see models/README.md")
+    published = fits.get(manifest.sha256 or "")
+    if published is None and len(fits) > 1:
+        names = ", ".join(map(str, fits.values()))
+        raise ModelError(f"several files fit: {names}", where=where, hint="name the one to use")
+    taken = published or next(iter(fits.values()))
+    return taken, others | {file: "not the published file" for file in fits.values() if file != taken}
 
 
 def pull(

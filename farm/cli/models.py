@@ -186,7 +186,12 @@ def pull(
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The model; see `farm models list`.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Its ONNX file.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Its ONNX file. Of several, the published one, or the only one that fits."
+        ),
+    ],
     unlisted: Annotated[
         bool,
         typer.Option("--unlisted", help="Take a file whose sha256 is not the published one; reports name its hash."),
@@ -194,14 +199,23 @@ def add(
     accept_licence: Accept = False,
     cache: Cache = None,
 ) -> None:
-    """Register a file of yours as the model NAME: its hash, tensors and safety are checked first."""
+    """Register a file of yours as the model NAME: its hash, tensors and safety are checked first.
+
+    With several files (the members of an unpacked buffalo_l, a download and its conversions) each is compared with what
+    the model's manifest says of its tensors, and one is taken; several that fit are an error.
+    """
     from core.inference.weights import add as add_weights  # noqa: PLC0415 - loads onnx
+    from core.inference.weights import choose  # noqa: PLC0415
 
     folder = cache or load_settings().model_cache
     manifest = by_id(load_manifests(manifest_folder()), name)
+    file, others = (files[0], {}) if len(files) == 1 else choose(manifest, files)
     made = add_weights(manifest, file, folder, unlisted=unlisted, accept_licence=accept_licence)
+    for other, reason in others.items():
+        say(f"{other}: not taken: {reason}")
     known = "the published file" if made.listed else f"not the published file: sha256 {made.sha256}"
-    say(f"{manifest.id}: ready, {known}, licence {manifest.licence}")
+    which = f" from {file}" if others else ""
+    say(f"{manifest.id}: ready{which}, {known}, licence {manifest.licence}")
 
 
 @app.command()

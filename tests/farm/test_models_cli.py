@@ -122,3 +122,24 @@ def test_pull_takes_a_model_without_known_hash_from_a_folder(
     row = listed(tmp_path / "cache", capsys)["crossface_ghost"]
     assert row["ready"]
     assert not row["installed"]["listed"]
+
+
+def test_add_takes_the_one_file_that_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As with `farm models add det_500m buffalo_s/*.onnx`."""
+    manifests = load_manifests(manifest_folder())
+    pack = tmp_path / "buffalo_s"
+    pack.mkdir()
+    for name in ("det_500m", "w600k_mbf", "crossface_ghost"):
+        (pack / f"{name}.onnx").write_bytes(build_twin(manifests[name], width=8))
+    add = ["models", "add", "det_500m", *map(str, sorted(pack.iterdir())), "--accept-licence", "--cache", str(tmp_path)]
+    assert main(add) == 2
+    assert "it has sha256" in capsys.readouterr().err
+    assert main([*add, "--unlisted"]) == 0
+    *others, last = capsys.readouterr().err.splitlines()
+    assert [Path(line.split(": ")[1]).stem for line in others] == ["crossface_ghost", "w600k_mbf"]
+    assert f"det_500m: ready from {pack / 'det_500m.onnx'}, not the published file" in last
+    (pack / "another.onnx").write_bytes(build_twin(manifests["det_500m"], width=8, seed=1))
+    assert main(["models", "add", "det_500m", *map(str, sorted(pack.iterdir())), "--cache", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "model det_500m: several files fit: " in err
+    assert err.count("\n") == 1

@@ -18,6 +18,7 @@ from core.inference.twins import build_twin
 from core.inference.weights import (
     add,
     check,
+    choose,
     installed,
     model_bytes,
     model_file,
@@ -236,3 +237,32 @@ def test_pull_from_somewhere_replaces_a_variant(file: Path, tmp_path: Path) -> N
 def test_pull_without_an_address(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="model small has no public address; run: farm models add small FILE"):
         pull(small_manifest(), tmp_path, lambda _: None)
+
+
+def test_one_of_several_files_is_the_model(tmp_path: Path) -> None:
+    """The published one; else the only one that fits; a file that fits twice is one file."""
+    made = {
+        "right.onnx": DATA,
+        "copy.onnx": DATA,
+        "tuned.onnx": small_onnx(seed=1),
+        "wide.onnx": small_onnx(side=32),
+        "notes.txt": b"not a model",
+    }
+    files = {name: tmp_path / name for name in made}
+    for name, data in made.items():
+        files[name].write_bytes(data)
+    manifest = small_manifest(DATA)
+    taken, others = choose(manifest, list(files.values()))
+    assert taken == files["right.onnx"]
+    assert others[files["copy.onnx"]] == f"the same as {taken}"
+    assert others[files["tuned.onnx"]] == "not the published file"
+    assert set(others) == set(files.values()) - {taken}
+    some = [files[name] for name in ("wide.onnx", "tuned.onnx", "notes.txt")]
+    assert choose(manifest, some)[0] == files["tuned.onnx"], "to be taken with --unlisted"
+    unknown = replace(manifest, sha256=None)
+    assert choose(unknown, some)[0] == files["tuned.onnx"]
+    with pytest.raises(ModelError, match=r"several files fit: .*right.onnx, .*tuned.onnx; name the one to use"):
+        choose(unknown, list(files.values()))
+    with pytest.raises(ModelError, match=r"none of the files is it: .*wide.onnx: .*; .*notes.txt: ") as caught:
+        choose(manifest, [files["wide.onnx"], files["notes.txt"], tmp_path / "absent.onnx"])
+    assert "\n" not in str(caught.value)
