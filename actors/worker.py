@@ -149,45 +149,51 @@ class Worker:
 
     def analyse(self, order: AnalysisOrder, attempt: int, heartbeat: Heartbeat, film: FileStamp) -> AnalysisReceipt:
         """Look for faces in one segment of the film with the stamp `film`; faces and shots are published as Parquet."""
-        from core.faces.analyse import analyse_segment  # noqa: PLC0415 - loads OpenCV
+        from core.faces.analyse import look_at_segment  # noqa: PLC0415 - loads OpenCV
         from core.faces.shots import write_scores  # noqa: PLC0415
-        from core.faces.table import write_table  # noqa: PLC0415 - loads pyarrow
+        from core.faces.table import TableWriter  # noqa: PLC0415 - loads pyarrow
 
         started = time.monotonic()
         models = self._face_models(order.detector, order.recogniser)
-        seen = analyse_segment(
-            Path(order.target),
-            self._film(order),
-            order.segment,
-            models,
-            heartbeat=heartbeat,
-            detect_every=order.detect_every,
-        )
         store = self._settings.store
+        frames: set[int] = set()
         scratch, scored = store.scratch(".parquet"), store.scratch(".shots.parquet")
         try:
-            write_table(seen.faces, scratch)
-            write_scores(seen.shots, scored)
-            data = scratch.read_bytes()
+            with TableWriter(scratch) as writer:
+
+                def found(faces: FaceTable) -> None:
+                    writer.add(faces)
+                    frames.update(faces.frame.tolist())
+
+                shots, damage = look_at_segment(
+                    Path(order.target),
+                    self._film(order),
+                    order.segment,
+                    models,
+                    found,
+                    heartbeat=heartbeat,
+                    detect_every=order.detect_every,
+                )
+            write_scores(shots, scored)
             name = f"analysis/{order.id}/{attempt}-{secrets.token_hex(4)}"
             receipt = AnalysisReceipt(
                 order_id=order.id,
                 segment=order.segment.index,
                 file=f"{name}.parquet",
-                sha256=hashlib.sha256(data).hexdigest(),
-                size_bytes=len(data),
+                sha256=sha256_of(scratch),
+                size_bytes=scratch.stat().st_size,
                 frames=order.segment.frames,
-                faces=len(seen.faces),
-                frames_with_faces=len(set(seen.faces.frame.tolist())),
+                faces=writer.rows,
+                frames_with_faces=len(frames),
                 seconds={"analyse": time.monotonic() - started},
                 provider=models.provider,
                 device=models.device,
                 attempt=attempt,
-                damage=seen.damage,
+                damage=damage,
                 models=self._uses(order),
                 notes=self._notes(order),
                 shots=f"{name}.shots.parquet",
-                shots_sha256=hashlib.sha256(scored.read_bytes()).hexdigest(),
+                shots_sha256=sha256_of(scored),
             )
             check_stamp(Path(order.target), film)
             store.adopt(scored, receipt.shots)
@@ -343,6 +349,11 @@ class Worker:
                     hint="give every machine the same models, then run the same command again",
                 )
         return uses
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_of(receipt: Receipt) -> tuple[str, ...]:

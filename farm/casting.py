@@ -20,7 +20,7 @@ from core.faces.follow import follow_film
 from core.faces.metric import Metric
 from core.faces.roles import assign
 from core.faces.shots import find_cuts, read_scores
-from core.faces.table import read_table, write_table
+from core.faces.table import read_table, read_tables, write_table
 from core.media.plan import plan_balanced
 from core.records import Analysis, CastPlan, FaceTable, Int32Array, MediaIndex, Segment, TrackTable
 from farm.artifacts import DiskStore
@@ -81,7 +81,7 @@ def follow_stage(
         store.discard(name)
 
     def parts() -> Iterator[FaceTable]:
-        return (read_table(found(receipt.file)) for receipt in analysis.receipts)
+        return (part for receipt in analysis.receipts for part in read_tables(found(receipt.file)))
 
     segments = plan_balanced(index, segment_s, faces_seen(index, parts()))
     cuts = find_cuts(index, (read_scores(found(receipt.shots)) for receipt in analysis.receipts))

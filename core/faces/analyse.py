@@ -99,14 +99,32 @@ def analyse_segment(
     heartbeat: Callable[[int], None],
     detect_every: int = 1,
 ) -> SegmentFaces:
-    """Faces of the segment's frames in coded pixels. Rows: see FaceTable; track and role are -1.
+    """What `look_at_segment` sees, its faces in one table."""
+    tables: list[FaceTable] = []
+    shots, damage = look_at_segment(
+        path, index, segment, models, tables.append, heartbeat=heartbeat, detect_every=detect_every
+    )
+    return SegmentFaces(FaceTable.concat(tables), shots, damage)
+
+
+def look_at_segment(
+    path: Path,
+    index: MediaIndex,
+    segment: Segment,
+    models: FaceModels,
+    found: Callable[[FaceTable], None],
+    *,
+    heartbeat: Callable[[int], None],
+    detect_every: int = 1,
+) -> tuple[ShotScores, tuple[Damage, ...]]:
+    """Give `found` the faces of the segment's frames in coded pixels, in order; how its frames differ, and the frames
+    that are not whole. Rows: see FaceTable; track and role are -1.
 
     Only frames whose ordinal is a multiple of `detect_every` are looked at; all of them are decoded and scored.
     `heartbeat` is called with the number of frames done.
     """
     view = _View.of(index, models.detector)
     scorer = ShotScorer(segment.first)
-    tables: list[FaceTable] = []
     damage: list[Damage] = []
     seen: list[_Seen] = []
     for done, item in enumerate(decode_segment(path, index, segment), 1):
@@ -118,10 +136,10 @@ def analyse_segment(
         if item.ordinal % detect_every == 0:
             seen.append(_Seen(item.ordinal, picture, small))
         if len(seen) == models.batch or (seen and done == segment.frames):
-            tables.append(_look(seen, view, models, detect_every))
+            found(_look(seen, view, models, detect_every))
             seen = []
         heartbeat(done)
-    return SegmentFaces(FaceTable.concat(tables), scorer.scores(), tuple(damage))
+    return scorer.scores(), tuple(damage)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from core.faces.quality import Lookers, Sampling, Source
 from core.faces.roles import assign
 from core.faces.scan import scan_faces
 from core.faces.shots import find_cuts, read_scores
-from core.faces.table import read_table
+from core.faces.table import read_table, read_tables
 from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.inference.providers import DeviceSpec
 from core.inference.sessions import Sessions
@@ -190,7 +190,7 @@ def _follow(index: MediaIndex, analysis: Analysis, found: Callable[[str], Path],
     family = by_id(load_manifests(manifest_folder()), analysis.recogniser, "embedder").family
     return follow_film(
         index,
-        lambda: (read_table(found(receipt.file)) for receipt in receipts),
+        lambda: (part for receipt in receipts for part in read_tables(found(receipt.file))),
         cuts,
         analysis.segments,
         lambda ending: scratch / f"{next(numbers)}{ending}",
