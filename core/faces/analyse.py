@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from core.faces.align import chip_from_points, cut, shrink
 from core.faces.detect import Detector, open_detector
 from core.faces.embed import Recogniser
-from core.faces.finds import distinct
+from core.faces.finds import distinct, visible
 from core.faces.landmarks import PRESENCE_MIN, Mesher
 from core.faces.sharpness import sharpness
 from core.faces.shots import ShotScorer, ShotScores
@@ -178,7 +178,7 @@ class _View:
 
 def _look(batch: list[_Seen], view: _View, models: FaceModels, detect_every: int) -> FaceTable:
     """The faces of a few frames."""
-    found = models.detector.detect([item.small for item in batch])
+    found = [visible(one) for one in models.detector.detect([item.small for item in batch])]
     rows = [row for row, one in enumerate(found) for _ in range(len(one))]
     if not rows:
         return FaceTable.empty()

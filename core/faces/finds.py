@@ -77,6 +77,15 @@ def not_beside(found: Detections, wide: int, high: int) -> Detections:
     return found.take(np.flatnonzero(np.all((centre >= 0) & (centre <= (wide - 1, high - 1)), axis=1)))
 
 
+def visible(found: Detections) -> Detections:
+    """Finds that are numbers and at least a pixel wide and high, box and points: of others nothing can be cut out."""
+    box, points = found.box.astype(np.float64), found.points.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        large = (np.abs(box[:, 2:] - box[:, :2]) >= 1).all(axis=1) & (np.ptp(points, axis=1).max(axis=1) >= 1)
+    finite = np.isfinite(box).all(axis=1) & np.isfinite(points).all(axis=(1, 2)) & np.isfinite(found.score)
+    return found.take(np.flatnonzero(large & finite))
+
+
 def on_black(
     picture: NDArray[np.uint8], size: tuple[int, int], canvas: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Float64Array]:
