@@ -22,6 +22,7 @@ COARSE_PX = 16  # of a chip whose finest detail, and with it what an encoder los
 BOX_SCALE = 1.1  # of a face without mesh
 # Half axes of the ellipse that holds the face in a chip as wide and high as the mesh's longer side.
 FACE_ELLIPSE = (0.36, 0.46)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 Picture = NDArray[np.uint8]
 Pair = tuple[Float32Array, Float32Array]
@@ -117,10 +118,12 @@ def _vectors(
 
 
 def change(chips: Pair) -> float:
-    """Mean difference of two chips inside the face, in levels of 0..255, without their finest detail."""
+    """Mean difference of two chips' luma inside the face, in levels of 0..255, without their finest detail and without
+    what differs all over it: another encoding or grading is no other face."""
     size = (COARSE_PX, COARSE_PX)
-    first, second = (cv2.resize(chip, size, interpolation=cv2.INTER_AREA) for chip in chips)
-    return float(np.abs(first - second)[_face(COARSE_PX)].mean())
+    first, second = (cv2.resize(chip @ LUMA, size, interpolation=cv2.INTER_AREA) for chip in chips)
+    apart = np.asarray(first - second, np.float32)[_face(COARSE_PX)]
+    return float(np.abs(apart - np.median(apart)).mean())
 
 
 def movement(before: Float32Array, after: Float32Array) -> float:

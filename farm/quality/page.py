@@ -90,7 +90,7 @@ class Page:
         rows = "".join(self._person_row(number, person) for number, person in enumerate(people))
         caption = (
             "Means over the frames in which the face was replaced, or over all where it never was. One person by "
-            f"{self._report.recogniser}: distance at most {self._report.same_person:.2f}, which is a similarity of 0.50."
+            f"{self._report.recogniser}: distance at most {self._report.same_person:.2f}, a similarity of 0.50."
         )
         return f'<h2 id="people">People</h2>{_table("People", caption, PEOPLE_HEADS, rows)}'
 
@@ -177,7 +177,7 @@ class Page:
             unfolded = " open" if number < OPEN_PEOPLE else ""
             parts.append(
                 f'<details id="{_anchor(number)}"{unfolded}><summary>{escape(person_title(person))}</summary>'
-                f"{person_plots(self._report, person, self._seconds, f'p{number}')}</details>"
+                f'<div class="plots">{person_plots(self._report, person, self._seconds, f"p{number}")}</div></details>'
             )
         if len(people) > PLOTTED_PEOPLE:
             parts.append(f'<p class="soft">{len(people) - PLOTTED_PEOPLE} more people have no plots here.</p>')
@@ -195,7 +195,8 @@ class Page:
             f"{outside.most:.0f} of {outside.peak} ({escape(outside.format)}); {outside.frames_identical} of "
             f"{self._report.frames} frames are identical. Most changed: {at}"
         )
-        return f"<h2>Outside the faces</h2><p>{told}</p>{outside_plots(self._report, self._seconds, self._end_s)}"
+        plots = outside_plots(self._report, self._seconds, self._end_s)
+        return f'<h2>Outside the faces</h2><p>{told}</p><div class="plots">{plots}</div>'
 
     def _terms(self) -> str:
         terms = "".join(f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in TERMS)

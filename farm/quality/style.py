@@ -19,11 +19,13 @@ a:focus-visible,summary:focus-visible,[tabindex]:focus-visible{outline:3px solid
 .skip:focus{left:1rem;top:.5rem;background:var(--bg);padding:.25rem .5rem}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:var(--soft);padding-bottom:.4rem}
+caption{text-align:left;max-width:50rem;color:var(--soft);padding-bottom:.4rem}
 th,td{text-align:left;padding:.45rem .9rem .45rem 0;border-bottom:1px solid var(--rule);vertical-align:middle}
 thead th{font-size:.85rem;color:var(--soft);font-weight:600;vertical-align:bottom}
-td small{display:block;color:var(--soft);white-space:nowrap}
+td small,th small{display:block;color:var(--soft);font-weight:400;overflow-wrap:break-word}
+.wide th,.wide td{min-width:5.5rem}
 .bad{color:var(--bad);font-weight:600}
+.bad small{color:inherit}
 img{display:block;border-radius:4px;background:var(--card)}
 .face{width:144px;height:72px}
 .cards{list-style:none;margin:0;padding:0;display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr))}
@@ -32,9 +34,10 @@ img{display:block;border-radius:4px;background:var(--card)}
 .cards p{margin:.1rem 0}
 details{border-top:1px solid var(--rule);padding:.5rem 0 1rem}
 summary{cursor:pointer;font-size:1.1rem;font-weight:600;padding:.4rem 0}
-figure{margin:1rem 0 1.5rem}
+figure{margin:1rem 0 0}
+.plots{display:grid;gap:.5rem 2rem;grid-template-columns:repeat(auto-fit,minmax(min(27rem,100%),1fr))}
 figcaption{font-weight:600;margin-bottom:.25rem}
-svg{display:block;width:100%;height:auto;max-height:15rem}
+svg{display:block;width:100%;height:auto;}
 svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
 .axis{stroke:var(--soft);stroke-width:1}
 .grid{stroke:var(--grid);stroke-width:1}

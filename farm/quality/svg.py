@@ -3,17 +3,19 @@ its light and dark; lines differ in their dashes too. Every plot has a title and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
-WIDE, HIGH = 720, 150
-LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 22
+WIDE, HIGH = 560, 150
+LEFT, RIGHT, TOP, BOTTOM = 46, 24, 8, 22
 POINTS = 600  # of a line; more are drawn as their mean with a band from the least to the greatest
-TICKS_X, TICKS_Y = 8, 4
+TICKS_X, TICKS_Y = 6, 4
+TIME_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 36000)
 GAP = 3.0  # times the usual step between points: there a line is broken
 
 
@@ -111,19 +113,19 @@ def _frame(span: Span, high: int = HIGH) -> str:
     """The axis of time."""
     base = high - BOTTOM
     parts = [f'<line class="axis" x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{base}" y2="{base}"/>']
-    for tick in _ticks(span.first_s, span.end_s, TICKS_X):
-        if span.first_s - 1e-9 <= tick <= span.end_s + 1e-9:
-            at = float(span.x(tick))
-            parts.append(f'<line class="axis" x1="{at:.1f}" x2="{at:.1f}" y1="{base}" y2="{base + 4}"/>')
-            parts.append(
-                f'<text class="tick" x="{at:.1f}" y="{base + 16}" text-anchor="middle">{clock_text(tick)}</text>'
-            )
+    rough = (span.end_s - span.first_s) / TICKS_X
+    step = next((one for one in TIME_STEPS_S if one >= rough), TIME_STEPS_S[-1])
+    for number in range(math.ceil(span.first_s / step - 1e-6), math.floor(span.end_s / step + 1e-6) + 1):
+        at = float(span.x(number * step))
+        told = clock_text(number * step)
+        told = told.removesuffix(".0") if step >= 1 else told
+        parts.append(f'<line class="axis" x1="{at:.1f}" x2="{at:.1f}" y1="{base}" y2="{base + 4}"/>')
+        parts.append(f'<text class="tick" x="{at:.1f}" y="{base + 16}" text-anchor="middle">{told}</text>')
     return "".join(parts)
 
 
-def _line(line: Line, span: Span, y: object) -> str:
+def _line(line: Line, span: Span, y: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> str:
     """The line's pieces, and its band where it has more points than are drawn."""
-    assert callable(y)
     known = np.isfinite(line.value)
     time_s, value = line.time_s[known], line.value[known]
     band = ""
