@@ -106,6 +106,8 @@ def _wishes(table: Fields) -> dict[str, Any]:
         "boost": table.whole("boost", 1, BOOST_MAX),
         "enhancer": table.text("enhancer"),
         "enhancer_blend": table.number("enhancer_blend", 0, 1),
+        "enhancer_weight": table.number("enhancer_weight", 0, 1),
+        "enhancer_may_go": table.flag("enhancer_may_go") or None,
         "masks": _masks(table),
         "mask_blur": table.number("mask_blur", 0, 1),
         "mask_padding": _padding(table),

@@ -10,9 +10,10 @@ from core.records import SwapOptions
 from core.swap.swapper import check_options
 
 OF_NETWORKS = ("boost", "strength", "masks", "mask_blur", "mask_padding", "occlusion_model", "region_model")
+OF_ENHANCERS = ("enhancer", "enhancer_blend", "enhancer_may_go", "enhancer_weight")
 UNREAD = {
     "mesh": OF_NETWORKS,
-    "none": (*OF_NETWORKS, "paste", "colour", "enhancer", "enhancer_blend", "enhancer_may_go", "precision"),
+    "none": (*OF_NETWORKS, "paste", "colour", *OF_ENHANCERS, "precision"),
 }
 
 
@@ -23,7 +24,12 @@ def check_swapper(swapper: str, options: SwapOptions, said: Callable[[str], str]
     """
     manifests = load_manifests(manifest_folder())
     if options.enhancer is not None:
-        by_id(manifests, options.enhancer, "enhancer")
+        weighed = len(by_id(manifests, options.enhancer, "enhancer").inputs) > 1
+        if options.enhancer_weight != SwapOptions().enhancer_weight and not weighed:
+            raise InputError(
+                f"{said('enhancer')} {options.enhancer} does not read {said('enhancer_weight')}",
+                hint="leave it out, or choose an enhancer with such an input, as codeformer",
+            )
     if swapper not in UNREAD:
         manifest = by_id(manifests, swapper, "swapper")
         check_options(manifest.id, manifest.template.side_px if manifest.template else 1, options)

@@ -35,8 +35,9 @@ class SwapOptions:
     boost: the crop's side in multiples of the model's, 1 to 8. masks: combined by minimum; mask_blur in parts of the
     crop's side; mask_padding top, right, bottom, left in parts of the side. occlusion_model and region_model: the
     manifests of these masks' networks. strength: 0 the target's own identity, 1 the source's. enhancer_blend: 0
-    without, 1 the enhancer's result alone; enhancer_may_go: it may be left out where memory is short. precision is of
-    the swapper's and the enhancer's weights.
+    without, 1 the enhancer's result alone; enhancer_may_go: it may be left out where memory is short; enhancer_weight,
+    of enhancers with such an input (CodeFormer): 0 the most beautiful face, 1 the most faithful one, 0.5 its authors'
+    choice. precision is of the swapper's and the enhancer's weights.
     """
 
     boost: int = 1
@@ -51,6 +52,7 @@ class SwapOptions:
     enhancer: str | None = None
     enhancer_blend: float = 0.8
     enhancer_may_go: bool = False
+    enhancer_weight: float = 0.5
     precision: Precision = "fp32"
 
 

@@ -22,8 +22,6 @@ from core.inference.sessions import LeftOut, Session, Sessions
 from core.records import Float32Array, SourceIdentity, SwapOptions
 from core.swap.masker import Masker
 
-# CodeFormer's input `weight`: 0 is the most beautiful face, 1 the most faithful one; its authors' default.
-FIDELITY = 0.5
 BATCH = 4
 BATCH_SIDE_PX = 512  # of larger crops, as many at once as have the pixels of BATCH such crops
 
@@ -36,11 +34,9 @@ class Enhancer:
 
     needs_mesh = False
 
-    def __init__(
-        self, manifest: ModelManifest, session: Session | None, masker: Masker, blend: float, *, may_go: bool = False
-    ) -> None:
-        """`session` of the manifest's model, None where memory is so short that all faces are left out; `blend` is
-        0..1, `may_go` as in SwapOptions. `ModelError` where the manifest is not that of an enhancer."""
+    def __init__(self, manifest: ModelManifest, session: Session | None, masker: Masker, options: SwapOptions) -> None:
+        """`session` of the manifest's model, None where memory is so short that all faces are left out. Of the options,
+        those of the enhancer are read. `ModelError` where the manifest is not that of an enhancer."""
         picture, *others = manifest.inputs
         template = manifest.template
         if template is None or picture.shape[-1] != template.side_px or len(others) > 1:
@@ -52,9 +48,10 @@ class Enhancer:
         self.left_out = 0
         self._manifest = manifest
         self._session = session
-        self._may_go = may_go
+        self._may_go = options.enhancer_may_go
         self._masker = masker
-        self._blend = blend
+        self._blend = options.enhancer_blend
+        self._fidelity = options.enhancer_weight
         self._template = template
         self._picture = picture.name
         self._weight: TensorSpec | None = others[0] if others else None
@@ -107,7 +104,7 @@ class Enhancer:
         manifest = self._manifest
         feeds: dict[str, NDArray[np.float32]] = {self._picture: numbers_of(crops, manifest.pixels)}
         if self._weight is not None:
-            feeds[self._weight.name] = np.full(len(crops), FIDELITY, np.float32)
+            feeds[self._weight.name] = np.full(len(crops), self._fidelity, np.float32)
         return self._session.run(feeds)[0]
 
 
@@ -115,19 +112,20 @@ def open_enhancer(options: SwapOptions, sessions: Sessions) -> Enhancer | None:
     """The enhancer that the options name, None where they name none or blend nothing of it in.
 
     It gets the options' masks without their padding, which is meant for the swapper's crop. Raises `InputError` for a
-    blend out of bounds, `ModelError` for an unknown name and for missing or wrong weights.
+    blend or weight out of bounds, `ModelError` for an unknown name and for missing or wrong weights.
     """
-    if not 0 <= options.enhancer_blend <= 1:
-        raise InputError(f"enhancer blend {options.enhancer_blend:g}", hint="a number from 0 to 1")
+    for name in ("blend", "weight"):
+        value = getattr(options, f"enhancer_{name}")
+        if not 0 <= value <= 1:
+            raise InputError(f"enhancer {name} {value:g}", hint="a number from 0 to 1")
     if options.enhancer is None or options.enhancer_blend == 0:
         return None
     manifest = by_id(load_manifests(manifest_folder()), options.enhancer, "enhancer")
     masker = Masker(whole_face(options), sessions)
-    may_go = options.enhancer_may_go
     session: Session | None = None
     with suppress(LeftOut):
-        session = sessions.open(manifest, precision=options.precision, may_go=may_go)
-    return Enhancer(manifest, session, masker, options.enhancer_blend, may_go=may_go)
+        session = sessions.open(manifest, precision=options.precision, may_go=options.enhancer_may_go)
+    return Enhancer(manifest, session, masker, options)
 
 
 def whole_face(options: SwapOptions) -> SwapOptions:

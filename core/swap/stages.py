@@ -100,6 +100,7 @@ def of_swapper(name: str, options: SwapOptions) -> SwapOptions:
         enhancer=DEFAULTS.enhancer,
         enhancer_blend=DEFAULTS.enhancer_blend,
         enhancer_may_go=DEFAULTS.enhancer_may_go,
+        enhancer_weight=DEFAULTS.enhancer_weight,
     )
 
 

@@ -129,6 +129,15 @@ def render(
     enhancer_blend: Annotated[
         float, typer.Option(min=0, max=1, rich_help_panel=SWAP, help="How much of the enhancer's face is taken.")
     ] = 0.8,
+    enhancer_weight: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            rich_help_panel=SWAP,
+            help="Of enhancers with such an input (codeformer): 0 the most beautiful face, 1 the most faithful one.",
+        ),
+    ] = SwapOptions.enhancer_weight,
     enhancer_may_go: Annotated[
         bool,
         typer.Option(
@@ -215,8 +224,11 @@ def render(
         raise typer.BadParameter(f"--min-face {min_face}: write a number of pixels")
     chosen, reference = selection(select)
     check_cast(cast, source or [], source_face, select, swapper)
-    if enhancer_may_go and enhancer is None:
-        raise typer.BadParameter("--enhancer-may-go needs --enhancer")
+    if enhancer is None and cast is None:
+        if enhancer_may_go:
+            raise typer.BadParameter("--enhancer-may-go needs --enhancer")
+        if enhancer_weight != SwapOptions.enhancer_weight:
+            raise typer.BadParameter("--enhancer-weight needs --enhancer")
     usable_path(target, "check the path")
     usable_path(output, "choose another with -o")
     for path in [*(source or []), *(Path(name) for name in (reference,) if name), *([cast] if cast else [])]:
@@ -241,6 +253,7 @@ def render(
             enhancer=enhancer,
             enhancer_blend=enhancer_blend,
             enhancer_may_go=enhancer_may_go,
+            enhancer_weight=enhancer_weight,
             precision=precision.value,
         ),
         detector=detector,

@@ -126,6 +126,8 @@ def test_a_model_that_is_missing_is_said_before_any_work(film: Path, folder: Pat
         (("--swapper", "inswapper_128", "--masks", "region", "--region-model", "xseg"), ("xseg", "bisenet")),
         (("--swapper", "inswapper_128", "--mask-padding", "2"), ("--mask-padding",)),
         (("--swapper", "inswapper_128", "--boost", "9"), ("--boost",)),
+        (("--swapper", "inswapper_128", "--enhancer-weight", "0.7"), ("--enhancer-weight", "--enhancer")),
+        (("--enhancer", "gfpgan_1.4", "--enhancer-weight", "0.7"), ("gfpgan_1.4", "--enhancer-weight", "codeformer")),
         (("--swapper", "simswap_512", "--boost", "8"), ("simswap_512", "1 to 4")),
         (("--boost", "2"), ("mesh", "--boost")),
         (("--swapper", "none", "--enhancer", "gfpgan_1.4"), ("none", "--enhancer")),

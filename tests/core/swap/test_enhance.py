@@ -29,7 +29,7 @@ from core.records import (
     SwapOptions,
     WorkOrder,
 )
-from core.swap.enhance import BATCH, FIDELITY, Enhancer, open_enhancer
+from core.swap.enhance import BATCH, Enhancer, open_enhancer
 from core.swap.masker import Masker, box_mask
 from core.swap.segment import render_segment
 from core.swap.stages import RoleOpener, Stage
@@ -72,11 +72,26 @@ def test_every_family(name: str, sessions: Sessions) -> None:
     assert masks.shape == (2, 1, *crops.shape[2:])
     feeds = {manifest.inputs[0].name: numbers_of(crops[1:], manifest.pixels)}
     if len(manifest.inputs) > 1:
-        feeds["weight"] = np.array([FIDELITY], np.float32)
+        feeds["weight"] = np.array([0.5], np.float32)
     alone = colours_of(sessions.open(manifest).run(feeds)[0], manifest.output_pixels)
     assert np.abs(fresh[1] - np.clip(alone[0], 0, 1)).max() < 1e-4
     assert 0 <= fresh.min() < fresh.max() <= 1
     assert np.abs(fresh - crops).max() > 0.05
+
+
+def test_the_weight_is_given_to_the_network(sessions: Sessions) -> None:
+    """The twin's weight scales what its transformer adds, so another one is another picture: the network's own."""
+    manifest = by_id(load_manifests(manifest_folder()), "codeformer")
+    crops = crops_for(opened("codeformer", sessions), 1)
+    made = {}
+    for weight in (0.0, 0.5, 1.0):
+        made[weight], _ = opened("codeformer", sessions, enhancer_weight=weight).swap(crops, unknown(1), [NOBODY])
+        feeds = {"input": numbers_of(crops, manifest.pixels), "weight": np.array([weight], np.float32)}
+        alone = colours_of(sessions.open(manifest).run(feeds)[0], manifest.output_pixels)
+        assert np.abs(made[weight] - np.clip(alone, 0, 1)).max() < 1e-6
+    assert np.abs(made[0.0] - made[1.0]).max() > 0.01
+    with pytest.raises(InputError, match=r"enhancer weight 1\.5; a number from 0 to 1"):
+        opened("codeformer", sessions, enhancer_weight=1.5)
 
 
 def test_no_faces_at_all(sessions: Sessions) -> None:
@@ -116,13 +131,13 @@ def test_what_cannot_be(sessions: Sessions) -> None:
         open_enhancer(SwapOptions(enhancer="inswapper_128"), sessions)
     xseg = by_id(load_manifests(manifest_folder()), "xseg")
     with pytest.raises(ModelError, match="template's side"):
-        Enhancer(xseg, sessions.open(xseg), Masker(SwapOptions(), None), 1.0)
+        Enhancer(xseg, sessions.open(xseg), Masker(SwapOptions(), None), SwapOptions())
 
 
 def test_left_out_for_want_of_memory() -> None:
     """Without a session, as when it could not even be loaded: crops as they came, masks of nothing, and a count."""
     manifest = by_id(load_manifests(manifest_folder()), "gpen_256")
-    enhancer = Enhancer(manifest, None, Masker(SwapOptions(), None), 0.8, may_go=True)
+    enhancer = Enhancer(manifest, None, Masker(SwapOptions(), None), SwapOptions(enhancer_may_go=True))
     assert (enhancer.provider, enhancer.batch, enhancer.left_out) == ("none", BATCH, 0)
     crops = crops_for(enhancer, 3)
     fresh, masks = enhancer.swap(crops, unknown(3), [NOBODY] * 3)
@@ -130,7 +145,7 @@ def test_left_out_for_want_of_memory() -> None:
     assert not masks.any()
     assert enhancer.left_out == 3
     with pytest.raises(ModelError, match="too little memory; allow it with --enhancer-may-go"):
-        Enhancer(manifest, None, Masker(SwapOptions(), None), 0.8).swap(crops, unknown(3), [NOBODY] * 3)
+        Enhancer(manifest, None, Masker(SwapOptions(), None), SwapOptions()).swap(crops, unknown(3), [NOBODY] * 3)
 
 
 @pytest.mark.parametrize("kind", ["occlusion", "region"])
