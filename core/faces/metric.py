@@ -45,8 +45,9 @@ class Metric:
         square = np.maximum(np.asarray(square, np.float64), 0.0)
         return np.sqrt(square) if self.family == "dlib" else square / 2
 
-    def square_of(self, distance: float) -> float:
+    def square_of(self, distance: float | NDArray[np.floating]) -> Float64Array:
         """The squared distance of points that belongs to a distance."""
+        distance = np.asarray(distance, np.float64)
         return distance**2 if self.family == "dlib" else distance * 2
 
     def distances(self, first: NDArray[np.floating], second: NDArray[np.floating]) -> Float64Array:
