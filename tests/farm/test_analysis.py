@@ -13,12 +13,12 @@ import pytest
 
 from actors.drive import Order
 from actors.local import LocalPool
-from actors.worker import WorkerSettings
+from actors.worker import Worker, WorkerSettings
 from core import codec
 from core.errors import InputError, ModelError, PlanError, StorageError
 from core.faces.shots import find_cuts, read_scores
 from core.faces.table import read_table
-from core.records import Analysis, FaceTable, JobSpec
+from core.records import Analysis, AnalysisReceipt, FaceTable, JobSpec
 from farm import stages
 from farm.analysis import (
     Looking,
@@ -195,6 +195,20 @@ def test_a_part_that_is_gone_or_altered_is_named_and_made_again(
     assert [receipt.sha256 for receipt in again.receipts] == [receipt.sha256 for receipt in analysis.receipts]
     save_analysis(folder, again)
     assert load_analysis(folder, sha256) == again
+
+
+def test_a_renderer_takes_back_a_record_without_its_shots(kept: tuple[Path, Analysis], whole: Kept) -> None:
+    folder, analysis = kept
+    store = folder_store(folder)
+    worker = Worker(WorkerSettings(store, str(model_cache()), 2, 1))
+    order = analysis_orders(whole.film, analysis.segments[2:], Looking(), whole.models, code=CODE)[0]
+    known = worker.work(order, 7, lambda _: None)
+    assert known == analysis.receipts[2]
+    store.path(analysis.receipts[2].shots).unlink()
+    made = worker.work(order, 7, lambda _: None)
+    assert isinstance(made, AnalysisReceipt)
+    assert (made.attempt, made.sha256, made.shots_sha256) == (7, known.sha256, analysis.receipts[2].shots_sha256)
+    assert store.receipt(AnalysisReceipt, "analysis", order.id) == made
 
 
 def test_another_film_and_no_analysis_at_all_are_told_apart(kept: tuple[Path, Analysis], tmp_path: Path) -> None:
