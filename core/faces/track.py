@@ -5,8 +5,9 @@ go to the pieces first, then the weak ones to the pieces that are left. A find g
 overlaps the one predicted from the piece's last two, its mesh or, where one has none, its five points are a small
 deformation of the last one's, and its vector, where both have some, does not speak against it.
 
-Where faces touch, or a step is rough, a piece may pass from one person to another all the same. Such steps are
-remembered for some frames, and when the vectors after one of them are another person's, the piece is split there.
+A piece may pass from one person to another all the same: where faces touch, or a step is rough, or a cut was not
+seen. So the steps of some frames are remembered, and when the vectors after one of them are another person's, the piece
+is split there. Where faces are apart and nothing jumps, it is one who turns away, whatever the vectors say.
 core.faces.joins puts together again what belongs together.
 """
 
@@ -21,14 +22,17 @@ from numpy.typing import NDArray
 
 from core.faces.metric import Metric
 from core.faces.onway import Face
-from core.faces.steps import close, deformation
-from core.geometry import Float64Array, iou
+from core.faces.steps import CALM, centre_of, close, deformation
+from core.geometry import Float64Array, box_area, iou
 
 SURE_SCORE = 0.5  # as in analyse
 OVERLAP_MIN = 0.3
+ROUGH = 1.0  # a step of which overlap or shape is as follows
 ROUGH_OVERLAP = 0.5
-ROUGH_DEFORMATION = 0.5
+ROUGH_DEFORMATION = 0.4  # below CALM
+FAR_AWAY = 1.0  # of the side: how far a face may jump that nobody else can be
 VECTOR_WEIGHT = 0.5  # of a vector at the limit of one person, against an overlap of none
+UNKNOWN = 0.5  # how unlike a face without a vector counts
 STRANGER = 1.25  # times the limit: a vector that alone speaks for another person
 FAMILIAR = 0.75  # times the limit: a vector that is nearer than this is the person's own
 FRESH = 8  # vectors that may turn out to be another person's
@@ -43,16 +47,18 @@ class Sighting:
 
     face: Face
     piece: Piece
-    doubt: float = 0.0  # from 0 to 2, of the step that led here; 0 is none
+    doubt: float = 0.0  # of the step that led here: how rough it is, and 1 more where faces touch
+    rough: bool = False  # whether the doubt is reasonable
 
 
 @dataclass
 class Fresh:
-    """A vector not yet trusted; `rough` is the most doubtful sighting since the vector before."""
+    """A vector not yet trusted; `doubtful` is the most doubtful sighting since the vector before."""
 
     sighting: Sighting
     point: Float64Array
-    rough: Sighting | None
+    doubtful: Sighting
+    rough: bool
 
 
 @dataclass
@@ -65,7 +71,19 @@ class Piece:
     known: deque[Float64Array] = field(default_factory=lambda: deque(maxlen=KNOWN))
     fresh: list[Fresh] = field(default_factory=list)
     recent: deque[Sighting] = field(default_factory=deque)
-    rough: Sighting | None = None
+    doubtful: Sighting | None = None  # the most, since the newest vector
+    rough: bool = False  # whether there was a rough step since then
+
+    def take(self, sighting: Sighting, metric: Metric) -> None:
+        """The piece's newest sighting."""
+        self.face = sighting.face
+        self.recent.append(sighting)
+        self.rough |= sighting.rough
+        if self.doubtful is None or sighting.doubt > self.doubtful.doubt:
+            self.doubtful = sighting
+        if sighting.face.vector is not None:
+            self.fresh.append(Fresh(sighting, metric.points(sighting.face.vector), self.doubtful, self.rough))
+            self.doubtful, self.rough = None, False
 
     def looks(self, metric: Metric) -> Float64Array | None:
         """The point [D] that the piece is known by."""
@@ -86,7 +104,8 @@ def distance_of(first: NDArray[np.floating], second: NDArray[np.floating], metri
 
 def _again(lost: Face, face: Face) -> bool:
     """Whether a face may be the one that was lost at its place."""
-    return float(iou(lost.box[None], face.box[None])[0, 0]) >= OVERLAP_MIN and deformation(lost, face) is not None
+    changed = deformation(lost, face)
+    return changed is not None and changed <= CALM and float(iou(lost.box[None], face.box[None])[0, 0]) >= OVERLAP_MIN
 
 
 class Linker:
@@ -115,7 +134,7 @@ class Linker:
             one for one in self._live if one.face.frame < frame
         ]  # these are lost unless the next frame has them
         for piece in [one.piece for one in sightings if one.face.vector is not None]:
-            self._check(piece, EVIDENCE)
+            self._check(piece, EVIDENCE - 1)
         while self._line and self._line[0][0].face.frame <= frame - self._window:
             yield self._settled()
 
@@ -140,9 +159,10 @@ class Linker:
         boxes = np.stack([face.box for face in faces])
         left = {id(one): one for one in self._live}
         pieces: dict[int, tuple[Piece, float]] = {}  # by place in `faces`, with the doubt about the step
-        for sure in (True, False):
-            places = [n for n, face in enumerate(faces) if (face.score >= SURE_SCORE) == sure]
-            for piece, place, doubt in self._pairs(list(left.values()), faces, places):
+        sure = [n for n, face in enumerate(faces) if face.score >= SURE_SCORE]
+        weak = [n for n, face in enumerate(faces) if face.score < SURE_SCORE]
+        for how, places in ((self._pairs, sure), (self._pairs, weak), (self._jumps, [*sure, *weak])):
+            for piece, place, doubt in how(list(left.values()), faces, [n for n in places if n not in pieces]):
                 del left[id(piece)]
                 pieces[place] = (piece, doubt)
         for place, face in enumerate(faces):
@@ -154,17 +174,12 @@ class Linker:
         sightings = []
         for place, face in enumerate(faces):
             piece, doubt = pieces.get(place) or (self._begin(face), 0.0)
+            sighting = Sighting(face, piece)
             if place in pieces:
                 piece.movement = (face.box.astype(np.float64) - piece.face.box) / (face.frame - piece.face.frame)
-                doubt += near[place]
-            piece.face = face
-            sighting = Sighting(face, piece, doubt)
-            piece.recent.append(sighting)
-            if doubt > 0 and (piece.rough is None or doubt > piece.rough.doubt):
-                piece.rough = sighting
-            if face.vector is not None:
-                piece.fresh.append(Fresh(sighting, self._metric.points(face.vector), piece.rough))
-                piece.rough = None
+                sighting.doubt = doubt + near[place]
+                sighting.rough = doubt >= ROUGH or bool(near[place])
+            piece.take(sighting, self._metric)
             sightings.append(sighting)
         return sightings
 
@@ -181,62 +196,87 @@ class Linker:
         last = np.stack([one.face.box for one in live])
         expected = last + np.stack([one.movement for one in live]) * steps
         overlap = np.maximum(iou(expected, boxes), iou(last, boxes))
-        looks = [one.looks(self._metric) for one in live]
         near = close(boxes, np.stack([*(face.box for face in faces), *last, *(one.face.box for one in self._lost)]))
         neighbours = near.sum(axis=1)  # with itself, and the piece it goes on with
         costs = []
         for number, column in np.argwhere(overlap >= OVERLAP_MIN).tolist():
-            face, known = faces[places[column]], looks[number]
-            away = 0.5
-            if face.vector is not None and known is not None:
-                apart = distance_of(self._metric.points(face.vector), known, self._metric)
-                away = apart / self._metric.same_person
+            away = self._unlike(live[number], faces[places[column]])
             alone = neighbours[column] <= 1 + near[column, len(faces) + number]
-            if away <= STRANGER or alone:
-                costs.append((1 - overlap[number, column] + VECTOR_WEIGHT * min(away, STRANGER), number, column))
+            most = np.inf if alone or (away is not None and away <= 1) else CALM
+            if away is None or away <= STRANGER or alone:
+                weight = VECTOR_WEIGHT * min(UNKNOWN if away is None else away, STRANGER)
+                costs.append((1 - overlap[number, column] + weight, number, column, most))
         used: tuple[set[int], set[int]] = (set(), set())
-        for _, number, column in sorted(costs):
+        for _, number, column, most in sorted(costs):
             if number in used[0] or column in used[1]:
                 continue
             changed = deformation(live[number].face, faces[places[column]])
-            if changed is not None:
+            if changed is not None and changed <= most:
                 used[0].add(number)
                 used[1].add(column)
-                rough = overlap[number, column] < ROUGH_OVERLAP or changed > ROUGH_DEFORMATION
-                doubt = (1 - overlap[number, column] + changed) / 2 if rough else 0.0
-                yield live[number], places[column], float(doubt)
+                rough = (1 - overlap[number, column]) / (1 - ROUGH_OVERLAP), changed / ROUGH_DEFORMATION
+                yield live[number], places[column], float(max(rough))
+
+    def _jumps(self, live: list[Piece], faces: Sequence[Face], places: list[int]) -> Iterator[tuple[Piece, int, float]]:
+        """As _pairs, of faces that jumped further than they overlap, and can be nobody else."""
+        fits = []
+        around = np.stack([one.face.box for one in (*live, *self._lost)] + [face.box for face in faces])
+        for piece in live:
+            for place in places:
+                face = faces[place]
+                if close(face.box[None], around).sum() > 1 + close(face.box[None], piece.face.box[None])[0, 0]:
+                    continue
+                side = float(np.sqrt(box_area(face.box)))
+                away = float(np.abs(centre_of(face.box) - centre_of(piece.face.box)).max())
+                if away <= FAR_AWAY * side and (self._unlike(piece, face) or 0) <= 1:
+                    changed = deformation(piece.face, face)
+                    if changed is not None and changed <= CALM:
+                        fits.append((piece, place))
+        for piece, place in fits:
+            if sum(one is piece or other == place for one, other in fits) == 1:
+                yield piece, place, 2 * ROUGH
+
+    def _unlike(self, piece: Piece, face: Face) -> float | None:
+        """How unlike a face's vector is to the piece's, at the limit of one person 1; None where one has none."""
+        known = piece.looks(self._metric)
+        if face.vector is None or known is None:
+            return None
+        return distance_of(self._metric.points(face.vector), known, self._metric) / self._metric.same_person
 
     def _check(self, piece: Piece, evidence: int) -> None:
         """Split a piece where its fresh vectors, at least `evidence` of them, become another person's."""
-        if all(one.rough is None for one in piece.fresh):
+        if not piece.fresh:
             return
         if piece.known:
             newest = distance_of(mean_of(piece.known, self._metric), piece.fresh[-1].point, self._metric)
             if newest < FAMILIAR * self._metric.same_person:
                 return
         points = [*piece.known, *(one.point for one in piece.fresh)]
+        limit = self._metric.same_person
         best, place = 0.0, None
         for number, one in enumerate(piece.fresh):
             middle = len(piece.known) + number
-            before, after = points[max(0, middle - KNOWN) : middle], points[middle:]
-            if one.rough is None or not before or len(after) < evidence:
+            before, after = points[max(0, middle - KNOWN) : middle], points[middle : middle + EVIDENCE]
+            if not before or len(after) < evidence:
+                continue
+            if not one.rough and distance_of(before[-1], after[0], self._metric) <= limit:
                 continue
             apart = distance_of(mean_of(before, self._metric), mean_of(after, self._metric), self._metric)
             sure = min(len(before), len(after)) >= EVIDENCE
-            if apart > self._metric.same_person * (1 if sure else STRANGER) and apart > best:
+            if apart > limit * (1 if sure else STRANGER) and apart > best:
                 best, place = apart, number
         if place is not None:
             self._split(piece, place)
 
     def _split(self, piece: Piece, place: int) -> None:
-        """What comes from the roughest step before the fresh vector at `place` on is another piece."""
-        start = piece.fresh[place].rough
+        """What comes from the most doubtful step before the fresh vector at `place` on is another piece."""
+        start = piece.fresh[place].doubtful
         tail = self._begin(piece.face)
-        tail.movement, tail.rough = piece.movement, piece.rough
+        tail.movement, tail.doubtful, tail.rough = piece.movement, piece.doubtful, piece.rough
         tail.fresh, piece.fresh = piece.fresh[place:], piece.fresh[:place]
-        tail.fresh[0].rough = None
+        tail.fresh[0].rough = False
         kept: deque[Sighting] = deque()
-        while start is not None and piece.recent[0].face.frame < start.face.frame:
+        while piece.recent[0].face.frame < start.face.frame:
             kept.append(piece.recent.popleft())
         tail.recent, piece.recent = piece.recent, kept
         for one in tail.recent:
