@@ -107,7 +107,7 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
     models = merge_models([eyes.uses(), *(receipt.models for some in seen for receipt in some)])
     with stage("publish"):
         sha256, size_bytes = stages.publish_stage(joined, Path(spec.output))
-    told = [note for some in seen for receipt in some for note in receipt.notes]
+    told = [*eyes.notes(), *(note for some in seen for receipt in some for note in receipt.notes)]
     unused = [UNUSED_SOURCE] if spec.swapper == "none" and spec.source is not None else []
     return make_report(
         spec,

@@ -39,6 +39,10 @@ class Eyes:
         """The models that looked."""
         return self._sessions.uses() if self._sessions is not None else ()
 
+    def notes(self) -> tuple[str, ...]:
+        """Why they did not run as they were wished to."""
+        return self._sessions.notes if self._sessions is not None else ()
+
     def identity(self, source: SourceSpec, recognisers: Sequence[str]) -> SourceIdentity:
         """The face of `source` with the vectors of the recognisers whose manifests are named."""
         from core.faces.identity import load_identity  # noqa: PLC0415 - loads OpenCV
