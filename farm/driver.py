@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from core import codec
+from actors.drive import Receipt
 from core.errors import InputError
 from core.media.stamp import unchanged
-from core.records import JobReport, JobSpec, RoleSpec, SegmentReceipt
+from core.records import JobReport, JobSpec, RoleSpec
 from farm import stages
 from farm.analysis import Looking, looking_models
 from farm.artifacts import DiskStore, open_store
+from farm.assemble import assemble, choose_copies
 from farm.castings import nobody
 from farm.desk import Clock, Desk, make_pool
 from farm.models import role_models
@@ -92,21 +93,14 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
 
             casting = cast_film(spec, film, desk, settings, eyes)
         plan = replace(plan, segments=casting.segments)
-        orders = stages.work_orders(film, plan, casting.entries, casting.roles, code=desk.code)
-        rendered = desk.run_map(film, "render", orders)
-        pool.close()
-        receipts = [receipt for receipt in rendered.receipts if isinstance(receipt, SegmentReceipt)]
-        tags = provenance(receipts)
-        seen = [casting.receipts, rendered.receipts]
-        damage = merge_damage([film.index.damage, *(receipt.damage for some in seen for receipt in some)])
-        with stage("join"):
-            joined = stages.join_stage(store, film, plan, receipts, tags)
-        with stage("verify"):
-            # What is missing after the last frame is in the report, but is no frame of the film.
-            checks = stages.verify_stage(film, plan, joined, tags)
+        copies, uncopied = choose_copies(spec, film, plan, casting, desk)
+        made = assemble(film, plan, casting, desk, copies)
+    receipts = made.receipts
+    seen: list[Sequence[Receipt]] = [casting.receipts, receipts]
+    damage = merge_damage([film.index.damage, *(receipt.damage for some in seen for receipt in some)])
     models = merge_models([eyes.uses(), *(receipt.models for some in seen for receipt in some)])
     with stage("publish"):
-        sha256, size_bytes = stages.publish_stage(joined, Path(spec.output))
+        sha256, size_bytes = stages.publish_stage(made.joined, Path(spec.output))
     told = [*eyes.notes(), *(note for some in seen for receipt in some for note in receipt.notes)]
     unused = [UNUSED_SOURCE] if spec.swapper == "none" and spec.source is not None else []
     return make_report(
@@ -115,24 +109,15 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
         plan.encoder,
         receipts,
         casting=casting,
-        reused=rendered.reused,
+        reused=made.reused,
         deaths=sum(mapped.deaths for mapped in desk.maps),
         workers=pool.workers,
-        checks=checks,
+        checks=made.checks,
         damage=damage,
-        notes=[*plan.notes, *casting.notes, *unused, *model_notes(models), *told],
+        notes=[*plan.notes, *casting.notes, *uncopied, *made.notes, *unused, *model_notes(models), *told],
         seconds_by_stage=desk.clock.seconds,
         seconds=time.monotonic() - started_s,
         output_sha256=sha256,
         output_bytes=size_bytes,
         models=models,
     )
-
-
-def provenance(receipts: Sequence[SegmentReceipt]) -> dict[str, str]:
-    """The metadata that says what the film is, none where nothing was replaced; its id names the work done."""
-    if not any(receipt.faces_replaced for receipt in receipts):
-        return {}
-    from core.trust.label import aigc_tags  # noqa: PLC0415 - loads OpenCV
-
-    return aigc_tags(codec.digest([receipt.order_id for receipt in receipts])[:32])

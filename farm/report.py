@@ -66,6 +66,7 @@ def make_report(
         segments=len(receipts),
         segments_rendered=len(receipts) - reused,
         segments_reused=reused,
+        segments_copied=sum(1 for receipt in receipts if receipt.copied),
         seconds_by_stage=seconds_by_stage,
         seconds=round(seconds, 3),
         frames_per_second=round(index.frames / seconds, 3) if seconds > 0 else 0.0,
@@ -138,7 +139,8 @@ def summary(report: JobReport) -> str:
         f"{report.output}: {report.frames} frames",
         f"{report.faces} faces replaced",
         f"{report.segments_rendered} segments rendered"
-        + (f" and {report.segments_reused} reused" if report.segments_reused else ""),
+        + (f" and {report.segments_reused} reused" if report.segments_reused else "")
+        + (f", {report.segments_copied} of them copied from the source" if report.segments_copied else ""),
         f"{report.frames_per_second:.1f} frames/s over {report.seconds:.1f} s",
         f"{report.checks_passed} of {len(report.checks)} checks passed",
     ]

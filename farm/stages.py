@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from core.media.guard import Limits, probe_in_child
 from core.media.index import index_film
 from core.media.join import join_film
 from core.media.plan import plan_segments
+from core.media.smart import smart_settings
 from core.media.stamp import check_stamp, stamp_of, unchanged
 from core.media.verify import verify_film
 from core.records import (
@@ -129,6 +130,8 @@ def plan_stage(store: DiskStore, film: Film, spec: JobSpec) -> Plan:
     output = Path(spec.output)
     container = container_for(output, film.index)
     encoder = resolve_encoder(film.index, spec.encode, container)
+    if spec.smart and spec.swapper != "none":
+        encoder = smart_settings(film.path, film.index, encoder, container)
     notes = (*film.index.notes, *encoder.notes, *check_output(film.index, encoder, container))
     if spec.swapper != "none" and container not in LABEL_CONTAINERS:
         raise InputError(
@@ -188,8 +191,10 @@ def work_orders(
     roles: Sequence[Role],
     *,
     code: str,
+    copies: Collection[int] = (),
 ) -> list[WorkOrder]:
-    """One order a segment. A segment in which nobody is replaced is an order without faces and roles.
+    """One order a segment. A segment in which nobody is replaced is an order without faces and roles; `copies` are the
+    indices of those whose packets are to be copied.
 
     An order has the roles of its own faces alone: another role of the job does not change its id. The id leaves out
     what does not decide pixels: where the film lies, and what is done about damage.
@@ -209,6 +214,7 @@ def work_orders(
             face_count=entry.faces,
             roles=tuple(roles[number] for number in entry.roles),
             stamp=film.stamp,
+            copy=segment.index in copies,
         )
         named = replace(order, target="", index="", stamp=None)
         orders.append(replace(order, id=codec.digest([named, code])))
@@ -256,7 +262,9 @@ def run_map(pool: Pool, progress: Progress, film: Film, todo: Todo) -> Mapped:
 # ---------------------------------------------------------------- assemble
 
 
-def join_stage(store: DiskStore, film: Film, plan: Plan, receipts: Sequence[Receipt], tags: dict[str, str]) -> Path:
+def join_stage(
+    store: DiskStore, film: Film, plan: Plan, receipts: Sequence[SegmentReceipt], tags: dict[str, str]
+) -> Path:
     """Join the segments with everything else of the source, into a temporary file of the store.
 
     Every segment is compared with its receipt's hash as it is joined.
@@ -265,12 +273,18 @@ def join_stage(store: DiskStore, film: Film, plan: Plan, receipts: Sequence[Rece
     joined = store.scratch(Path(film.path).suffix or ".film")
     pieces = [(segment, store.path(receipt.file)) for segment, receipt in zip(plan.segments, receipts, strict=True)]
     hashes = {segment.index: receipt.sha256 for segment, receipt in zip(plan.segments, receipts, strict=True)}
-    join_film(film.path, film.index, plan.encoder, pieces, joined, plan.container, tags=tags, hashes=hashes)
+    copies = [receipt.segment for receipt in receipts if receipt.copied]
+    join_film(
+        film.path, film.index, plan.encoder, pieces, joined, plan.container, tags=tags, hashes=hashes, copies=copies
+    )
     return joined
 
 
-def verify_stage(film: Film, plan: Plan, joined: Path, tags: dict[str, str]) -> VerifyReport:
-    """Check the joined film against its source; `VerifyFailed` names the first check that does not hold."""
+def verify_stage(
+    film: Film, plan: Plan, joined: Path, tags: dict[str, str], copies: Collection[int] = ()
+) -> VerifyReport:
+    """Check the joined film against its source; `VerifyFailed` names the first check that does not hold. `copies` are
+    the indices of the copied segments."""
     report = verify_film(
         film.path,
         joined,
@@ -278,6 +292,7 @@ def verify_stage(film: Film, plan: Plan, joined: Path, tags: dict[str, str]) -> 
         settings=plan.encoder,
         extra_tags=tags,
         joints=[segment.first for segment in plan.segments],
+        copies=[segment for segment in plan.segments if segment.index in copies],
     )
     failed = [check for check in report.checks if not check.ok]
     if failed:

@@ -156,8 +156,8 @@ def undecodable_places(path: Path, index: MediaIndex, joints: Sequence[int] = ()
     by_first = {segment.first: number for number, segment in enumerate(plan)}
     faults = [f"frame {at}: a segment begins without a keyframe" for at in joints if at not in by_first]
     inner = [by_first[at] for at in joints if by_first.get(at, 0) > 0]
-    places = [_shorten(index, plan[n]) for n in _spread(range(len(plan) - 1), MOST_KEYS)]
-    places += [plan[n - 1] for n in _spread(inner, MOST_RUNS)]
+    places = [_shorten(index, plan[n]) for n in spread(range(len(plan) - 1), MOST_KEYS)]
+    places += [plan[n - 1] for n in spread(inner, MOST_RUNS)]
     for place in (*places, plan[-1]):
         try:
             broken = next(
@@ -170,7 +170,7 @@ def undecodable_places(path: Path, index: MediaIndex, joints: Sequence[int] = ()
     return faults
 
 
-def _spread(items: Sequence[int], most: int) -> list[int]:
+def spread(items: Sequence[int], most: int) -> list[int]:
     """At most `most` of `items`, evenly spread."""
     if len(items) <= most:
         return list(items)

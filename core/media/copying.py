@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -19,24 +21,56 @@ from core.media.faults import media_fault
 from core.media.guard import film_stream, open_film
 from core.media.nal import HEVC, LENGTH_BYTES, packed, units
 from core.media.scan import Track, scan, segment_packets, track_of
-from core.records import EncoderSettings, MediaIndex, Segment
+from core.records import EncoderSettings, MediaIndex, Segment, SegmentReceipt, WorkOrder
 
 # The sample entry of which the samples may hold parameter sets (14496-15, 5.4.2 and 8.4.1).
 IN_BAND_TAG = {"h264": "avc3", "hevc": "hev1"}
 
 
+def copy_order(
+    source: Path, index: MediaIndex, order: WorkOrder, output: Path, heartbeat: Callable[[int], None]
+) -> SegmentReceipt:
+    """Copy the order's segment; the receipt's `file`, `attempt` and `models` are for the caller to fill in."""
+    started = time.monotonic()
+    segment = order.segment
+    made = copy_segment(source, index, segment, order.encoder, output, heartbeat)
+    return SegmentReceipt(
+        order_id=order.id,
+        segment=segment.index,
+        file="",
+        sha256=made.sha256,
+        size_bytes=made.size_bytes,
+        frames=made.frames,
+        pts_first=int(index.pts[segment.first]),
+        pts_last=int(index.pts[segment.end - 1]),
+        faces_replaced=0,
+        faces_skipped={},
+        seconds={"copy": time.monotonic() - started},
+        provider="none",
+        device="cpu",
+        attempt=0,
+        copied=True,
+    )
+
+
 def copy_segment(
-    source: Path, index: MediaIndex, segment: Segment, settings: EncoderSettings, output: Path
+    source: Path,
+    index: MediaIndex,
+    segment: Segment,
+    settings: EncoderSettings,
+    output: Path,
+    heartbeat: Callable[[int], None] | None = None,
 ) -> EncodedSegment:
     """Copy the segment's packets to `output`, NAL units with LENGTH_BYTES of length before each.
 
     The file's header holds all parameter sets that are in force; its tag says whether the packets hold any too.
-    `PlanError` where the segment cannot be copied; `core.media.smart` tells beforehand.
+    `heartbeat` is called with the number of frames copied. `PlanError` where the segment cannot be copied;
+    `core.media.smart` tells beforehand.
     """
     try:
         track = track_of(source)
         extradata, tag = _header(source, index, segment, track)
-        count = _write(source, index, segment, settings, output, track, extradata, tag)
+        count = _write(source, index, segment, settings, output, track, extradata, tag, heartbeat or (lambda _: None))
     except HeaderError as error:
         raise PlanError(f"segment {segment.index} cannot be copied: {error}", where=str(source)) from error
     except (av.error.FFmpegError, ValueError, OSError) as error:
@@ -68,6 +102,7 @@ def _write(
     track: Track,
     extradata: bytes,
     tag: str,
+    heartbeat: Callable[[int], None],
 ) -> int:
     pts = index.pts[segment.first : segment.end] - int(index.pts[segment.first])
     stored = pts[np.argsort(index.packet[segment.first : segment.end], kind="stable")]
@@ -98,4 +133,5 @@ def _write(
             copy.is_keyframe = packet.is_keyframe
             out.mux_one(copy)
             count += 1
+            heartbeat(count)
     return count

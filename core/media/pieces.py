@@ -190,8 +190,8 @@ def film_packets(
 ) -> Iterator[Packet[Stream]]:
     """The picture's packets in decode order, with the table's timestamps; each frame exactly once. With `bare` the
     copies' packets lose parameter sets and delimiters, which the film's header makes superfluous."""
-    # FFmpeg's filter that turns lengths into start codes puts the header's sets before H.264's IDR pictures, but forgets
-    # those of the header once it meets some in a packet. So where it will run, or packets hold some, all of them do.
+    # FFmpeg's filter that turns lengths into start codes puts the header's sets before IDR pictures of H.264, but
+    # forgets those once it meets others in a packet. So where it will run, or packets hold some, all of them do.
     spelled = bool(copies) and (container == "mpegts" or (pieces.inband and not bare))
     times = decode_times(index, pieces.depth, floor=container == "mpegts")
     for segment, path in segments:

@@ -17,7 +17,7 @@ Whatever is in doubt is encoded. The finished film is verified like any other, a
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ class Copies:
     """The indices of the segments to copy, and why of those that were asked for others are not."""
 
     segments: frozenset[int] = frozenset()
-    reasons: dict[int, str] | None = None
+    reasons: dict[int, str] = field(default_factory=dict)
 
 
 def why_never(index: MediaIndex, settings: EncoderSettings, container: str) -> str | None:
@@ -152,8 +152,7 @@ class Copier:
 
     def copyable(self, segment: Segment, damaged: Collection[int] = ()) -> str | None:
         """Why `segment` cannot be copied between encoded ones, or None; see `choose`."""
-        reasons = self.choose([segment], {segment.index}, damaged).reasons or {}
-        return reasons.get(segment.index)
+        return self.choose([segment], {segment.index}, damaged).reasons.get(segment.index)
 
     def choose(self, segments: Sequence[Segment], wanted: Collection[int], damaged: Collection[int] = ()) -> Copies:
         """Which of the `wanted` segments (indices) to copy. Frames that are `damaged` (ordinals) are in none: what is

@@ -19,6 +19,7 @@ import numpy as np
 from core.media import compare
 from core.media.compare import PacketTable
 from core.media.containers import is_cover, is_rewritten, is_unknown_data, source_container
+from core.media.copycheck import copy_checks
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
 from core.media.index import index_film
 from core.media.planes import working_format
@@ -31,6 +32,7 @@ from core.records import (
     Int64Array,
     Mastering,
     MediaIndex,
+    Segment,
     StreamInfo,
     Transport,
     VerifyReport,
@@ -49,12 +51,14 @@ def verify_film(
     settings: EncoderSettings | None = None,
     extra_tags: Mapping[str, str] | None = None,
     joints: Sequence[int] = (),
+    copies: Sequence[Segment] = (),
 ) -> VerifyReport:
     """Every check of law 7 on `output` against `source`.
 
     `settings` says which codec was promised (else any that keeps depth and chroma will do); `extra_tags` are the
     container tags that must have been added, and no others (None, where that is not known: the farm's label may be
-    there); `joints` are the ordinals of the segments' first frames, around which decoding is tried.
+    there); `joints` are the ordinals of the segments' first frames, around which decoding is tried; `copies` are the
+    segments whose packets were copied.
     """
     before = source_index if source_index is not None else index_film(Path(source))
     after = index_film(Path(output))
@@ -67,6 +71,7 @@ def verify_film(
     ]
     faults = compare.undecodable_places(Path(output), after, joints)
     checks.append(Check("keyframes decode", "all", "; ".join(faults[:3]) or "all", not faults))
+    checks += copy_checks(Path(source), Path(output), before, after, copies)
     return VerifyReport(tuple(checks))
 
 

@@ -95,6 +95,7 @@ class WorkOrder:
     face_count: int = 0
     roles: tuple[Role, ...] = ()
     stamp: FileStamp | None = None  # None: the file at `target` is taken as it is
+    copy: bool = False  # the source's packets are the result
 
     @property
     def models(self) -> tuple[tuple[str, str], ...]:
@@ -124,6 +125,7 @@ class SegmentReceipt:
     frames_replaced: int = 0  # frames in which at least one face was replaced
     models: tuple[ModelUse, ...] = ()
     faces_by_role: tuple[int, ...] = ()  # faces replaced, one number for each of the order's roles
+    copied: bool = False  # its packets are the source's
     notes: tuple[str, ...] = ()  # what the models of the renderer told: see core.inference.sessions
 
 
@@ -190,6 +192,7 @@ class JobReport:
     cast: str | None = None
     roles: tuple[RoleUse, ...] = ()
     segments_analysed: int = 0  # in this run; the others' faces were known
+    segments_copied: int = 0  # whose packets are the source's, in this run or before
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import PlanError
+from core.media.copying import copy_order
 from core.media.decode import DecodedFrame, decode_segment
 from core.media.encode import SegmentEncoder
 from core.media.planes import working_format
@@ -37,7 +38,7 @@ def render_segment(
     heartbeat: Callable[[int], None],
     sessions: Sessions | None = None,
 ) -> SegmentReceipt:
-    """Render the order's segment of the film at `source` into the file `output`.
+    """Render the order's segment of the film at `source` into the file `output`, or copy it where the order says so.
 
     `faces` has at least the segment's rows, `role` >= 0 where a face is to be replaced; `roles` are the order's, open.
     `sessions`, where there are networks, says when fewer frames are to be held. `heartbeat` is called with the number
@@ -45,6 +46,8 @@ def render_segment(
     rendered and listed; what they mean is the caller's decision. Raises `PlanError` where `faces` names a role that
     the order has not.
     """
+    if order.copy:
+        return copy_order(source, index, order, output, heartbeat)
     segment = order.segment
     clock = Clock()
     damage: list[Damage] = []

@@ -180,6 +180,14 @@ def render(
     preset: Annotated[
         str | None, typer.Option(rich_help_panel=FILM, help="The encoder's preset, e.g. veryfast.")
     ] = None,
+    smart: Annotated[
+        bool,
+        typer.Option(
+            "--smart/--no-smart",
+            rich_help_panel=FILM,
+            help="Copy the film's own packets where nobody is replaced and the codec allows it, instead of encoding.",
+        ),
+    ] = True,
     on_damage: Annotated[
         OnDamage,
         typer.Option(
@@ -263,6 +271,7 @@ def render(
         reference=reference,
         cast=str(cast) if cast is not None else None,
         least_face_px=min_face,
+        smart=smart,
         encode=EncodeSpec(codec, crf, preset),
         segment_s=seconds(segment_seconds),
         on_damage="keep" if on_damage is OnDamage.keep else "fail",

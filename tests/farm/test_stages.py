@@ -99,7 +99,20 @@ def test_an_order_changes_with_what_decides_its_pixels_and_with_nothing_else(job
     ):
         changed = ids(job, spec, [replace(role, **change)], s2=one)
         assert [a == b for a, b in zip(changed, faces, strict=True)] == [True, True, False, True], change
-    assert ids(job, replace(spec, swapper="none")) == plain, "nobody to replace: the same work, whatever the swapper"
+    same = ids(job, replace(spec, swapper="none")), ids(job, replace(spec, smart=False))
+    assert same[0] == same[1], "nobody to replace: the same work, whatever the swapper"
+    assert set(same[1]).isdisjoint(plain), "beside copies the encoder's parameter sets have ids of their own"
+
+
+def test_copies_are_other_work(job: Job) -> None:
+    spec = JobSpec("film.mp4", "out.mp4", swapper="mesh", encode=EncodeSpec("h264", 30), segment_s=Fraction(1))
+    plan = stages.plan_stage(job.store, job.film, spec)
+    entries = [SegmentCast(segment.index) for segment in job.plan.segments]
+    without, with_one = (
+        stages.work_orders(job.film, plan, entries, (), code=CODE, copies=copies) for copies in ((), (1,))
+    )
+    assert [order.copy for order in with_one] == [False, True, False, False]
+    assert [a.id == b.id for a, b in zip(without, with_one, strict=True)] == [True, False, True, True]
 
 
 def test_an_order_has_the_roles_of_its_own_faces_alone(job: Job) -> None:
