@@ -77,13 +77,15 @@ def write_cast(
     tracks: TrackTable,
     *,
     thumbnails: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> None:
     """Write the cast of `people` to `path`, whole or not at all; nobody has a source yet.
 
     `film` is its file name, for a reader; `analysis` names what the tracks' numbers belong to (`tracks_digest`).
-    `thumbnails` are paths by person's id, from the folder of `path`. `StorageError` when it cannot be written.
+    `thumbnails` are paths by person's id, from the folder of `path`, and `names` what people are called.
+    `StorageError` when it cannot be written.
     """
-    text = cast_text(film, index, analysis, people, tracks, thumbnails or {})
+    text = cast_text(film, index, analysis, people, tracks, thumbnails or {}, names or {})
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(text.encode())
@@ -101,6 +103,7 @@ def cast_text(
     people: Sequence[Person],
     tracks: TrackTable,
     thumbnails: Mapping[str, str],
+    names: Mapping[str, str],
 ) -> str:
     """The text of a cast.toml."""
     blocks = [
@@ -111,17 +114,20 @@ def cast_text(
         "[rules]\nminimum_face_px = 0      # smaller faces are left as they are\n"
         "share_sources = false    # true: two people of one frame may get the same face\n" + commented(RULES),
     ]
-    blocks += [_person_text(person, index, tracks, thumbnails.get(person.id, "")) for person in people]
+    blocks += [
+        _person_text(person, index, tracks, thumbnails.get(person.id, ""), names.get(person.id, ""))
+        for person in people
+    ]
     return "\n".join(blocks)
 
 
-def _person_text(person: Person, index: MediaIndex, tracks: TrackTable, thumbnail: str) -> str:
+def _person_text(person: Person, index: MediaIndex, tracks: TrackTable, thumbnail: str, name: str) -> str:
     rows = np.array(person.tracks, np.intp)
     first, last = int(tracks.first[rows].min()), int(tracks.end[rows].max()) - 1
     ticks = sum(_ticks(index, int(tracks.first[row]), int(tracks.end[row])) for row in person.tracks)
     return (
         "[[people]]\n"
-        f'id = {quoted(person.id)}\nname = ""\nthumbnail = {quoted(thumbnail)}\n'
+        f"id = {quoted(person.id)}\nname = {quoted(name)}\nthumbnail = {quoted(thumbnail)}\n"
         f"screen_time_s = {float(ticks * index.time_base):.3f}\n"
         f"frames = {int((tracks.end[rows] - tracks.first[rows]).sum())}\n"
         f"first = {quoted(frame_timecode(index, first))}\nlast = {quoted(frame_timecode(index, last))}\n"

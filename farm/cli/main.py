@@ -27,7 +27,7 @@ def make_app() -> typer.Typer:
     # Imported here so that a signal that comes while the modules load is met by the handlers of `main`.
     import typer  # noqa: PLC0415
 
-    from farm.cli import analyse, bench, compare, doctor, models, probe, render, verify  # noqa: PLC0415
+    from farm.cli import analyse, bench, cast, compare, doctor, models, probe, render, verify  # noqa: PLC0415
 
     app = typer.Typer(
         name="farm",
@@ -46,6 +46,7 @@ def make_app() -> typer.Typer:
 
     app.command(epilog=render.EPILOGUE)(render.render)
     app.command()(analyse.analyse)
+    app.command()(cast.cast)
     app.command()(probe.probe)
     app.command()(verify.verify)
     app.command()(compare.compare)

@@ -1,0 +1,116 @@
+"""`farm cast`: who is in a film, as a sheet to look at and a file to edit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from core import codec
+from core.errors import StorageError
+from farm.cli.out import put
+from farm.cli.render import Device, OnDamage
+from farm.paths import usable_path
+from farm.settings import RunOptions, load_settings
+
+FACES, RUN = "Faces", "How it is run"
+
+
+def known_people(words: list[str]) -> tuple[tuple[str, str], ...]:
+    """(name, image) of words NAME=IMAGE."""
+    pairs = []
+    for word in words:
+        name, sign, path = word.partition("=")
+        if not (name and sign and path):
+            raise typer.BadParameter(f"--known {word!r}: write NAME=IMAGE")
+        usable_path(Path(path), "check the path")
+        pairs.append((name, path))
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise typer.BadParameter("--known: a name is given twice")
+    return tuple(pairs)
+
+
+def cast(
+    target: Annotated[Path, typer.Argument(help="The film.")],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the cast (default: TARGET's name, ending .cast, beside it)."),
+    ] = None,
+    known: Annotated[
+        list[str] | None,
+        typer.Option(rich_help_panel=FACES, help="NAME=IMAGE: who looks like the face in IMAGE is called NAME."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make the cast anew; a cast.toml that is there is kept as cast.toml.old.")
+    ] = False,
+    detector: Annotated[
+        str, typer.Option(rich_help_panel=FACES, help="What finds faces: a detector of `farm models list`.")
+    ] = "centerface",
+    recogniser: Annotated[
+        str, typer.Option(rich_help_panel=FACES, help="What tells people apart: an embedder of `farm models list`.")
+    ] = "dlib_resnet",
+    detect_every: Annotated[
+        int,
+        typer.Option(rich_help_panel=FACES, help="Look at every so manieth frame only, and interpolate between."),
+    ] = 1,
+    on_damage: Annotated[
+        OnDamage, typer.Option(help="A damaged film: fail and name the first bad frame, or keep the timeline.")
+    ] = OnDamage.fail,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=RUN, help="Renderers (default: one a GPU, else what the cores can feed)."),
+    ] = None,
+    device: Annotated[
+        Device,
+        typer.Option(rich_help_panel=RUN, help="Where models run; auto takes the best that works, others insist."),
+    ] = Device.auto,
+    address: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=RUN, help="A running Ray cluster, or auto (default: one of this run's own)."),
+    ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", rich_help_panel=RUN, help="Run in this process, without Ray.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object on stdout.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
+) -> None:
+    """Tell the people of TARGET apart: a page to look at, and a cast.toml in which one writes who becomes whom."""
+    del debug  # farm.cli.main reads it
+    if local and (workers is not None or address is not None):
+        raise typer.BadParameter("--local runs in this process: leave out --workers and --address")
+    from farm.analyse_job import AnalyseSpec  # noqa: PLC0415 - other commands start without the media core
+    from farm.analysis import Looking  # noqa: PLC0415
+    from farm.castdir import default_folder  # noqa: PLC0415
+    from farm.sheet.job import SheetSpec, make_sheet, summary  # noqa: PLC0415
+
+    usable_path(target, "check the path")
+    folder = usable_path(output if output is not None else default_folder(target), "name another folder with -o")
+    looking = Looking(detector, recogniser, detect_every)
+    damage: Literal["fail", "keep"] = "keep" if on_damage is OnDamage.keep else "fail"
+    spec = SheetSpec(AnalyseSpec(target, folder, looking, damage), known_people(known or []), force)
+    run = RunOptions(local=local, workers=workers, address=address, device=device.value)
+    from farm.progress import StderrProgress  # noqa: PLC0415
+
+    progress = StderrProgress(sys.stderr)
+    try:
+        # Ray prints notices of dead workers on stdout, whatever its log settings; stdout is for the report alone.
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            report = make_sheet(spec, run, load_settings(), progress)
+    finally:
+        progress.close()
+    for note in report.notes:
+        sys.stderr.write(f"farm: note: {note}\n")
+    sys.stderr.write(f"farm: {summary(report)}\n")
+    if json:
+        try:
+            put(codec.encode(report).decode() + "\n")
+        except StorageError as error:
+            hint = "run the same command again with --force, nothing is looked at twice"
+            raise StorageError(
+                f"the cast is written, but not its report: {error.what}", where=report.cast, hint=hint
+            ) from error
