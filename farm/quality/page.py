@@ -17,7 +17,7 @@ from farm.quality.svg import clock_text
 from farm.quality.texts import REASONS, TERMS, doubt_text, moment_text, person_title
 
 OPEN_PEOPLE = 4  # whose plots are unfolded from the start
-PLOTTED_PEOPLE = 40  # whose plots there are
+PLOTTED_PEOPLE = 24  # whose plots there are
 SHOWN_DOUBTS = 60
 PEOPLE_HEADS = (
     "Original and output",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 WIDE, HIGH = 560, 150
 LEFT, RIGHT, TOP, BOTTOM = 46, 24, 8, 22
-POINTS = 600  # of a line; more are drawn as their mean with a band from the least to the greatest
+POINTS = 300  # of a line; more are drawn as their mean with a band from the least to the greatest
 TICKS_X, TICKS_Y = 6, 4
 TIME_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 36000)
 GAP = 3.0  # times the usual step between points: there a line is broken
