@@ -137,7 +137,9 @@ class RayPool:
                     )
             else:
                 self._session = start_own_ray(max(self._cluster.cores, self.workers))
-        except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
+        except SystemError:  # a signal, see signals_unwrapped
+            raise
+        except Exception as error:  # that a node is too slow to come up, Ray says with a bare Exception
             reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
             raise WorkerLost(
                 f"Ray did not start: {reason}",
