@@ -40,7 +40,7 @@ def group_people(tracks: TrackTable, metric: Metric) -> tuple[Person, ...]:
     """The people of a film: every track belongs to one. p1 is the one seen longest.
 
     `metric` is of the recogniser that made the vectors. The result depends on the table alone: not on threads, and
-    not on the last bits of float arithmetic. Memory is an eighth of a byte a pair of tracks.
+    not on the last bits of float arithmetic. Memory is a quarter of a byte a pair of tracks.
     """
     told = np.asarray((tracks.vectors > 0) & (tracks.area_px >= LEAST_PX**2))
     told &= np.isfinite(tracks.vector).all(axis=1) & np.asarray(tracks.vector.any(axis=1))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.errors import InputError
 from core.faces.metric import Metric
+from core.faces.people import LEAST_PX
 from core.geometry import Float64Array, apply, display_from_coded
 from core.records import (
     NOBODY,
@@ -151,24 +152,29 @@ def _alike(
         told = f"nobody in the film is alike to the face of the reference image: the nearest, {known[nearest][0].id},"
         told += f" is at distance {distance[nearest]:.2f}, one person at most at {metric.same_person:.2f}"
         raise InputError(told, where=where, hint=hint)
-    apart = metric.distances(vectors, vectors[nearest][None])[:, 0]
-    chosen: list[Person] = []
-    for row in order:
+    # Another look of the same person is near to both, to the one in the same film nearer.
+    alike = (distance <= metric.same_person) & (
+        metric.distances(vectors, vectors[nearest][None])[:, 0] <= metric.together
+    )
+    chosen = [known[nearest][0]]
+    for row in order[1:]:
         one = known[row][0]
-        alike = max(distance[row], apart[row]) <= metric.same_person
-        if row == nearest or (alike and not any(seen_together(tracks, one, other) for other in chosen)):
+        if alike[row] and not any(seen_together(tracks, one, other) for other in chosen):
             chosen.append(one)
     return chosen
 
 
 def person_vector(tracks: TrackTable, rows: Sequence[int], metric: Metric) -> Float64Array | None:
-    """The mean vector [D] of a person's tracks by how many vectors each is of; None where there is none."""
-    taken = np.array(
-        [row for row in rows if tracks.vectors[row] > 0 and np.isfinite(tracks.vector[row]).all()], np.intp
-    )
-    if not len(taken):
+    """The mean vector [D] of a person's tracks by how many vectors each is of; None where there is none.
+
+    Faces too small to be told apart do not count.
+    """
+    row = np.array(rows, np.intp)
+    row = row[(tracks.vectors[row] > 0) & (tracks.area_px[row] >= LEAST_PX**2)]
+    row = row[np.isfinite(tracks.vector[row]).all(axis=1)]
+    if not len(row):
         return None
-    return np.asarray(np.average(metric.points(tracks.vector[taken]), axis=0, weights=tracks.vectors[taken]))
+    return np.asarray(np.average(metric.points(tracks.vector[row]), axis=0, weights=tracks.vectors[row]), np.float64)
 
 
 def seen_together(tracks: TrackTable, one: Person, other: Person) -> bool:
