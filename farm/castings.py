@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from core.records import AnalysisReceipt, Role, RoleSpec, Segment
+from core.records import AnalysisReceipt, CastPlan, Role, RoleSpec, Segment
+
+if TYPE_CHECKING:
+    from farm.casting import Followed
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class SegmentCast:
 class Casting:
     """The segments with the faces to replace in each, the job's roles as kept and as asked for, and who has each.
 
-    `receipts` are the analysis', `reused` how many of them were there before.
+    `receipts` are the analysis', `reused` how many of them were there before. `followed` are all faces of the film and
+    `plan` says what becomes of them; None in a job that replaces nobody.
     """
 
     segments: tuple[Segment, ...]
@@ -36,6 +41,8 @@ class Casting:
     receipts: tuple[AnalysisReceipt, ...] = ()
     reused: int = 0
     notes: tuple[str, ...] = ()
+    followed: Followed | None = None
+    plan: CastPlan | None = None
 
 
 def nobody(segments: tuple[Segment, ...]) -> Casting:

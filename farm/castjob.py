@@ -123,4 +123,6 @@ def _casting(
         receipts=analysis.receipts,
         reused=reused,
         notes=tuple(dict.fromkeys(told)),
+        followed=followed,
+        plan=plan,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,8 +71,11 @@ def carry_out(spec: CompareSpec, *, as_json: bool) -> None:
 
     progress = StderrProgress(sys.stderr)
 
-    def heard(frames: int) -> None:
-        progress.show(lambda: f"{frames} frames")
+    started_s = time.monotonic()
+
+    def heard(done: int, frames: int) -> None:
+        speed = done / max(time.monotonic() - started_s, 1e-6)
+        progress.show(lambda: f"{100 * done // frames} %, {done}/{frames} frames, {speed:.1f} frames/s")
 
     try:
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):

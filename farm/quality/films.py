@@ -17,7 +17,7 @@ from core.trust.label import label_for
 from farm.versions import versions
 
 Tables = Callable[[], Iterable[FaceTable]]
-Heard = Callable[[int], None]  # frames done
+Heard = Callable[[int, int], None]  # frames done, of all
 CLOCK_S = 0.002  # containers round times to milliseconds
 
 
@@ -85,7 +85,7 @@ def compare_films(
         broken += before.damage is not None or after.damage is not None
         meter.add(before, after, faces)
         if heard is not None:
-            heard(before.ordinal + 1)
+            heard(before.ordinal + 1, original.index.frames)
     measured = meter.report()
     notes = [pair.note] if pair.note else []
     notes += [f"{broken} frames are damaged in one of the films"] if broken else []

@@ -24,21 +24,22 @@ from core.faces.quality import Lookers, Sampling, Source
 from core.faces.roles import assign
 from core.faces.scan import scan_faces
 from core.faces.shots import find_cuts, read_scores
-from core.faces.table import read_table, read_tables
+from core.faces.table import read_tables
 from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.inference.providers import DeviceSpec
 from core.inference.sessions import Sessions
-from core.records import Analysis, FaceTable, MediaIndex, Person, QualityReport, SourceIdentity, SourceSpec
+from core.records import Analysis, FaceTable, JobSpec, MediaIndex, Person, QualityReport, SourceIdentity, SourceSpec
 from farm.analyse_job import AnalyseSpec, analysed
 from farm.analysis import Looking, folder_store, load_analysis
-from farm.artifacts import storage_error
+from farm.artifacts import DiskStore, storage_error
 from farm.castdir import CAST
 from farm.castfile import CastRequest, read_cast, tracks_digest
+from farm.castings import Casting
 from farm.ports import Progress
-from farm.quality.films import Cast, Heard, Side, Tables, check_pair, compare_films
+from farm.quality.films import Cast, Heard, Side, check_pair, compare_films
 from farm.quality.page import Page
 from farm.settings import RunOptions, Settings
-from farm.stages import index_film_safely
+from farm.stages import Film, index_film_safely
 
 if TYPE_CHECKING:
     from core.inference.providers import Wish
@@ -72,10 +73,11 @@ def compare(spec: CompareSpec, settings: Settings, progress: Progress, heard: He
     original, output = (Side(path, index_film_safely(path)) for path in (spec.original, spec.output))
     check_pair(original, output)
     models = open_models(open_sessions(settings, spec.device))
+    source = _source(spec.source, models) if spec.source is not None else None
     with tempfile.TemporaryDirectory(prefix="farm-compare-") as scratch:
         with _analysis(spec, original.index, settings, progress, Path(scratch)) as (analysis, found):
             progress.stage("people")
-            cast = _cast(spec, original.index, analysis, found, models, Path(scratch))
+            cast = _cast(spec, source, original.index, analysis, found, models, Path(scratch))
             progress.stage("compare")
             sampling = Sampling(every=spec.every)
             report, measured = compare_films(original, output, cast, lookers_of(models), sampling, heard)
@@ -84,38 +86,51 @@ def compare(spec: CompareSpec, settings: Settings, progress: Progress, heard: He
 
 
 def quality_of_job(
-    original: Side,
-    output: Path,
-    folder: Path,
-    *,
-    tables: Tables,
-    people: Sequence[Person],
-    sources: Sequence[SourceIdentity],
+    film: Film,
+    spec: JobSpec,
+    casting: Casting,
+    store: DiskStore,
     settings: Settings,
-    names: Mapping[str, str] | None = None,
-    detect_every: int = 1,
-    every: int = 1,
+    *,
     device: Wish = "auto",
+    every: int = 1,
     heard: Heard | None = None,
 ) -> QualityReport:
-    """The report on a film that a job has made, by the job's own tables; it is left in `folder`.
+    """The report on the film that a job has published, by the job's own faces; it is left in its default folder.
 
-    `tables` give all faces of the film in order, smoothed and with their roles (core.faces.roles.assign), each time
-    from the start; roles are indices into `sources`. `people` own the tracks. `original` is the job's film, `output`
-    the one published. Raises FarmError.
+    Nothing is looked for again in the original. `store` is the job's, which must still be there. Raises FarmError;
+    `InputError` for a job that replaced nobody.
     """
+    output = Path(spec.output)
+    folder = default_folder(output)
     check_folder(folder)
-    models = open_models(open_sessions(settings, device))
+    followed, plan = casting.followed, casting.plan
+    if followed is None or plan is None:
+        raise InputError("nobody was replaced: there is nothing to measure", where=spec.output)
+
+    def tables() -> Iterator[FaceTable]:
+        for piece in followed.pieces:
+            for part in read_tables(store.path(piece.file)):
+                yield assign(part, followed.tracks, plan, film.index)
+
+    family = by_id(load_manifests(manifest_folder()), spec.recogniser, "embedder").family
+    people = (
+        group_people(followed.tracks, metric_of(family))
+        if spec.cast is None
+        else [Person(one.id, one.tracks) for one in plan.people]
+    )
+    identities = [codec.decode(store.read(role.identity), SourceIdentity) for role in casting.roles]
+    names = [Path(one.source.path).name for one in casting.specs]
     cast = Cast(
         tables=tables,
         people=people,
-        sources=[Source(one.id, one.embedding) for one in sources],
+        sources=[Source(name, one.embedding) for name, one in zip(names, identities, strict=True)],
         planned=True,
-        names=names or {},
-        doubts=scan_faces(tables(), original.index, people, detect_every=detect_every),
+        doubts=scan_faces(tables(), film.index, people, detect_every=spec.detect_every),
     )
     made = Side(output, index_film_safely(output))
-    report, measured = compare_films(original, made, cast, lookers_of(models), Sampling(every=every), heard)
+    lookers = lookers_of(open_models(open_sessions(settings, device)))
+    report, measured = compare_films(Side(film.path, film.index), made, cast, lookers, Sampling(every=every), heard)
     write_report(folder, report, measured.kept, measured.portraits)
     return report
 
@@ -147,17 +162,18 @@ def _analysis(
 
 def _cast(
     spec: CompareSpec,
+    source: Source | None,
     index: MediaIndex,
     analysis: Analysis,
     found: Callable[[str], Path],
     models: FaceModels,
     scratch: Path,
 ) -> Cast:
-    """Who is in the original, by its analysis, and who became whom, as far as `spec` says."""
+    """Who is in the original, by its analysis, and who became whom, as far as `spec` and the `source` say."""
     followed = _follow(index, analysis, found, scratch)
 
     def tables() -> Iterator[FaceTable]:
-        return (read_table(file) for file in followed.files)
+        return (part for file in followed.files for part in read_tables(file))
 
     request = _request(spec, index, followed)
     names: Mapping[str, str] = {}
@@ -168,14 +184,11 @@ def _cast(
         family = by_id(load_manifests(manifest_folder()), analysis.recogniser, "embedder").family
         people = group_people(followed.tracks, metric_of(family))
     doubts = scan_faces(tables(), index, people, detect_every=analysis.detect_every)
-    if spec.source is not None:
-        one = load_identity(spec.source, models)
-        source = Source(Path(spec.source.path).name, one.embedding)
+    if source is not None:
         return Cast(lambda: _with_role(tables(), 0), people, [source], False, names, doubts)
     if request is None:
         return Cast(tables, people, (), False, names, doubts)
-    wanted = [role.source for role in request.roles]
-    sources = [Source(Path(one.path).name, load_identity(one, models).embedding) for one in wanted]
+    sources = [_source(role.source, models) for role in request.roles]
 
     def planned() -> Iterator[FaceTable]:
         return (assign(table, followed.tracks, request.plan, index) for table in tables())
@@ -207,6 +220,10 @@ def _request(spec: CompareSpec, index: MediaIndex, followed: Followed) -> CastRe
     if spec.cast.is_dir() and not path.exists():
         return None
     return read_cast(path, index, followed.tracks, tracks_digest(followed.tracks))
+
+
+def _source(source: SourceSpec, models: FaceModels) -> Source:
+    return Source(Path(source.path).name, load_identity(source, models).embedding)
 
 
 def _with_role(tables: Iterable[FaceTable], role: int) -> Iterator[FaceTable]:
