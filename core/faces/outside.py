@@ -50,9 +50,10 @@ class OutsideMeter:
         The planes are both films' in the meter's format. Where nothing is outside they are 0 and NaN.
         """
         keep = self._outside(faces)
+        fewer = _on_grid(keep, self._layout.step)
         sums = _Sums()
         for number in range(self._layout.colour_planes):
-            mask = keep if number == 0 else _on_grid(keep, self._layout.step)
+            mask = fewer if number else keep
             a, b = np.ascontiguousarray(original[number]), np.ascontiguousarray(output[number])
             sums.samples += int(cv2.countNonZero(mask))
             most = float(cv2.norm(a, b, cv2.NORM_INF, mask))
@@ -137,5 +138,5 @@ def _on_grid(keep: NDArray[np.uint8], step: tuple[int, int]) -> NDArray[np.uint8
         return keep
     high, wide = keep.shape
     padded = np.pad(keep, ((0, -high % down), (0, -wide % across)), "edge")
-    blocks = padded.reshape(padded.shape[0] // down, down, padded.shape[1] // across, across)
-    return np.ascontiguousarray(blocks.min(axis=(1, 3)))
+    parts = [padded[y::down, x::across] for y in range(down) for x in range(across)]
+    return np.ascontiguousarray(np.minimum.reduce(parts))
