@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
+from datetime import time as clock_time
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from core.records import Int64Array, MediaIndex
 
 TIME = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)", re.ASCII)
 TIME_HINT = 'write "HH:MM:SS.mmm", or seconds'
+DIGITS = 30  # before or behind the point of a time: longer than any film, and quick to reckon with
 LINE = 100  # columns, after which a list of numbers goes on in the next line
 
 
@@ -53,9 +55,10 @@ class Fields:
         """A number from `low` to `high`, both included."""
         wanted = f"a number from {low:g} to {high:g}" if high < float("inf") else f"a number of at least {low:g}"
         value = self.take(key, (int, Decimal), wanted)
-        if value is not None and not low <= value <= high:
+        number = None if value is None else as_float(value)
+        if number is not None and not (low <= number <= high and number < float("inf")):
             raise self.error(f"{key} = {shown(value)}", f"write {wanted}")
-        return None if value is None else float(value)
+        return number
 
     def whole(self, key: str, low: int, high: int | None = None) -> int | None:
         """A whole number from `low` to `high`, both included."""
@@ -82,7 +85,7 @@ class Fields:
         many = value if isinstance(value, list) else [value]
         if not all(isinstance(one, (int, Decimal)) and not isinstance(one, bool) for one in many):
             raise self.error(f"{key} = {shown(value)}", f"write {wanted}")
-        return tuple(float(one) for one in many)
+        return tuple(as_float(one) for one in many)
 
     def wholes(self, key: str) -> tuple[int, ...] | None:
         value = self.take(key, (list,), f"a list of whole numbers: {key} = [0, 1]")
@@ -99,7 +102,7 @@ class Fields:
 
     def time(self, key: str) -> Fraction | None:
         """A time in exact seconds."""
-        value = self.take(key, (str, int, Decimal), 'a time: "HH:MM:SS.mmm", or seconds')
+        value = self.take(key, (str, int, Decimal, clock_time), 'a time: "HH:MM:SS.mmm", or seconds')
         if value is None:
             return None
         try:
@@ -131,9 +134,16 @@ def read_toml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise InputError(f"not UTF-8 (at line {line})", where=str(path), hint="save it as UTF-8") from None
-    except (tomllib.TOMLDecodeError, ArithmeticError, RecursionError) as error:
-        what = str(error) or "numbers or brackets beyond all bounds"
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        what = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "numbers or brackets beyond all bounds"
         raise InputError(f"not valid TOML: {what}", where=str(path), hint="correct the line") from None
+
+
+def as_float(value: int | Decimal) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else -float("inf")
 
 
 def shown(value: Any) -> str:
@@ -145,13 +155,11 @@ def shown(value: Any) -> str:
 # ---------------------------------------------------------------- times
 
 
-def seconds_of(value: str | int | Decimal) -> Fraction:
-    """Exact seconds of "HH:MM:SS.mmm", "MM:SS", or a number; `ValueError` for anything else."""
-    if not isinstance(value, str):
-        if isinstance(value, Decimal) and not value.is_finite():
-            raise ValueError(value)
-        seconds = Fraction(value)
-    else:
+def seconds_of(value: str | int | Decimal | clock_time) -> Fraction:
+    """Exact seconds of "HH:MM:SS.mmm", "MM:SS", TOML's own HH:MM:SS, or a number; `ValueError` for anything else."""
+    if isinstance(value, clock_time):
+        seconds = value.hour * 3600 + value.minute * 60 + value.second + Fraction(value.microsecond, 1_000_000)
+    elif isinstance(value, str):
         match = TIME.fullmatch(value.strip())
         if match is None:
             raise ValueError(value)
@@ -159,6 +167,10 @@ def seconds_of(value: str | int | Decimal) -> Fraction:
         if minutes is not None and (Fraction(rest) >= 60 or (hours is not None and int(minutes) >= 60)):
             raise ValueError(value)
         seconds = int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(rest)
+    else:
+        if isinstance(value, Decimal) and not (value.is_finite() and abs(value.adjusted()) < DIGITS):
+            raise ValueError(value)
+        seconds = Fraction(value)
     if seconds < 0:
         raise ValueError(value)
     return seconds

@@ -134,10 +134,7 @@ def test_cutting_the_film_changes_nobody(data: st.DataObject) -> None:
     whole = faces(rows)
     once = assign(whole, tracks, plan, INDEX)
     cuts = sorted({0, 30, *random.integers(0, 31, 3).tolist()})
-    parts = [
-        assign(whole.take((whole.frame >= a) & (whole.frame < b)), tracks, plan, INDEX)
-        for a, b in pairwise(cuts)
-    ]
+    parts = [assign(whole.take((whole.frame >= a) & (whole.frame < b)), tracks, plan, INDEX) for a, b in pairwise(cuts)]
     assert np.array_equal(np.concatenate([part.role for part in parts]), once.role)
     assert np.array_equal(once.box, whole.box)
     for frame in range(30):
