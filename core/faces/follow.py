@@ -224,15 +224,12 @@ class _Follower:
 
     def _smoothed(self, faces: Iterable[Face]) -> Iterator[Face]:
         for face in faces:
-            if not self._track.whole or face.mesh is None:
-                self.next_frame = face.frame + 1
-                yield face
-                continue
             self._waiting.append(face)
-            for mesh, others in self._smoother.add(face.mesh, face.others):
+            for mesh, others in self._smoother.add(face.mesh, face.others, found=face.score > 0):
                 raw = self._waiting.popleft()
                 self.next_frame = raw.frame + 1
-                yield replace(raw, box=rounded(others[5:].reshape(4)), points=rounded(others[:5]), mesh=rounded(mesh))
+                box, points = rounded(others[5:].reshape(4)), rounded(others[:5])
+                yield replace(raw, box=box, points=points, mesh=None if mesh is None else rounded(mesh))
 
 
 @dataclass

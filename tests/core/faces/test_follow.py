@@ -272,7 +272,7 @@ def test_tracks_are_whole_and_lose_no_find(seed: int) -> None:
 
 
 def test_memory_does_not_grow_with_the_film() -> None:
-    """Four times the film may take 128 bytes more a face, not the 4 kB that a face is."""
+    """Twice the film may take 128 bytes more a face, not the 4 kB that a face is; the smoother holds 340 frames."""
 
     def peak_bytes(frames: int) -> int:
         def parts() -> Iterator[FaceTable]:
@@ -295,5 +295,5 @@ def test_memory_does_not_grow_with_the_film() -> None:
 
     gc.freeze()  # makes the collections quick
     peak_bytes(20)  # what is made once
-    assert peak_bytes(400) - peak_bytes(100) < 300 * 128
+    assert peak_bytes(800) - peak_bytes(400) < 400 * 128
     gc.unfreeze()
