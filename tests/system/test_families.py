@@ -1,4 +1,7 @@
-"""Every family of swappers through the whole job, on twins: what an operator does with the real files."""
+"""Swappers of each kind through the whole job, on twins: what an operator does with the real files.
+
+Every family renders the demo in test_families_demo.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core.inference.manifest import load_manifests, manifest_folder
 from core.inference.providers import POLICY, try_provider
 from core.records import JobReport
 from tests.faces_assets import astronaut, carphone_clip
 from tests.system.runs import farm, farm_here
 
-SWAPPERS = sorted(m.id for m in load_manifests(manifest_folder()).values() if m.role == "swapper")
 # One for each kind of identity: the vector itself, through emap, through a converter, a picture.
 KINDS = ("hyperswap_1a_256", "inswapper_128", "simswap_256", "uniface_256")
 QUICK = ("--preset", "ultrafast", "--segment-seconds", "0", "--json")
@@ -87,15 +88,6 @@ def test_a_precision_that_falls_back_says_why_once(film: Path, folder: Path, tmp
     told = [note for note in report.notes if note.startswith("models run on ")]
     assert len(told) == len(absent)
     assert all(any(note.endswith(f": {reason}") for note in told) for reason in absent)
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("swapper", SWAPPERS)
-def test_every_family_on_ray(swapper: str, film: Path, folder: Path, tmp_path: Path) -> None:
-    command = ("render", film, "--source", folder / "astronaut.png", "--swapper", swapper, "--workers", "2", *QUICK)
-    report = farm(*command, "-o", tmp_path / "out.mp4").report
-    assert report.faces == report.frames_replaced >= 22
-    assert swapper in used(report)
 
 
 def test_a_model_that_is_missing_is_said_before_any_work(film: Path, folder: Path, tmp_path: Path, twins: Path) -> None:
