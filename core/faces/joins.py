@@ -26,6 +26,7 @@ AWAY_MAX = 1.0  # of its side, from where it was expected or lost
 GROWTH_KNOWN = 1.6
 COVERED_MAX = 0.2  # of a filled box, by another face that was found there
 EDGE = 0.05  # of the box's side: nearer to the picture's edge than this it may go on outside
+UNLIKE_COST = 1.5  # of shapes that are too different, or too far apart to be compared; at the limit it is 1
 UNKNOWN_COST = 0.75  # of vectors that are not there; at the limit of one person it is 1
 
 
@@ -122,7 +123,7 @@ class Joiner:
         overlap = float(np.max(iou(np.stack([expected, last.box]), face.box[None])))
         changed = deformation(last, face) if overlap >= OVERLAP_MIN and growth <= GROWTH_MAX else None
         plain = changed is not None and (changed <= CALM or not self._crowded(last, face, {before, after}))
-        cost = away + float(np.log(growth)) + 0.02 * (steps - 1)
+        cost = away + float(np.log(growth)) + 0.02 * (steps - 1) + (UNLIKE_COST if changed is None else changed)
         return _Fit(cost, before, after, plain)
 
     def _crowded(self, last: Face, face: Face, own: set[int]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.faces.onway import Face
-from core.geometry import Float64Array, apply, box_area, scale_of, similarity
+from core.geometry import Float64Array, box_area
 from core.records import BoolArray, Float32Array, Int64Array
 
 # Limits of what one face does between neighbouring frames, each several times what the carphone clip, a shaking
@@ -49,14 +49,22 @@ def deformation(before: Face, after: Face) -> float | None:
     slack = min(2.0, max(1.0, (after.frame - before.frame) / SLOW_FRAMES))
     if before.mesh is None or after.mesh is None:
         return _deformation_of_points(before, after, slack)
-    step = similarity(before.mesh, after.mesh)
-    left = apply(step, before.mesh) - after.mesh
-    radius = np.sqrt(((after.mesh - after.mesh.mean(axis=0)) ** 2).sum(axis=1).mean())
-    share = float(np.sqrt((left**2).sum(axis=1).mean()) / max(radius, 1e-6)) / DEFORMATION_MAX
-    growth = scale_of(step)
-    turn = abs(float(np.arctan2(step[1, 0], step[0, 0])))
+    # With points as complex numbers a similarity is one factor, and what it leaves is what correlation leaves.
+    one, other = _centred(before.mesh), _centred(after.mesh)
+    lengths = float(np.vdot(one, one).real), float(np.vdot(other, other).real)
+    if min(lengths) < 1e-6:
+        return None
+    shared = complex(np.vdot(one, other))
+    share = float(np.sqrt(max(0.0, 1 - abs(shared) ** 2 / (lengths[0] * lengths[1])))) / DEFORMATION_MAX
+    growth, turn = abs(shared) / lengths[0], abs(float(np.angle(shared)))
     possible = share <= slack and 1 / GROWTH_MAX <= growth <= GROWTH_MAX and turn <= TURN_MAX_RAD
     return share if possible else None
+
+
+def _centred(mesh: Float32Array) -> NDArray[np.complex128]:
+    """Points [n,2] about their mean as complex numbers [n]."""
+    flat = np.ascontiguousarray(mesh, np.float64).view(np.complex128)[:, 0]
+    return np.asarray(flat - flat.sum() / len(flat), np.complex128)
 
 
 def _deformation_of_points(before: Face, after: Face, slack: float) -> float | None:
