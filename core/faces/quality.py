@@ -121,7 +121,7 @@ class QualityMeter:
         self._diaries = {person.id: Diary() for person in people}
         self._outside = OutsideMeter(index, pair.format, label)
         self._moments = Moments()
-        self._before: dict[int, Pair] = {}  # chips of the frame before, by track
+        self._before: dict[tuple[int, int], Pair] = {}  # chips of the frame before, by track and role
         self._before_frame = -1
         self._tracks: set[int] = set()  # of the last frame measured
 
@@ -211,7 +211,9 @@ class QualityMeter:
             shown = apply(self._shown, mesh)
             numbers["turn_deg"] = turn_deg(np.asarray(shown, np.float32))
             numbers["size_px"] = float(level_extent(shown, *EYE_OUTER))
-        before = self._before.get(int(faces.track[row])) if self._before_frame == frame - 1 else None
+        # Where a face is replaced from one frame on, or by another source, its change is meant.
+        same = int(faces.track[row]), int(faces.role[row])
+        before = self._before.get(same) if self._before_frame == frame - 1 else None
         if before is not None:
             numbers["moved_original"], numbers["moved_output"] = (
                 movement(earlier, now) for earlier, now in zip(before, one.chips, strict=True)
@@ -226,7 +228,8 @@ class QualityMeter:
         return numbers
 
     def _keep(self, frame: int, faces: FaceTable, chips: Sequence[Pair]) -> None:
-        self._before = {int(track): pair for track, pair in zip(faces.track, chips, strict=True)}
+        same = zip(faces.track.tolist(), faces.role.tolist(), strict=True)
+        self._before = dict(zip(same, chips, strict=True))
         self._before_frame = frame
 
     def _moment(self, frame: int, person: str, reason: MomentReason, measured: float, badness: float) -> Moment:

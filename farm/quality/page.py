@@ -14,7 +14,7 @@ from core.records import Doubt, PersonQuality, QualityReport, Spread
 from farm.quality.plots import outside_plots, person_plots
 from farm.quality.style import CSS
 from farm.quality.svg import clock_text
-from farm.quality.texts import REASONS, TERMS, doubt_text, moment_text, person_title
+from farm.quality.texts import REASONS, TERMS, doubt_text, moment_text, person_title, replaced_text
 
 OPEN_PEOPLE = 4  # whose plots are unfolded from the start
 PLOTTED_PEOPLE = 24  # whose plots there are
@@ -99,13 +99,12 @@ class Page:
         if number < PLOTTED_PEOPLE:
             title = f'<a href="#{_anchor(number)}">{title}</a>'
         became = f"<small>became {escape(', '.join(person.sources))}</small>" if person.sources else ""
-        of = person.present if person.wanted is None else person.wanted
         share = f"{100 * person.coverage:.1f} %" if person.coverage is not None else "not asked for"
         mark = ' class="bad"' if person.coverage is not None and 0 < person.coverage < 0.995 else ""
         cells = [
             f"<td>{self._portrait(person)}</td>",
             f'<th scope="row">{title}{became}</th>',
-            f"<td{mark}>{share}<small>{person.replaced} of {of} frames</small></td>",
+            f"<td{mark}>{share}<small>{escape(replaced_text(person))}</small></td>",
             _likeness(person.source_similarity, person.to_source, bad=self._far(person)),
             _likeness(person.original_similarity, person.to_original, bad=False),
             _angles(person),

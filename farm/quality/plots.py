@@ -9,6 +9,7 @@ from core.records import FaceSeries, PersonQuality, QualityReport, Spread
 from farm.quality.svg import Line, Span, clock_text, plot, ribbon
 
 Seconds = NDArray[np.float64]
+KINDS = (("on", "replaced"), ("off", "seen, not replaced"), ("stay", "seen, to stay as is"))
 
 
 def person_plots(report: QualityReport, person: PersonQuality, seconds: Seconds, key: str) -> str:
@@ -109,16 +110,20 @@ def _coverage(person: PersonQuality, series: FaceSeries, time_s: Seconds, ends: 
     """When the person is seen, and when replaced."""
     frames, first = np.unique(series.frame, return_index=True)
     on = np.logical_or.reduceat(series.replaced, first)
+    stays = np.logical_and.reduceat(series.role < 0, first) & (person.wanted is not None)
+    kind = np.where(on, 0, np.where(stays, 2, 1))
     runs: list[tuple[float, float, str]] = []
     step = int(np.median(np.diff(frames))) if len(frames) > 1 else 1
-    breaks = np.flatnonzero((np.diff(frames) > step) | (np.diff(on.astype(int)) != 0)) + 1
+    breaks = np.flatnonzero((np.diff(frames) > step) | (np.diff(kind) != 0)) + 1
     starts = [0, *breaks.tolist()]
     for start, end in zip(starts, [*starts[1:], len(frames)], strict=True):
         last = min(int(frames[end - 1]) + step - 1, len(ends) - 1)
-        runs.append((float(time_s[first[start]]), float(ends[last]), "on" if on[start] else "off"))
-    legend = (
-        '<ul class="legend"><li><span class="bar on"></span>replaced</li>'
-        '<li><span class="bar off"></span>seen, not replaced</li></ul>'
+        runs.append((float(time_s[first[start]]), float(ends[last]), KINDS[int(kind[start])][0]))
+    legend = "".join(
+        f'<li><span class="bar {name}"></span>{meaning}</li>'
+        for number, (name, meaning) in enumerate(KINDS)
+        if number in kind
     )
+    legend = f'<ul class="legend">{legend}</ul>'
     told = f"Replaced in {person.replaced} of {person.present} frames in which the person is seen."
     return ribbon(f"{key}-coverage", "When the face is seen and replaced", told, span, runs, legend)

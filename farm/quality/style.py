@@ -19,7 +19,7 @@ a:focus-visible,summary:focus-visible,[tabindex]:focus-visible{outline:3px solid
 .skip:focus{left:1rem;top:.5rem;background:var(--bg);padding:.25rem .5rem}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-caption{text-align:left;max-width:50rem;color:var(--soft);padding-bottom:.4rem}
+caption{text-align:left;max-width:min(50rem,calc(100vw - 2.5rem));color:var(--soft);padding-bottom:.4rem}
 th,td{text-align:left;padding:.45rem .9rem .45rem 0;border-bottom:1px solid var(--rule);vertical-align:middle}
 thead th{font-size:.85rem;color:var(--soft);font-weight:600;vertical-align:bottom}
 td small,th small{display:block;color:var(--soft);font-weight:400;overflow-wrap:break-word}
@@ -46,7 +46,7 @@ svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
 .l1{stroke:var(--c1)}.l2{stroke:var(--c2);stroke-dasharray:7 3}.l3{stroke:var(--c3);stroke-dasharray:2 2}
 .d1,.b1{fill:var(--c1)}.d2,.b2{fill:var(--c2)}.d3,.b3{fill:var(--c3)}
 .b1,.b2,.b3{opacity:.22}
-.on{fill:var(--c1)}.off{fill:var(--c2)}
+.on{fill:var(--c1)}.off{fill:var(--c2)}.stay{fill:var(--soft)}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:.25rem 0 0;padding:0;font-size:.9rem}
 .key{display:inline-block;width:1.6rem;height:0;border-top:3px solid;margin-right:.45rem;vertical-align:middle}
 .k1{border-color:var(--c1)}.k2{border-top-style:dashed;border-color:var(--c2)}
@@ -54,6 +54,7 @@ svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
 .limit-key{border-top-style:dotted;border-color:var(--limit)}
 .bar{display:inline-block;width:1.1rem;margin-right:.45rem}
 .bar.on{height:.9rem;background:var(--c1)}.bar.off{height:.35rem;background:var(--c2)}
+.bar.stay{height:.15rem;background:var(--soft)}
 dl{display:grid;grid-template-columns:minmax(7rem,auto) 1fr;gap:.4rem 1rem}
 dt{font-weight:600}dd{margin:0}
 footer{padding:2rem 1.25rem;color:var(--soft);font-size:.9rem;overflow-wrap:anywhere}

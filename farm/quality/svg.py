@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 WIDE, HIGH = 560, 150
 LEFT, RIGHT, TOP, BOTTOM = 46, 24, 8, 22
+TALL = {"on": 18, "off": 7, "stay": 3}  # of a ribbon's bars
 POINTS = 300  # of a line; more are drawn as their mean with a band from the least to the greatest
 TICKS_X, TICKS_Y = 6, 4
 TIME_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 36000)
@@ -89,12 +90,12 @@ def plot(
 
 
 def ribbon(key: str, title: str, told: str, span: Span, runs: Sequence[tuple[float, float, str]], legend: str) -> str:
-    """A figure with bars over time: first and end in seconds, and the class "on" (whole height) or "off" (half)."""
+    """A figure with bars over time: first and end in seconds, and one of the classes TALL."""
     high = 46
     parts = [_frame(span, high)]
     for first_s, end_s, kind in runs:
         x0, x1 = (float(span.x(time_s)) for time_s in (first_s, end_s))
-        tall = 18 if kind == "on" else 7
+        tall = TALL[kind]
         parts.append(
             f'<rect class="{kind}" x="{x0:.1f}" y="{22 - tall}" width="{max(x1 - x0, 0.8):.1f}" height="{tall}"/>'
         )

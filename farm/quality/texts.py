@@ -57,6 +57,14 @@ def person_title(person: PersonQuality) -> str:
     return f"{person.id} {person.name}".strip()
 
 
+def replaced_text(person: PersonQuality) -> str:
+    """In how many frames a person is replaced, of how many."""
+    if person.wanted == 0:
+        return f"stays as is, seen in {person.present} frames"
+    of = person.present if person.wanted is None else person.wanted
+    return f"replaced in {person.replaced} of {of} frames"
+
+
 def moment_text(moment: Moment) -> str:
     """What was measured at a moment."""
     value = moment.measured
@@ -94,8 +102,7 @@ def summary(report: QualityReport) -> list[str]:
         told = f"outside the faces PSNR {outside.psnr_db:.2f} dB, mean {outside.mean:.3f}, at most {outside.most:.0f}"
     lines = [f"{report.output}: {report.frames} frames compared, {told}"]
     for person in report.people:
-        of = person.present if person.wanted is None else person.wanted
-        parts = [f"replaced in {person.replaced} of {of} frames"]
+        parts = [replaced_text(person)]
         if person.source_similarity is not None and person.to_source is not None:
             parts.append(f"source {person.source_similarity:.2f} (distance {person.to_source.mean:.2f})")
         if person.original_similarity is not None and person.to_original is not None:
