@@ -77,11 +77,11 @@ class Role:
 
 @dataclass(frozen=True)
 class WorkOrder:
-    """All one segment needs, movable to any node (about 1 kB); `id` is the hash of everything that decides its pixels.
+    """All one segment needs, movable to any node; `id` is the hash of everything that decides its pixels.
 
-    `target` is where the film is, `stamp` which file it was when the job began; `index` (pinned by `target_sha256`)
-    and `faces` are names in the job's store whose contents are pinned by the hashes beside them. `roles` are those
-    that FaceTable.role of `faces` counts, none where nobody is replaced.
+    About 1 kB, and half of one a role. `target` is where the film is, `stamp` which file it was when the job began;
+    `index` (pinned by `target_sha256`) and `faces` are names in the job's store whose contents are pinned by the
+    hashes beside them. `roles` are those that FaceTable.role of `faces` counts, none where nobody is replaced.
     """
 
     id: str
