@@ -21,9 +21,9 @@ from core.faces.fill import Filler
 from core.faces.joins import Joiner
 from core.faces.measure import Measure, Track, apart, track_table
 from core.faces.metric import Metric, metric_of
-from core.faces.onway import Face, rounded, table_of
+from core.faces.onway import Face, beyond, rounded, table_of
 from core.faces.smooth import MeanShape, TrackSmoother
-from core.faces.steps import Reach
+from core.faces.steps import Reach, centre_of
 from core.faces.table import write_table
 from core.faces.track import Linker, Sighting
 from core.geometry import Float64Array, box_area, display_from_coded
@@ -56,7 +56,8 @@ def follow_film(
 
     `parts` gives the faces found, each time from the start: any number of tables, each later than the one before it.
     `cuts` are the ordinals that start a new shot. `scratch` gives a new path that ends as asked; nothing else that was
-    made there is left behind. Of every `detect_every` frames one was looked at. `metric` is of the
+    made there is left behind. Of every `detect_every` frames one was looked at; a track goes on through those that were
+    not, from and to a cut in a straight line. `metric` is of the
     recogniser that made the vectors; None is that of the embedded one. OSError passes.
 
     The rows have track numbers, smoothed points, reach and role -1; they are sorted by frame, then by descending area.
@@ -152,13 +153,22 @@ class _Film:
                         one.take(one.filler.end())
                         del growing[number]
                         if not one.measure.chance:
-                            ended[number] = Track.of(one.measure, len(ended))
+                            ended[number] = Track.of(one.measure, len(ended), *self._around(one.measure))
                             file.write(one.mean().tobytes())
                 done += len(part)
         kept = sorted(ended)
         renumbered = np.full(len(left), NOBODY, np.int32)
         renumbered[kept] = np.arange(len(kept))
         return renumbered[linked], [ended[number] for number in kept]
+
+    def _around(self, measure: Measure) -> tuple[int, int]:
+        """How many frames to the beginning and to the end of its shot a track goes on that nobody looked at."""
+        shot = int(np.searchsorted(self._cuts, measure.first, side="right"))
+        start = int(self._cuts[shot - 1]) if shot else 0
+        end = int(self._cuts[shot]) if shot < len(self._cuts) else self._frames
+        lead, trail = measure.first - start, end - measure.end
+        every = self._reach.detect_every
+        return lead if lead < every else 0, trail if trail < every else 0
 
     def smoothed(
         self, labels: Int32Array, tracks: Sequence[Track], means: Path, distances: Float64Array
@@ -176,12 +186,12 @@ class _Film:
                 track = tracks[number]
                 if number not in following:
                     mean = np.fromfile(means, np.float64, MESH_POINTS * 2, offset=track.place * MEAN_BYTES)
-                    following[number] = _Follower(track, self._reach, mean.reshape(-1, 2))
+                    following[number] = _Follower(track, self._reach, self._size, mean.reshape(-1, 2))
                 one = following[number]
                 rows += [(number, smooth) for smooth in one.add(face)]
                 if face.vector is not None and track.vector is not None:
                     distances[number] += apart(face.vector, track.vector, self._metric)
-                if face.frame == track.end - 1:
+                if one.next_frame == track.end:
                     del following[number]
             done += len(part)
             yield _Slice(rows, min([int(part.frame[-1]) + 1, *(one.next_frame for one in following.values())]))
@@ -210,16 +220,19 @@ class _Growing:
 class _Follower:
     """Smooths one track as its faces come."""
 
-    def __init__(self, track: Track, reach: Reach, mean: Float64Array) -> None:
+    def __init__(self, track: Track, reach: Reach, size: tuple[int, int], mean: Float64Array) -> None:
         self.next_frame = track.first
-        self._track, self._filler = track, Filler(reach)
-        self._smoother = TrackSmoother(reach.pts[track.first : track.end], mean)
+        self._track, self._pts, self._size = track, reach.pts, size
+        self._last = track.end - track.trail - 1
+        self._filler = Filler(reach)
+        self._smoother = TrackSmoother(reach.pts[track.first + track.lead : self._last + 1], mean)
         self._waiting: deque[Face] = deque()
+        self._newest: deque[Face] = deque(maxlen=2)
 
     def add(self, face: Face) -> Iterator[Face]:
         """Take the track's next face found; the smoothed ones that are ready, in order of frames."""
         yield from self._smoothed(self._filler.add(face))
-        if face.frame == self._track.end - 1:
+        if face.frame == self._last:
             yield from self._smoothed(self._filler.end())
 
     def _smoothed(self, faces: Iterable[Face]) -> Iterator[Face]:
@@ -227,9 +240,33 @@ class _Follower:
             self._waiting.append(face)
             for mesh, others in self._smoother.add(face.mesh, face.others, found=face.score > 0):
                 raw = self._waiting.popleft()
-                self.next_frame = raw.frame + 1
                 box, points = rounded(others[5:].reshape(4)), rounded(others[:5])
-                yield replace(raw, box=box, points=points, mesh=None if mesh is None else rounded(mesh))
+                yield from self._with_ends(
+                    replace(raw, box=box, points=points, mesh=None if mesh is None else rounded(mesh))
+                )
+
+    def _with_ends(self, face: Face) -> Iterator[Face]:
+        """The next smoothed face; with the first two those before, with the last those behind."""
+        track = self._track
+        self._newest.append(face)
+        near, far = self._newest[0], self._newest[-1]
+        first = track.first + track.lead
+        if face.frame == min(first + 1, self._last):
+            yield from (self._beyond(near, far, frame) for frame in range(track.first, first))
+            yield near
+        if face.frame > first:
+            yield face
+        if face.frame == self._last:
+            yield from (self._beyond(far, near, frame) for frame in range(self._last + 1, track.end))
+        if face.frame > first or face.frame == self._last:
+            self.next_frame = track.end if face.frame == self._last else face.frame + 1
+
+    def _beyond(self, near: Face, far: Face, frame: int) -> Face:
+        """The face where its movement leads; where it is, when that is beside the picture."""
+        face = beyond(self._pts, near, far, frame)
+        middle = centre_of(face.box)
+        inside = (middle >= 0).all() and (middle < self._size).all()
+        return face if inside else beyond(self._pts, near, near, frame)
 
 
 @dataclass

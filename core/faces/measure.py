@@ -115,8 +115,8 @@ class Measure:
 
 @dataclass(frozen=True)
 class Track:
-    """A track that is complete; what is not in TrackTable: where its mean shape lies, and whether all
-    of its faces have a mesh."""
+    """A track that is complete; what is not in TrackTable: where its mean shape lies, and how many of
+    its frames are before the first and behind the last one in which it was found."""
 
     first: int
     end: int
@@ -130,17 +130,18 @@ class Track:
     best_box: Float32Array
     frontal: float
     place: int
-    whole: bool
+    lead: int
+    trail: int
 
     @staticmethod
-    def of(measure: Measure, place: int) -> Track:
+    def of(measure: Measure, place: int, lead: int, trail: int) -> Track:
         mean = measure.vectors.mean()
         if measure.best is None:
             raise ValueError("a track in which nothing was found")
         _, best, facing = measure.best
         return Track(
-            first=measure.first,
-            end=measure.end,
+            first=measure.first - lead,
+            end=measure.end + trail,
             found=len(measure.scores),
             area_px=float(np.median(np.asarray(measure.areas))),
             reach_px=measure.reach_px,
@@ -151,7 +152,8 @@ class Track:
             best_box=best.box,
             frontal=facing,
             place=place,
-            whole=measure.meshes == measure.end - measure.first,
+            lead=lead,
+            trail=trail,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,6 +65,26 @@ def between(pts: Int64Array, before: Face, after: Face) -> Iterator[Face]:
             vector=None,
             sharpness=float("nan"),
         )
+
+
+def beyond(pts: Int64Array, near: Face, far: Face, frame: int) -> Face:
+    """The face of a frame before or behind the two that are `near` it, on a straight line in time."""
+    ticks = int(pts[far.frame]) - int(pts[near.frame])
+    share = (int(pts[frame]) - int(pts[near.frame])) / ticks if ticks else 0.0
+
+    def moved(one: Float32Array, other: Float32Array) -> Float32Array:
+        return rounded(one + (other.astype(np.float64) - one) * share)
+
+    return replace(
+        near,
+        frame=frame,
+        box=moved(near.box, far.box),
+        score=0.0,
+        points=moved(near.points, far.points),
+        mesh=None if near.mesh is None or far.mesh is None else moved(near.mesh, far.mesh),
+        vector=None,
+        sharpness=float("nan"),
+    )
 
 
 def table_of(rows: Sequence[tuple[int, Face]], reach_px: Float32Array, dimensions: int) -> FaceTable:

@@ -206,6 +206,36 @@ def test_the_table_of_tracks_tells_what_is_in_the_rows() -> None:
     np.testing.assert_array_equal(tracks.best_box[0], faces.box[faces.frame == 36][0])
 
 
+@pytest.mark.parametrize("detect_every", [2, 5, 13])
+def test_frames_that_nobody_looked_at_have_their_faces_up_to_every_cut(detect_every: int) -> None:
+    table = straight(0, FRAMES, 100, 200)
+    table = table.take(table.frame % detect_every == 0)
+    followed = follow(film(FRAMES), table, cuts=[33], detect_every=detect_every, segments=[32, 34, 79])
+    assert followed.tracks.first.tolist() == [0, 33]
+    assert followed.tracks.end.tolist() == [33, FRAMES]
+    np.testing.assert_array_equal(followed.table.frame, np.arange(FRAMES))
+    np.testing.assert_allclose(followed.table.box[:, 0], 50 + np.arange(FRAMES), atol=0.1)
+    assert [set(piece.frame.tolist()) for piece in followed.pieces] == [
+        set(range(32)), {32, 33}, set(range(34, 79)), {79}
+    ]  # fmt: skip
+    np.testing.assert_array_equal(followed.table.score > 0, followed.table.frame % detect_every == 0)
+
+
+def test_a_face_seen_once_stays_where_it_is_up_to_the_cut() -> None:
+    table = straight(10, 11, 100, 200)
+    followed = follow(film(FRAMES), table, cuts=[8, 14], detect_every=5)
+    np.testing.assert_array_equal(followed.table.frame, np.arange(8, 14))
+    np.testing.assert_allclose(followed.table.box[:, 0], 50, atol=0.1)
+
+
+def test_no_face_is_put_beside_the_picture() -> None:
+    """Half a second from a face at the edge that moves out of it to the cut."""
+    table = straight(0, 61, 340, 200, speed=4.5)
+    followed = follow(film(FRAMES), table.take(table.frame % 10 == 0), cuts=[70], detect_every=10)
+    np.testing.assert_array_equal(followed.table.frame, np.arange(70))
+    assert followed.table.box[:, [0, 2]].mean(axis=1).max() < 640
+
+
 def random_film(seed: int, frames: int = 60) -> tuple[MediaIndex, FaceTable, list[int]]:
     """A film at a random frame rate with up to six people who come, go, shake, are lost, and look alike at times."""
     random = np.random.default_rng(seed)
