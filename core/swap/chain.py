@@ -2,8 +2,8 @@
 
 One ring holds the frames in order. Each frame goes through the stages at its own pace: once all of its faces are back
 from a stage they are pasted, and the next stage's crops are cut out of the result. Faces of one frame may have other
-models in the same stage. A frame leaves when it is the oldest and finished; where the ring is full before that, the
-models which the oldest waits for run with what they have.
+models in the same stage. A frame leaves when it is the oldest and finished; where too many frames or faces are held
+before that, the models which the oldest waits for run with what they have.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from core.swap.replace import Replacer
 
 RING = 8  # frames held while their faces wait for a full batch; bounds memory
+FACES = 64  # faces held with them, beyond one frame's own: a crop of 512 px with its mask and result takes 7 MB
 
 
 @dataclass
@@ -74,8 +75,9 @@ class Chain:
         return seconds
 
     def _leaving(self, fewer_than: int) -> Iterator[DecodedFrame]:
-        """Frames that are finished, and as many more, oldest first, as it takes to hold fewer than so many."""
-        while self._ring and (self._ring[0].stage is None or len(self._ring) >= fewer_than):
+        """Frames that are finished, and as many more, oldest first, as it takes to hold fewer than so many, and not
+        more than FACES of their faces."""
+        while self._ring and (self._ring[0].stage is None or len(self._ring) >= fewer_than or self._crowded()):
             oldest = self._ring[0]
             if oldest.stage is None:
                 yield self._ring.popleft().item
@@ -83,6 +85,9 @@ class Chain:
                 for model in dict.fromkeys(id(work.stage.model) for work in oldest.works if not work.done):
                     self._batchers[model].flush()
                 self._advance()
+
+    def _crowded(self) -> bool:
+        return sum(len(held.works) for held in self._ring) > FACES
 
     def _enter(self, item: DecodedFrame) -> None:
         held = _Held(item)

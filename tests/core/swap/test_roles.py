@@ -151,6 +151,26 @@ def test_a_rare_person_does_not_break_the_others_batches() -> None:
     assert tinted.batches == [4, 4, 4, 4]
 
 
+def test_a_crowd_with_one_person_by_another_model_is_not_held() -> None:
+    """Faces are held up to a bound: the rare model runs with what it has before a third such frame is taken in."""
+    count, crowd = 9, 40
+    roles = four_roles()
+    tinted, negative = roles[0].stages[0].model, roles[2].stages[0].model
+    assert isinstance(tinted, Tinted)
+    assert isinstance(negative, Negative)
+    random = np.random.default_rng(5)
+    tables = []
+    for frame in range(count):
+        centres = np.stack([random.uniform(20, 170, crowd + 1), random.uniform(20, 120, crowd + 1)], axis=1)
+        table = made_up_faces(np.full(crowd + 1, frame), centres, 9.0)
+        tables.append(replace(table, role=np.where(np.arange(crowd + 1) == 7, 2, 0).astype(np.int32)))
+    table = FaceTable.concat(tables)
+    made, _ = through(count, table, roles)
+    assert set(tinted.batches) == {4}
+    assert negative.batches == [2] * (count // 2) + [1] * (count % 2)
+    assert all(np.array_equal(a, b) for a, b in zip(made, face_by_face(count, table, four_roles()), strict=True))
+
+
 @pytest.mark.parametrize("roles", [(0, 1), (1, 0), (0, 2), (2, 0)])
 def test_larger_faces_lie_on_top_whatever_their_roles(roles: tuple[int, int]) -> None:
     """Where two crops meet, both were cut from the original, and the larger is pasted last."""
