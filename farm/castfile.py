@@ -14,7 +14,7 @@ import numpy as np
 
 from core import codec
 from core.errors import InputError
-from core.records import NOBODY, Ban, CastPlan, MediaIndex, Person, RoleSpec, SwapOptions, TrackTable
+from core.records import NOBODY, Ban, CastPlan, MediaIndex, Person, PersonPlan, RoleSpec, SwapOptions, TrackTable
 from farm.artifacts import storage_error
 from farm.castpeople import PERSON_HINT, Entry, Roles, merged, plan_of, read_person
 from farm.casttoml import Fields, commented, frame_timecode, frames_between, number_list, quoted, read_toml
@@ -144,6 +144,22 @@ def _ticks(index: MediaIndex, first: int, end: int) -> int:
 # ---------------------------------------------------------------- reading
 
 
+@dataclass(frozen=True)
+class _Written:
+    """A cast as its file says it; nothing is known of the film's tracks yet."""
+
+    analysis: str
+    rules: tuple[float, bool, tuple[Ban, ...]]
+    entries: tuple[Entry, ...]
+    people: tuple[PersonPlan, ...]
+    roles: Roles
+
+
+def check_cast(path: Path, index: MediaIndex, *, swapper: str = "mesh", options: SwapOptions | None = None) -> None:
+    """Refuse, as `read_cast` does, what can be told without the film's tracks."""
+    _written(path, index, swapper, options)
+
+
 def read_cast(
     path: Path,
     index: MediaIndex,
@@ -160,28 +176,37 @@ def read_cast(
     faces below the greater of `least_face_px` and the file's own are left. `InputError` or `ModelError` in one line
     for whatever is wrong, with the file and the person.
     """
+    cast = _written(path, index, swapper, options)
+    if cast.analysis != analysis:
+        told = "the cast is of another analysis of this film: its track numbers mean other faces"
+        raise InputError(told, where=str(path), hint="make it again with `farm cast`")
+    notes = _check_tracks(cast.entries, tracks, path)
+    least_px, share, bans = cast.rules
+    plan = CastPlan(
+        cast.people, bans, share=share, least_px=max(least_px, least_face_px), sources=cast.roles.source_numbers()
+    )
+    notes += _idle_ranges(plan, tracks, path)
+    return CastRequest(tuple(cast.roles.specs), plan, tuple(notes), {one.id: one.name for one in cast.entries})
+
+
+def _written(path: Path, index: MediaIndex, swapper: str, options: SwapOptions | None) -> _Written:
     file = Fields(read_toml(path), path, "the cast")
-    _check_film(file, index, analysis)
-    least_px, share, bans = _read_rules(file, index)
+    made_of = _check_film(file, index)
+    rules = _read_rules(file, index)
     tables = file.tables("people", "people")
     file.done()
     if not tables:
         raise InputError("nobody is in the cast", where=str(path), hint="make one with `farm cast`")
     entries = [read_person(data, number, path, index) for number, data in enumerate(tables, 1)]
-    notes = _check_tracks(entries, tracks, path)
     roles = Roles(swapper, options or SwapOptions())
-    people = [plan_of(one, roles) for one in merged(entries, path)]
+    people = tuple(plan_of(one, roles) for one in merged(entries, path))
     if not any(one.role != NOBODY or any(span.role != NOBODY for span in one.spans) for one in people):
         raise InputError("nobody in the cast has a source", where=str(path), hint=PERSON_HINT)
-    plan = CastPlan(
-        tuple(people), bans, share=share, least_px=max(least_px, least_face_px), sources=roles.source_numbers()
-    )
-    notes += _idle_ranges(plan, tracks, path)
-    return CastRequest(tuple(roles.specs), plan, tuple(notes), {one.id: one.name for one in entries})
+    return _Written(made_of, rules, tuple(entries), people, roles)
 
 
-def _check_film(file: Fields, index: MediaIndex, analysis: str) -> None:
-    """`InputError` for the cast of another film, of another analysis, or of another version of the format."""
+def _check_film(file: Fields, index: MediaIndex) -> str:
+    """The analysis that the cast is of; `InputError` for another film's, or another version of the format."""
     film = Fields(file.take("film", (dict,), "[film] as `farm cast` does") or {}, file.path, "[film]")
     sha256, name, made_of = film.text("sha256"), film.text("name"), film.text("analysis")
     frames, version = film.whole("frames", 1), film.whole("version", 1)
@@ -194,9 +219,7 @@ def _check_film(file: Fields, index: MediaIndex, analysis: str) -> None:
     if sha256 != index.sha256 or (frames is not None and frames != index.frames):
         told = f"the cast is of another film{f', {name}' if name else ''}: sha256 {sha256[:16]}"
         raise InputError(f"{told}, not {index.sha256[:16]}", where=str(file.path), hint=again)
-    if made_of != analysis:
-        told = "the cast is of another analysis of this film: its track numbers mean other faces"
-        raise InputError(told, where=str(file.path), hint="make it again with `farm cast`")
+    return made_of
 
 
 def _read_rules(file: Fields, index: MediaIndex) -> tuple[float, bool, tuple[Ban, ...]]:

@@ -13,7 +13,7 @@ from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.records import Analysis, CastPlan, Float32Array, JobSpec, RoleSpec
 from farm import stages
 from farm.analysis import Looking, analyse_map, folder_store, load_analysis, looking_models
-from farm.castfile import read_cast, tracks_digest
+from farm.castfile import check_cast, read_cast, tracks_digest
 from farm.casting import Followed, follow_stage, roles_stage
 from farm.castings import Casting
 from farm.desk import Desk
@@ -50,8 +50,7 @@ def cast_film(spec: JobSpec, film: stages.Film, desk: Desk, settings: Settings, 
 def _by_cast(path: Path, spec: JobSpec, film: stages.Film, desk: Desk, settings: Settings, eyes: Eyes) -> Casting:
     """As the cast.toml at `path` says, of the analysis that lies beside it."""
     with desk.clock.stage("cast"):
-        if not path.is_file():
-            raise InputError("no such file", where=str(path), hint="make a cast with farm cast TARGET -o FOLDER")
+        check_cast(path, film.index, swapper=spec.swapper, options=spec.swap)
         analysis = load_analysis(path.parent, film.index.sha256)
         followed = _followed(spec, film, desk, analysis, folder_store(path.parent).path)
         request = read_cast(

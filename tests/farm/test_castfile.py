@@ -17,7 +17,7 @@ import pytest
 
 from core.errors import FarmError, InputError, ModelError, StorageError
 from core.records import NOBODY, MediaIndex, Person, RoleSpec, SourceSpec, Span, SwapOptions, TrackTable
-from farm.castfile import CastRequest, read_cast, tracks_digest, write_cast
+from farm.castfile import CastRequest, check_cast, read_cast, tracks_digest, write_cast
 from farm.casttoml import seconds_of
 from tests.follow_films import film
 from tests.people_tables import tracks_of
@@ -369,6 +369,8 @@ def test_the_cast_of_another_film_or_analysis(folder: Path) -> None:
         read_cast(path, other, TRACKS, DIGEST)
     changed = tracks_digest(replace(TRACKS, end=TRACKS.end + 1))
     assert changed != DIGEST
+    path.write_text(path.read_text().replace('source = ""', ANNA, 1))
+    check_cast(path, INDEX)  # knows of no tracks
     with pytest.raises(InputError, match="another analysis of this film"):
         read_cast(path, INDEX, TRACKS, changed)
 
@@ -376,7 +378,7 @@ def test_the_cast_of_another_film_or_analysis(folder: Path) -> None:
 def test_files_that_cannot_be_read(folder: Path) -> None:
     for path, told in ((folder / "none.toml", "no such cast"), (folder, "the cast is a folder")):
         with pytest.raises(InputError, match=told):
-            read_cast(path, INDEX, TRACKS, DIGEST)
+            check_cast(path, INDEX)
     (folder / "latin.toml").write_bytes(b'a = 1\nname = "\xe9"\n')
     with pytest.raises(InputError, match=r"not UTF-8 \(at line 2\)"):
         read_cast(folder / "latin.toml", INDEX, TRACKS, DIGEST)
