@@ -105,3 +105,13 @@ def escaped_size(data: bytes, plain: int) -> int:
         removed += 1
         at = found + 3
     return plain + removed
+
+
+def rest_aligned(bits: Bits, writer: BitWriter) -> bytes:
+    """What was written, and what is left in `bits` of a payload, aligned anew (7.3.2.11) and escaped."""
+    value, left = bits.rest()
+    if not value:
+        raise HeaderError("a parameter set has no end")
+    spare = (value & -value).bit_length() - 1  # zeros after the stop bit
+    writer.u(value >> spare, left - spare)
+    return escape(writer.bytes_())

@@ -20,6 +20,7 @@ import av.error
 import av.filter
 from av.codec.context import Flags
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
@@ -63,9 +64,8 @@ def container_options(index: MediaIndex) -> dict[str, str]:
     }
 
 
-def configure(stream: VideoStream, settings: EncoderSettings, index: MediaIndex, threads: int) -> None:
-    """Set size, format, colour, aspect, field flags and threads of an encoder stream that is not open yet."""
-    context = stream.codec_context
+def configure(context: VideoCodecContext, settings: EncoderSettings, index: MediaIndex, threads: int) -> None:
+    """Set size, format, colour, aspect, field flags and threads of an encoder that is not open yet."""
     video = index.video
     context.width, context.height = video.width, video.height
     context.pix_fmt = settings.pix_fmt
@@ -163,7 +163,7 @@ class SegmentEncoder:
             )
             self._stream = cast(VideoStream, self._container.add_stream(settings.encoder, rate=settings.frame_rate))
             self._stream.time_base = index.time_base
-            configure(self._stream, settings, index, threads)
+            configure(self._stream.codec_context, settings, index, threads)
             order = field_filter(settings, index)
             self._marks = FieldMarks(order, settings, index) if order else None
         except (av.error.FFmpegError, ValueError, OSError) as error:

@@ -5,18 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from core.media.bits import Bits, HeaderError, unescape
+from core.media.bits import Bits, BitWriter, HeaderError, rest_aligned, unescape
 from core.media.nal import H264, kind_of
 from core.media.shown import ASPECTS, Shown
 
 IDR, SLICE, LAST_PARTITION = 5, 1, 4  # nal_unit_type
 _HIGH = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)  # profiles with chroma_format_idc
 HEADER_BYTES = 64
+BASELINE, MAIN = 66, 77  # profile_idc
+# MaxDpbMbs by level_idc (table A-1).
+MOST_BLOCKS = {
+    **{9: 396, 10: 396, 11: 900, 12: 2376, 13: 2376, 20: 2376, 21: 4752, 22: 8100, 30: 8100, 31: 18000, 32: 20480},
+    **{40: 32768, 41: 32768, 42: 34816, 50: 110400, 51: 184320, 52: 184320, 60: 696320, 61: 696320, 62: 696320},
+}
+INTRA_PROFILES = (44, 86, 100, 110, 122, 244)  # with constraint_set3_flag
 
 
 @dataclass(frozen=True)
 class Sps:
-    """A sequence parameter set; `reordered` is max_num_reorder_frames, None where it is not stated."""
+    """A sequence parameter set; `reordered` is max_num_reorder_frames, which stands at the payload's bit
+    `reordered_at`, None where it is not stated."""
 
     profile: int
     constraints: int
@@ -29,6 +37,7 @@ class Sps:
     poc_always_zero: bool
     frames_only: bool
     reordered: int | None
+    reordered_at: int
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ def parse_sps(unit: bytes) -> Sps:
     units_high = bits.ue() + 1
     frames_only = bits.flag()
     height = 16 * units_high * (1 if frames_only else 2)
+    coded = (width, height)
     if not frames_only:
         bits.skip(1)
     bits.skip(1)
@@ -80,10 +90,12 @@ def parse_sps(unit: bytes) -> Sps:
         across = 2 if chroma in (1, 2) else 1
         down = (2 if chroma == 1 else 1) * (1 if frames_only else 2)
         width, height = width - across * (left + right), height - down * (top + bottom)
-    shown = Shown(chroma, depth, (width, height), not frames_only)
+    held = _most_held(profile, constraints, level, coded)
+    shown = Shown(chroma, depth, (width, height), not frames_only, coded=coded, held=held)
     reordered: int | None = None
+    place = 0
     if bits.flag():
-        shown, reordered = _vui(bits, shown)
+        shown, reordered, place = _vui(bits, shown)
     return Sps(
         profile=profile,
         constraints=constraints,
@@ -96,7 +108,17 @@ def parse_sps(unit: bytes) -> Sps:
         poc_always_zero=always_zero,
         frames_only=frames_only,
         reordered=reordered,
+        reordered_at=place,
     )
+
+
+def _most_held(profile: int, constraints: int, level: int, coded: tuple[int, int]) -> int:
+    """max_dec_frame_buffering where it is not stated (E.2.1): MaxDpbFrames (A.3.1)."""
+    if constraints & 0x10 and profile in INTRA_PROFILES:
+        return 0
+    if level == 11 and constraints & 0x10 and profile in (66, 77, 88):
+        level = 9  # level 1b
+    return min(MOST_BLOCKS.get(level, 0) * 256 // (coded[0] * coded[1]), 16)
 
 
 def _skip_scaling_list(bits: Bits, size: int) -> None:
@@ -130,7 +152,7 @@ def picture_part(bits: Bits, shown: Shown) -> Shown:
     return shown
 
 
-def _vui(bits: Bits, shown: Shown) -> tuple[Shown, int | None]:
+def _vui(bits: Bits, shown: Shown) -> tuple[Shown, int | None, int]:
     shown = picture_part(bits, shown)
     if bits.flag():
         bits.skip(65)
@@ -143,11 +165,27 @@ def _vui(bits: Bits, shown: Shown) -> tuple[Shown, int | None]:
         bits.skip(1)
     bits.skip(1)
     if not bits.flag():
-        return shown, None
+        return shown, None, 0
     bits.skip(1)
     for _ in range(4):
         bits.ue()
-    return shown, bits.ue()
+    place = bits.at
+    reordered = bits.ue()
+    return replace(shown, held=bits.ue()), reordered, place
+
+
+def with_reordered(unit: bytes, count: int) -> bytes:
+    """A sequence parameter set that states at least `count` as max_num_reorder_frames, where it states any, and with
+    `count` the Main profile for Constrained Baseline, which is part of it (A.2.1): Baseline reorders nothing."""
+    sps = parse_sps(unit)
+    if sps.reordered is None or not count:
+        return unit
+    bits, out = Bits(unescape(unit[1:])), BitWriter()
+    profile = bits.u(8)
+    out.u(MAIN if profile == BASELINE and sps.constraints & 0x40 else profile, 8)
+    out.u(bits.u(sps.reordered_at - 8), sps.reordered_at - 8)
+    out.ue(max(bits.ue(), count))
+    return unit[:1] + rest_aligned(bits, out)
 
 
 def _skip_hrd(bits: Bits) -> None:

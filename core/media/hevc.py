@@ -21,14 +21,13 @@ Deltas = tuple[tuple[int, bool], ...]  # (delta of the picture order count, used
 
 @dataclass(frozen=True)
 class Sps:
-    """A sequence parameter set; `coded` is the size with the rows and columns that are cropped away."""
+    """A sequence parameter set."""
 
     profile: bytes  # general_profile_space to general_level_idc: 12 bytes
     layers: int  # sps_max_sub_layers_minus1
     nested: bool
     id: int
     shown: Shown
-    coded: tuple[int, int]
     block: int
     apart: bool  # separate_colour_plane_flag
     poc_bits: int
@@ -42,7 +41,7 @@ class Sps:
     @property
     def address_bits(self) -> int:
         """Bits of slice_segment_address: Ceil(Log2(PicSizeInCtbsY))."""
-        across, down = (-(-side // self.block) for side in self.coded)
+        across, down = (-(-side // self.block) for side in self.shown.coded)
         return (across * down - 1).bit_length()
 
 
@@ -86,9 +85,9 @@ def parse_sps(unit: bytes) -> Sps:
         width, height = width - across * (left + right), height - down * (top + bottom)
     depth = (8 + bits.ue(), 8 + bits.ue())
     poc_bits = 4 + bits.ue()
-    reordered = 0
+    held = reordered = 0
     for _ in range(layers + 1 if bits.flag() else 1):
-        bits.ue()
+        held = bits.ue() + 1
         reordered = bits.ue()
         bits.ue()
     least = 3 + bits.ue()
@@ -116,7 +115,7 @@ def parse_sps(unit: bytes) -> Sps:
         bits.skip(long_count * (poc_bits + 1))
     motion = bits.flag()
     bits.skip(1)
-    shown = Shown(4 if apart else chroma, depth, (width, height), fields=False)
+    shown = Shown(4 if apart else chroma, depth, (width, height), fields=False, coded=coded, held=held)
     if bits.flag():
         shown = picture_part(bits, shown)
         bits.skip(1)
@@ -128,7 +127,6 @@ def parse_sps(unit: bytes) -> Sps:
         nested=nested,
         id=number,
         shown=shown,
-        coded=coded,
         block=block,
         apart=apart,
         poc_bits=poc_bits,

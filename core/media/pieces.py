@@ -20,11 +20,25 @@ from av.packet import Packet
 from av.stream import Stream
 
 from core.errors import PlanError, StorageError
+from core.media import h264
 from core.media.annexb import with_start_codes
 from core.media.bits import HeaderError
 from core.media.configuration import configuration
 from core.media.copying import IN_BAND_TAG
-from core.media.nal import DELIMITERS, H264, HEVC, LENGTH_BYTES, SETS, ParameterSets, kind_of, packed, sets_of, units
+from core.media.nal import (
+    DELIMITERS,
+    H264,
+    HEVC,
+    LENGTH_BYTES,
+    PPS,
+    SETS,
+    SPS,
+    ParameterSets,
+    kind_of,
+    packed,
+    sets_of,
+    units,
+)
 from core.media.renumber import Renumbering, free_ids
 from core.records import MediaIndex, Segment
 
@@ -34,13 +48,15 @@ class Pieces:
     """What the pieces come to: `depth` is the picture's reorder depth, `template` a file whose stream is like the
     film's (None where all are copies), `extradata` the header of a film with copies (None: the template's own).
 
-    `renumbering` is for the packets of encoded pieces. `inband`: copies hold parameter sets among their packets.
+    `renumbering` is for the packets of encoded pieces, `own` their parameter sets in that header. `inband`: copies hold
+    parameter sets among their packets.
     """
 
     depth: int
     template: Path | None
     extradata: bytes | None = None
     renumbering: Renumbering | None = None
+    own: ParameterSets | None = None
     inband: bool = False
 
 
@@ -128,18 +144,30 @@ def _with_copies(depth: int, template: tuple[Path, _Header] | None, copied: list
     sets = ParameterSets(codec)
     for one in copied:
         _merge(sets, sets_of(codec, one.extradata))
-    renumbering = None
+    own = renumbering = None
     if template:
         own = sets_of(codec, encoded.extradata)
         if codec == HEVC:
             ids = free_ids(sets)
             if ids is None:
                 raise HeaderError("no parameter set id is free")
-            renumbering = Renumbering.of(own, ids)
+            renumbering = Renumbering.of(own, ids, sets)
             own = renumbering.sets(own)
+        else:
+            own = _as_reordered(own, sets)
         _merge(sets, own)
     inband = any(one.tag == IN_BAND_TAG[codec] for one in copied)
-    return Pieces(depth, path, configuration(sets), renumbering, inband)
+    return Pieces(depth, path, configuration(sets), renumbering, own, inband)
+
+
+def _as_reordered(own: ParameterSets, theirs: ParameterSets) -> ParameterSets:
+    """The encoder's H.264 sets, stating that pictures are reordered as far as in the copies: OpenH264 gives pictures
+    in the wrong order where that number falls at a joint."""
+    furthest = max((h264.parse_sps(unit).reordered or 0 for unit in theirs.of(SPS)), default=0)
+    found = ParameterSets(H264)
+    for (kind, _), unit in own.units.items():
+        found.add(h264.with_reordered(unit, furthest) if kind == SPS else unit)
+    return found
 
 
 def _merge(sets: ParameterSets, more: ParameterSets) -> None:
@@ -203,7 +231,9 @@ def film_packets(
             codec = video.codec_context.codec.canonical_name
             ratio = video.time_base / index.time_base if video.time_base else Fraction(0)
             start_codes = container == "avi" and codec == H264
-            own = _set_units(video.codec_context.extradata) if spelled and codec == H264 else []
+            own: ParameterSets | None = None
+            if spelled and codec == H264:
+                own = sets_of(H264, video.codec_context.extradata or b"") if segment.index in copies else pieces.own
             for packet in with_start_codes(file, video) if start_codes else file.demux(video):
                 if packet.size == 0 or packet.pts is None:
                     continue
@@ -246,22 +276,14 @@ def _without_sets(packet: Packet[Stream], codec: str) -> Packet[Stream]:
     return _with_data(packet, kept) if len(kept) != packet.size else packet
 
 
-def _set_units(extradata: bytes | None) -> list[bytes]:
-    return list(sets_of(H264, bytes(extradata or b"")).units.values())
-
-
-def _with_sets(packet: Packet[Stream], sets: list[bytes]) -> Packet[Stream]:
+def _with_sets(packet: Packet[Stream], sets: ParameterSets) -> Packet[Stream]:
     """An H.264 packet with `sets` before its picture, behind its delimiter; as it is where it holds some."""
     parts = list(units(bytes(packet), LENGTH_BYTES))
     kinds = [kind_of(H264, unit) for unit in parts]
-    if SETS[H264][0] in kinds:
+    if SPS in kinds:
         return packet
     place = 1 if kinds[:1] == [DELIMITERS[H264]] else 0
-    return _with_data(packet, packed([*parts[:place], *sorted(sets, key=_sps_first), *parts[place:]]))
-
-
-def _sps_first(unit: bytes) -> int:
-    return kind_of(H264, unit)
+    return _with_data(packet, packed([*parts[:place], *sets.of(SPS), *sets.of(PPS), *parts[place:]]))
 
 
 def _with_data(packet: Packet[Stream], data: bytes) -> Packet[Stream]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.media.bits import Bits, BitWriter, HeaderError, escape, escaped_size, unescape
+from core.media.bits import Bits, BitWriter, HeaderError, escape, escaped_size, rest_aligned, unescape
 from core.media.hevc import IDR_N_LP, IDR_W_RADL, LAST_VCL, Pps, Sps, parse_pps, parse_sps, short_set
 from core.media.nal import (
     HEVC,
@@ -21,7 +21,6 @@ from core.media.nal import (
     ParameterSets,
     kind_of,
     packed,
-    skip_profile_tier_level,
     units,
 )
 
@@ -38,19 +37,30 @@ def free_ids(theirs: ParameterSets) -> dict[int, int] | None:
 
 @dataclass(frozen=True)
 class Renumbering:
-    """The new ids of one stream's only VPS, SPS and PPS, and what its slices' headers depend on."""
+    """The new ids of one stream's only VPS, SPS and PPS, and what its slices' headers depend on.
+
+    `held` and `level` are at least what the stream asks for: how many pictures a decoder holds, and general_level_idc.
+    """
 
     ids: dict[int, int]
     sps: Sps
     pps: Pps
+    held: int
+    level: int
 
     @classmethod
-    def of(cls, own: ParameterSets, ids: dict[int, int]) -> Renumbering:
-        """`HeaderError` where the stream has several sets of a kind."""
+    def of(cls, own: ParameterSets, ids: dict[int, int], theirs: ParameterSets) -> Renumbering:
+        """Made to ask as much of a decoder as `theirs`. `HeaderError` where the stream has several sets of a kind."""
         single = [own.of(kind) for kind in (VPS_H, SPS_H, PPS_H)]
         if any(len(found) != 1 for found in single):
             raise HeaderError("the encoder wrote more than one parameter set of a kind")
-        return cls(ids, parse_sps(single[1][0]), parse_pps(single[2][0]))
+        sps = parse_sps(single[1][0])
+        if sps.layers:
+            raise HeaderError("the encoder wrote temporal layers")
+        others = [parse_sps(unit) for unit in theirs.of(SPS_H)]
+        held = max([sps.shown.held, *(other.shown.held for other in others)])
+        level = max([sps.profile[11], *(other.profile[11] for other in others)])
+        return cls(ids, sps, parse_pps(single[2][0]), held, level)
 
     def sets(self, own: ParameterSets) -> ParameterSets:
         """The stream's parameter sets under their new ids."""
@@ -70,30 +80,58 @@ class Renumbering:
         if kind <= LAST_VCL:
             return self._slice(unit)
         if kind == VPS_H:
-            bits = Bits(unescape(unit[2:]))
-            bits.skip(4)
-            return unit[:2] + _joined(bits, ((self.ids[VPS_H], 4),), ())
+            return unit[:2] + self._vps(unescape(unit[2:]))
         if kind == SPS_H:
             return unit[:2] + self._sps(unescape(unit[2:]))
         if kind == PPS_H:
             bits = Bits(unescape(unit[2:]))
             bits.ue()
             bits.ue()
-            return unit[:2] + _joined(bits, (), (self.ids[PPS_H], self.ids[SPS_H]))
+            writer = BitWriter()
+            writer.ue(self.ids[PPS_H])
+            writer.ue(self.ids[SPS_H])
+            return unit[:2] + rest_aligned(bits, writer)
         return unit
 
+    def _vps(self, body: bytes) -> bytes:
+        copier = _Copier(body)
+        copier.bits.skip(4)
+        copier.out.u(self.ids[VPS_H], 4)
+        copier.keep(28)
+        self._level(copier)
+        return self._held(copier)
+
     def _sps(self, body: bytes) -> bytes:
-        bits = Bits(body)
-        bits.skip(4)
-        head = bits.u(4)
-        start = bits.at
-        skip_profile_tier_level(bits, head >> 1)
-        levels = Bits(body)
-        levels.skip(start)
-        kept = bits.at - start
-        middle = levels.u(kept)
-        bits.ue()
-        return _joined(bits, ((self.ids[VPS_H], 4), (head, 4), (middle, kept)), (self.ids[SPS_H],))
+        copier = _Copier(body)
+        copier.bits.skip(4)
+        copier.out.u(self.ids[VPS_H], 4)
+        copier.keep(4)
+        self._level(copier)
+        copier.bits.ue()
+        copier.out.ue(self.ids[SPS_H])
+        if copier.number() == 3:
+            copier.keep(1)
+        for _ in range(2):
+            copier.number()
+        if copier.keep(1):
+            for _ in range(4):
+                copier.number()
+        for _ in range(3):
+            copier.number()
+        return self._held(copier)
+
+    def _level(self, copier: _Copier) -> None:
+        """profile_tier_level without sub-layers, the level raised."""
+        copier.keep(88)
+        copier.bits.skip(8)
+        copier.out.u(self.level, 8)
+
+    def _held(self, copier: _Copier) -> bytes:
+        """The number of pictures raised, and the rest."""
+        copier.keep(1)
+        copier.bits.ue()
+        copier.out.ue(self.held - 1)
+        return copier.rest()
 
     def _slice(self, unit: bytes) -> bytes:
         kind = kind_of(HEVC, unit)
@@ -223,16 +261,22 @@ def _skip_weights(bits: Bits, counts: list[int], *, chroma: bool) -> None:
                 bits.se()
 
 
-def _joined(bits: Bits, head: tuple[tuple[int, int], ...], ids: tuple[int, ...]) -> bytes:
-    """The bits of `head`, `ids` as Exp-Golomb codes, and what is left in `bits` of a payload, aligned anew."""
-    value, left = bits.rest()
-    if not value:
-        raise HeaderError("a parameter set has no end")
-    spare = (value & -value).bit_length() - 1  # zeros after the stop bit (7.3.2.11)
-    writer = BitWriter()
-    for number, size in head:
-        writer.u(number, size)
-    for number in ids:
-        writer.ue(number)
-    writer.u(value >> spare, left - spare)
-    return escape(writer.bytes_())
+class _Copier:
+    """Copies a payload bit by bit, with changes."""
+
+    def __init__(self, body: bytes) -> None:
+        self.bits = Bits(body)
+        self.out = BitWriter()
+
+    def keep(self, count: int) -> int:
+        value = self.bits.u(count)
+        self.out.u(value, count)
+        return value
+
+    def number(self) -> int:
+        value = self.bits.ue()
+        self.out.ue(value)
+        return value
+
+    def rest(self) -> bytes:
+        return rest_aligned(self.bits, self.out)

@@ -8,6 +8,8 @@ from typing import cast
 
 import av
 import av.error
+from av.codec.context import Flags
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from core.media.encode import configure, container_options, intermediate_format
@@ -34,7 +36,7 @@ def encoded_sample(settings: EncoderSettings, index: MediaIndex) -> Sample:
         ) as out:
             stream = cast(VideoStream, out.add_stream(settings.encoder, rate=settings.frame_rate))
             stream.time_base = index.time_base
-            configure(stream, settings, index, threads=1)
+            configure(stream.codec_context, settings, index, threads=1)
             frame = av.VideoFrame(index.video.width, index.video.height, settings.pix_fmt)
             for plane in frame.planes:
                 plane.update(b"\x80" * plane.buffer_size)
@@ -48,4 +50,16 @@ def encoded_sample(settings: EncoderSettings, index: MediaIndex) -> Sample:
             packet = next(p for p in made.demux(video=0) if p.size)
             return Sample(data, bytes(context.extradata or b""), context.codec_tag, bytes(packet))
     except (av.error.FFmpegError, ValueError, StopIteration, OSError) as error:
+        raise media_fault(error, f"cannot start {settings.encoder}", "") from error
+
+
+def encoder_header(settings: EncoderSettings, index: MediaIndex) -> bytes:
+    """The extradata that the film's encoder states when it is opened: its parameter sets, b"" where it has none."""
+    try:
+        context = cast(VideoCodecContext, av.CodecContext.create(settings.encoder, "w"))
+        configure(context, settings, index, threads=1)
+        context.flags |= Flags.global_header
+        context.open()
+        return bytes(context.extradata or b"")
+    except (av.error.FFmpegError, ValueError, OSError) as error:
         raise media_fault(error, f"cannot start {settings.encoder}", "") from error

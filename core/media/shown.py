@@ -16,7 +16,8 @@ ASPECTS = (
 
 @dataclass(frozen=True)
 class Shown:
-    """`chroma` is chroma_format_idc, 4 for three planes coded apart; `depth` luma and chroma bits; sizes in samples.
+    """`chroma` is chroma_format_idc, 4 for three planes coded apart; `depth` luma and chroma bits; `size` in samples,
+    `coded` with what is cropped away, `held` how many pictures a decoder holds (both 0 where the codec does not care).
 
     `colour` is primaries, transfer, matrix as numbers of H.273, `full` whether the range is full; both None where not
     stated. `location` is chroma_sample_loc_type of the top field, 0 where not stated. `aspect` is 0 where not stated.
@@ -30,6 +31,8 @@ class Shown:
     colour: tuple[int, int, int] | None = None
     full: bool | None = None
     location: int = 0
+    coded: tuple[int, int] = (0, 0)
+    held: int = 0
 
 
 def why_apart(ours: Shown, theirs: Shown) -> str | None:
@@ -41,6 +44,10 @@ def why_apart(ours: Shown, theirs: Shown) -> str | None:
     faults = (
         (ours.size != theirs.size, f"its header says {theirs.size[0]}x{theirs.size[1]} pixels"),
         ((ours.chroma, ours.depth) != (theirs.chroma, theirs.depth), "the encoder codes chroma or depth otherwise"),
+        # Where one of these two changes, a decoder may drop pictures that were not shown yet, although it should not
+        # (H.264, no_output_of_prior_pics_flag in 7.4.3.3; H.265, C.5.2.2).
+        (ours.coded != theirs.coded, f"its header says {theirs.coded[0]}x{theirs.coded[1]} pixels before cropping"),
+        (ours.held != theirs.held, f"decoders hold {theirs.held} of its pictures, {ours.held} of the encoder's"),
         (ours.fields != theirs.fields, "one of source and encoder codes fields, the other frames"),
         (_aspect(ours) != _aspect(theirs), "its header states another sample aspect than the film's"),
         (colour, "its header states another colour than the film's"),

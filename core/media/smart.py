@@ -17,7 +17,7 @@ Whatever is in doubt is encoded. The finished film is verified like any other, a
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,8 @@ from core.media.configuration import configuration, pictures
 from core.media.encoders import CAPTIONING
 from core.media.heads import av1_configured, prores_frame, vp9_key
 from core.media.inventory import not_carried
-from core.media.nal import H264, HEVC, PPS, SPS, SPS_H, ParameterSets, sets_of
+from core.media.matching import matched_settings
+from core.media.nal import H264, HEVC, SPS, SPS_H, ParameterSets, sets_of
 from core.media.plan import has_leading
 from core.media.renumber import Renumbering, free_ids
 from core.media.sample import encoded_sample
@@ -38,7 +39,6 @@ from core.media.shown import Shown, why_apart
 from core.records import EncoderSettings, MediaIndex, Segment
 
 ENCODERS = ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "prores_ks", "ffv1")
-MOST_IDS = 32  # libx264 numbers its sequence parameter set, and with it the picture parameter set, 0 to 31
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,9 @@ def smart_settings(source: Path, index: MediaIndex, settings: EncoderSettings, c
 
     They depend on the film alone, not on what is copied: another cast does not change them.
     """
-    if settings.encoder != "libx264" or why_never(index, settings, container):
+    if settings.encoder not in ("libx264", "libx265") or why_never(index, settings, container):
         return settings
-    try:
-        sets = track_of(source).sets
-    except HeaderError:
-        return settings
-    taken = sets.ids(SPS) | sets.ids(PPS) if sets else set()
-    free = next((number for number in range(MOST_IDS) if number not in taken), 0)
-    if not free:
-        return settings
-    params = f"{settings.options['x264-params']}:sps-id={free}"
-    return replace(settings, options={**settings.options, "x264-params": params})
+    return matched_settings(source, index, settings)
 
 
 class Copier:
@@ -145,7 +136,9 @@ class Copier:
             if ids is None:
                 return "the source uses every parameter set id"
             merged = theirs.copy()
-            for unit in Renumbering.of(own, ids).sets(own).units.values():
+            renumbered = Renumbering.of(own, ids, theirs).sets(own)
+            self._ours = pictures(renumbered)[0]
+            for unit in renumbered.units.values():
                 merged.add(unit)
         configuration(merged)
         return None
