@@ -86,11 +86,19 @@ class Beat:
 
 
 @dataclass(frozen=True)
+class Busy:
+    """A sign of life while no frames come: something takes minutes, in words that change as it goes on."""
+
+    slot: str
+    words: str
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time passed."""
 
 
-Event = SlotReady | SlotDied | Done | Failed | Beat | Tick
+Event = SlotReady | SlotDied | Done | Failed | Beat | Busy | Tick
 
 # ---------------------------------------------------------------- decisions
 
@@ -141,6 +149,7 @@ class _Slot:
     capacity: int = 0  # 0 while it is being set up
     running: dict[str, tuple[int, float]] = field(default_factory=dict)  # task -> attempt, time of last movement
     frames: dict[str, int] = field(default_factory=dict)
+    words: str = ""
     deaths_in_a_row: int = 0
     killed: bool = False
 
@@ -208,6 +217,8 @@ class Dispatcher:
                 self._failed(event)
             case Beat():
                 self._beat(event, at_s)
+            case Busy():
+                self._busy(event, at_s)
             case Tick():
                 decisions += self._tick(at_s)
         decisions += self._assign(at_s)
@@ -294,6 +305,12 @@ class Dispatcher:
         if event.frames > slot.frames.get(event.task, -1):
             slot.frames[event.task] = event.frames
             slot.running[event.task] = (event.attempt, at_s)
+
+    def _busy(self, event: Busy, at_s: float) -> None:
+        slot = self._slots.get(event.slot)
+        if slot is not None and event.words != slot.words:
+            slot.words = event.words
+            slot.running = {task: (attempt, at_s) for task, (attempt, _) in slot.running.items()}
 
     def _tick(self, at_s: float) -> list[Decision]:
         if not self._ever_ready and at_s >= self._start_by_s and self._slots:

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Sequence
 
-from actors.dispatch import Assign, Beat, Done, Event, Failed, SlotReady
+from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, SlotReady
 from actors.drive import Batch, Order, Patience, Receipt, Watch, drive, unexpected
 from actors.worker import Worker, WorkerSettings
 from core.errors import FarmError, Interrupted, PlanError
@@ -58,6 +58,7 @@ class _Threads:
         self._stop = stop
         self._threads = threads
         self._stop_on_damage = stop_on_damage
+        self._words = ""
         self._events: queue.SimpleQueue[tuple[Event, Receipt | None]] = queue.SimpleQueue()
 
     def start(self, slot: str) -> None:
@@ -90,6 +91,9 @@ class _Threads:
 
     def poll(self, timeout_s: float) -> list[tuple[Event, Receipt | None]]:
         events: list[tuple[Event, Receipt | None]] = []
+        if self._worker.words != self._words:
+            self._words = self._worker.words
+            events.append((Busy(SLOT, self._words), None))
         try:
             events.append(self._events.get(timeout=timeout_s))
             while True:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from actors.deaths import as_farm_error, lost_reason
-from actors.dispatch import Assign, Beat, Done, Event, Failed, SlotDied, SlotReady
+from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, SlotDied, SlotReady
 from actors.drive import Batch, Order, Patience, Receipt, Watch, drive, unexpected
 from actors.worker import Worker, WorkerInfo, WorkerSettings
 from core.errors import FarmError, WorkerLost
@@ -73,9 +73,9 @@ class Renderer:
             self._frames.pop(order.id, None)
 
     @ray.method(concurrency_group="control")
-    def progress(self) -> dict[str, int]:
-        """Frames done by order id, of what runs now."""
-        return dict(self._frames)
+    def progress(self) -> tuple[dict[str, int], str]:
+        """Frames done by order id, of what runs now, and what else takes long."""
+        return dict(self._frames), self._worker.words
 
 
 @dataclass(frozen=True)
@@ -324,9 +324,11 @@ class _RayTransport:
             for other in self._calls.values()
             if other.assign is not None and other.slot == call.slot and self._current(other)
         }
-        return [
-            (Beat(call.slot, task, attempts[task], frames), None) for task, frames in value.items() if task in attempts
+        frames, words = value
+        beats: list[Event] = [
+            Beat(call.slot, task, attempts[task], count) for task, count in frames.items() if task in attempts
         ]
+        return [(event, None) for event in (*beats, *([Busy(call.slot, words)] if words else []))]
 
     def _refusal(self, error: Exception, call: _Call) -> list[tuple[Event, Receipt | None]]:
         reason = lost_reason(error)

@@ -115,6 +115,7 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
+        self.words = ""  # the last of what takes minutes and is told again and again: an engine that is built
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._index: tuple[str, MediaIndex] | None = None
@@ -327,8 +328,12 @@ class Worker:
         if self._sessions is None:
             from core.inference.sessions import Sessions  # noqa: PLC0415 - loads ONNX Runtime
 
-            self._sessions = Sessions(Path(self._settings.model_cache), self._settings.device_spec())
+            spec = self._settings.device_spec()
+            self._sessions = Sessions(Path(self._settings.model_cache), spec, slow=self._say)
         return self._sessions
+
+    def _say(self, words: str) -> None:
+        self.words = words
 
     def _notes(self, order: Order) -> tuple[str, ...]:
         """Why the order's models did not run as they were wished to."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from actors.dispatch import Beat, Done, Event, SlotDied
+from actors.dispatch import Beat, Busy, Done, Event, SlotDied
 from actors.drive import Order, Watch
 from core.records import WorkOrder
 
@@ -96,6 +96,9 @@ class _Map:
             case Beat():
                 if event.task not in self._done:
                     self._partial[event.task] = event.frames
+            case Busy():
+                self._progress.show(lambda: event.words)
+                return
             case Done():
                 self._done.add(event.task)
                 self._partial.pop(event.task, None)

@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -106,10 +106,13 @@ def build_engine(
     """
     folder = engines_folder(cache) / key.name
 
-    def waiting() -> None:
-        progress(f"{key.model}: another process builds its engine, waiting for it")
+    told = ExitStack()
 
-    with _storage(folder), _locked(folder, waiting):
+    def waiting() -> None:
+        told.enter_context(_telling(f"{key.model}: another process builds its engine, waiting for it", progress))
+
+    with _storage(folder), told, _locked(folder, waiting):
+        told.close()
         if shelf is None:
             if not _whole(folder):
                 _build(key, folder, build, progress)
@@ -123,6 +126,7 @@ def build_engine(
         if _fetched(key, folder, shelf):
             return files_of(key, folder)
         with shelf.lock(key.name, waiting):
+            told.close()
             if not _fetched(key, folder, shelf):
                 _fetch_timings(key, folder, shelf)
                 _build(key, folder, build, progress)

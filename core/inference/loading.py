@@ -98,10 +98,13 @@ class Loaded:
 class Loader:
     """Loads models for one actor. Thread-safe as far as its callers load one model at a time."""
 
-    def __init__(self, cache: Path, spec: DeviceSpec, progress: Progress | None = None) -> None:
+    def __init__(
+        self, cache: Path, spec: DeviceSpec, progress: Progress | None = None, slow: Progress | None = None
+    ) -> None:
         self._cache = cache
         self._spec = spec
         self._progress = progress or (lambda _: None)
+        self._slow = slow or (lambda _: None)
         self._notes: dict[str, None] = {}
         self._usable: tuple[str, ...] | None = None
         self._ready: dict[tuple[str, int | None, Precision], Ready] = {}
@@ -304,7 +307,11 @@ class Loader:
             except Exception as error:  # as above
                 raise ModelError(first_line(error), where=f"model {manifest.id}", hint=HINT) from error
 
-        return build_engine(key, self._cache, make, self._progress, self._spec.shelf)
+        def tell(line: str) -> None:
+            self._progress(line)
+            self._slow(line)
+
+        return build_engine(key, self._cache, make, tell, self._spec.shelf)
 
 
 def passed_over(reasons: Mapping[str, str | None], taken: str) -> list[str]:

@@ -195,12 +195,20 @@ class Session:
 class Sessions:
     """The models of one actor, each loaded when it is first opened, kept as long as this object. Thread-safe.
 
-    `progress` is told, a line at a time, what takes long: surgery on weights, engines, providers passed over.
+    `progress` is told, a line at a time, what takes long: surgery on weights, engines, providers passed over; `slow`
+    again and again what takes minutes, in words that change: engines alone.
     """
 
-    def __init__(self, cache: Path, device: DeviceSpec, *, progress: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        device: DeviceSpec,
+        *,
+        progress: Callable[[str], None] | None = None,
+        slow: Callable[[str], None] | None = None,
+    ) -> None:
         self._spec = device
-        self._loader = Loader(cache, device, progress)
+        self._loader = Loader(cache, device, progress, slow)
         self._open: dict[tuple[str, Precision], Session] = {}
         self._opening = threading.RLock()
         self._state = threading.Lock()

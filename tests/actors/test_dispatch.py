@@ -14,6 +14,7 @@ from actors.dispatch import (
     MAX_TRIES,
     Assign,
     Beat,
+    Busy,
     Decision,
     Dispatcher,
     Done,
@@ -246,6 +247,18 @@ def test_a_task_without_movement_is_killed_once() -> None:
     assert feed(machine, SlotDied("1", "killed"), at_s=19) == [Restart("1", "killed")]
     assert assigned(feed(machine, SlotReady("1", 1), at_s=20)) == [("1", "a", 2)]
     assert feed(machine, Tick(), at_s=29) == []
+
+
+def test_what_takes_minutes_does_not_hang_while_its_words_change() -> None:
+    """An engine that is built: no frames, but every few seconds another line."""
+    machine = dispatcher([2, 1], hang_s=10)
+    feed(machine, SlotReady("1", 2))
+    for at_s in (8.0, 16.0, 24.0):
+        assert feed(machine, Busy("1", f"{at_s} s so far"), Tick(), at_s=at_s) == []
+    assert feed(machine, Busy("1", "24.0 s so far"), Tick(), at_s=33) == []
+    (kill,) = feed(machine, Busy("1", "24.0 s so far"), Tick(), at_s=34.5)
+    assert isinstance(kill, Kill)
+    assert feed(machine, Busy("9", "somebody else"), at_s=40) == []
 
 
 def test_a_task_that_waits_for_its_neighbour_does_not_hang() -> None:

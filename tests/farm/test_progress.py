@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from fractions import Fraction
 
-from actors.dispatch import Beat, Done, SlotDied
+from actors.dispatch import Beat, Busy, Done, SlotDied
 from core.records import EncoderSettings, Segment, WorkOrder
 from farm.progress import StderrProgress, duration_text
 
@@ -79,3 +79,14 @@ def test_a_terminal_gets_one_line_that_is_cleared() -> None:
 
 def test_durations() -> None:
     assert [duration_text(s) for s in (0, 59.6, 61, 3600, 36061)] == ["0:00", "1:00", "1:01", "1:00:00", "10:01:01"]
+
+
+def test_what_takes_minutes_is_shown_while_no_frames_come() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = StderrProgress(stream, clock)
+    progress.stage("render")
+    watch = progress.watch([order(0)], [order(0)])
+    for seconds in (10, 20, 30):
+        clock.now_s += 10
+        watch(Busy("s", f"inswapper_128: TensorRT builds the engine, {seconds} s so far"))
+    assert stream.getvalue().splitlines()[-1] == "render: inswapper_128: TensorRT builds the engine, 30 s so far"

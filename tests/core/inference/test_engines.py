@@ -6,6 +6,7 @@ The builder here writes small files where TensorRT writes its own; all else is w
 from __future__ import annotations
 
 import multiprocessing
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +148,34 @@ def test_an_altered_shared_engine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="altered"):
         find_engine(replace(KEY, driver="1"), tmp_path / "there", shared)
     assert [path.name for path in engines_folder(tmp_path / "there").iterdir() if path.is_dir()] == []
+
+
+def test_who_waits_says_so_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the builder is done: a renderer that says nothing new for ten minutes is taken for dead."""
+    monkeypatch.setattr("core.inference.engines.SAY_EVERY_S", 0.01)
+    said: list[str] = []
+    enough, building = threading.Event(), threading.Event()
+
+    def slow(files: EngineFiles) -> None:
+        building.set()
+        assert enough.wait(60)
+        write(files)
+
+    def tell(line: str) -> None:
+        said.append(line)
+        if len(said) >= 3:
+            enough.set()
+
+    first = threading.Thread(target=build_engine, args=(KEY, tmp_path, slow, quiet))
+    first.start()
+    assert building.wait(60)
+    build_engine(KEY, tmp_path, lambda _: pytest.fail("built again"), tell)
+    first.join()
+    assert said[0].endswith("another process builds its engine, waiting for it")
+    assert all(re.search(r"waiting for it, \d+ s so far$", line) for line in said[1:3])
+    count = len(said)
+    assert not any(thread.name == "engine build" for thread in threading.enumerate())
+    assert len(said) == count
 
 
 def test_an_engine_that_was_built_alone_is_shared_later(tmp_path: Path) -> None:
