@@ -48,6 +48,8 @@ CALL_PIXELS = 4 * 512 * 512
 IN_PRECISION: tuple[Role, ...] = ("swapper", "enhancer")  # as open_swapper and open_enhancer ask for them
 WARM_UP_CALLS = 4  # two plain ones, the one in which a CUDA graph is captured, and one of the graph's replay
 
+CALLED = {TENSORRT: "TensorRT", CUDA: "CUDA", CPU: "the CPU"}
+
 Progress = Callable[[str], None]
 
 
@@ -319,9 +321,8 @@ def passed_over(reasons: Mapping[str, str | None], taken: str) -> list[str]:
     better = list(reasons)[: list(reasons).index(taken)]
     names: dict[str, list[str]] = {}
     for name in better:
-        names.setdefault(str(reasons[name]), []).append(name.removesuffix("ExecutionProvider"))
-    where = taken.removesuffix("ExecutionProvider")
-    return [f"models run on {where}, not on {' or '.join(each)}: {reason}" for reason, each in names.items()]
+        names.setdefault(str(reasons[name]), []).append(CALLED[name])
+    return [f"models run on {CALLED[taken]}, not on {' or '.join(each)}: {reason}" for reason, each in names.items()]
 
 
 def call_items(manifest: ModelManifest, batch: int) -> int:

@@ -240,10 +240,10 @@ def test_notes_say_why_better_providers_are_not_used(tmp_path: Path) -> None:
 def test_providers_passed_over_for_one_reason_are_one_line() -> None:
     absent = "not in this build of ONNX Runtime"
     assert passed_over({TENSORRT: absent, CUDA: absent, CPU: None}, CPU) == [
-        f"models run on CPU, not on Tensorrt or CUDA: {absent}"
+        f"models run on the CPU, not on TensorRT or CUDA: {absent}"
     ]
     assert passed_over({TENSORRT: "libnvinfer.so.10 cannot be loaded", CUDA: None, CPU: None}, CUDA) == [
-        "models run on CUDA, not on Tensorrt: libnvinfer.so.10 cannot be loaded"
+        "models run on CUDA, not on TensorRT: libnvinfer.so.10 cannot be loaded"
     ]
     assert len(passed_over({TENSORRT: "one", CUDA: "other", CPU: None}, CPU)) == 2
     assert passed_over({TENSORRT: None, CUDA: "other", CPU: None}, TENSORRT) == []
