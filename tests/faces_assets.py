@@ -15,12 +15,14 @@ import skimage.data
 from numpy.typing import NDArray
 
 from core.faces.analyse import FaceModels, open_models
-from core.faces.cast import cast_faces
+from core.faces.follow import follow_film
+from core.faces.roles import assign
+from core.faces.table import read_table
 from core.inference.manifest import ModelManifest, by_role, load_manifests, manifest_folder
 from core.inference.providers import DeviceSpec
 from core.inference.sessions import Session, Sessions
 from core.inference.weights import pull
-from core.records import MESH_POINTS, FaceTable, MediaIndex, Segment
+from core.records import MESH_POINTS, CastPlan, FaceTable, MediaIndex, PersonPlan, Segment
 from farm.settings import load_settings
 from tests.media_clips import ffmpeg
 
@@ -122,20 +124,14 @@ def pieces_of_film(index: MediaIndex, cuts: Sequence[int]) -> tuple[Segment, ...
     return tuple(Segment(n, a, b, a, int(ends[a]), int(ends[b]), int(ends[a])) for n, (a, b) in enumerate(places))
 
 
-def cast_in_parts(
-    index: MediaIndex, tables: Sequence[FaceTable], cuts: Sequence[int], select: Literal["largest", "all"]
-) -> list[FaceTable]:
-    """The cast of the faces in `tables`, a table a segment; the segments are cut before the frames `cuts`."""
+def cast_film(index: MediaIndex, table: FaceTable, select: Literal["largest", "all"]) -> FaceTable:
+    """The faces in `table` followed through the film; each track, or of a frame's the largest, gets role 0."""
     with tempfile.TemporaryDirectory() as folder:
         names = count()
-        segments = pieces_of_film(index, cuts)
-        cast = list(
-            cast_faces(index, lambda: tables, segments, select, lambda suffix: Path(folder, f"{next(names)}{suffix}"))
+        segments = pieces_of_film(index, [])
+        followed = follow_film(
+            index, lambda: [table], np.zeros(0, np.int64), segments, lambda end: Path(folder, f"{next(names)}{end}")
         )
-        assert not list(Path(folder).iterdir())
-    return cast
-
-
-def cast_film(index: MediaIndex, table: FaceTable, select: Literal["largest", "all"]) -> FaceTable:
-    """The cast of the faces in `table` as one table."""
-    return cast_in_parts(index, [table], [], select)[0]
+        people = tuple(PersonPlan(f"p{number + 1}", (number,), 0) for number in range(len(followed.tracks)))
+        plan = CastPlan(people, only=select, share=True)
+        return assign(read_table(followed.files[0]), followed.tracks, plan, index)

@@ -61,6 +61,20 @@ class _Fit:
     plain: bool
 
 
+def _in_reach(trail: Sequence[Face], face: Face) -> bool:
+    """Whether a face is anywhere near where another was lost; a quick answer, which may be yes where it is no."""
+    first, last = trail[0].box.tolist(), trail[-1].box.tolist()
+    there = face.box.tolist()
+    share = (face.frame - trail[-1].frame) / max(trail[-1].frame - trail[0].frame, 1)
+    side = max(last[2] - last[0], last[3] - last[1], there[2] - there[0], there[3] - there[1])
+    for low, high in ((0, 2), (1, 3)):
+        away = abs(there[low] + there[high] - last[low] - last[high]) / 2
+        moved = abs(last[low] + last[high] - first[low] - first[high]) / 2 * share
+        if away > moved + AWAY_MAX * side:
+            return False
+    return True
+
+
 class Joiner:
     """Puts pieces together, shot by shot; `root` tells the first piece of the track of each piece so far."""
 
@@ -102,7 +116,7 @@ class Joiner:
         self.root[number] = number
         self._ends[number] = _End(face.frame)
         for before, end in self._near.items():
-            if before not in going_on:
+            if before not in going_on and _in_reach(end.trail, face):
                 fit = self._fit(before, end, number, face)
                 if fit is not None:
                     self._fits.append(fit)
