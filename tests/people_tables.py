@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from core.records import Person, TrackTable
 
-WIDE = 44  # dimensions in which strangers' vectors differ: so the distances of strangers scatter as dlib's do
+WIDE = 44  # dimensions in which strangers' vectors differ: so their distances scatter by a tenth of the mean
 
 
 def tracks_of(
@@ -53,7 +53,7 @@ def one_after_another(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def crowd(
     people: int, tracks: int, seed: int, *, apart: float = 0.84, within: float = 0.25
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Vectors [tracks,128] like dlib's, and whose they are.
+    """Vectors [tracks,128] as long as dlib's, and whose they are.
 
     Strangers are `apart` (root mean square, scattered by a tenth of it), a person's tracks `within` of his mean.
     """
