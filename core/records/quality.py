@@ -98,15 +98,16 @@ class FaceSeries:
 
 @dataclass(frozen=True)
 class PersonQuality:
-    """What became of one person; `name` is "" where nobody gave one. Numbers are over the faces that were replaced, or over all where none was.
+    """What became of one person; `name` is "" where nobody gave one.
 
-    `present` counts frames measured in which the person is seen, `wanted` those in which the person was to be
-    replaced (None where nobody says), `replaced` those in which that is seen; `coverage` is replaced / wanted, or
-    replaced / present. `sources` are the names of the faces put in. Similarities are 1 at distance 0, 0.5 at the
-    recogniser's threshold and 0 from twice the threshold on. `expression` is what is left of FaceSeries.residual
-    without its mean over the film, which is the two faces' difference in shape. `mouth_follows` is the correlation of
-    the openings of the mouth in both films, None where it hardly moves. `flicker` is the sum of moved_output over that
-    of moved_original; 1 is as steady as the original, None where the original stands still.
+    Numbers are over the faces that were replaced, or over all where none was. `present` counts frames measured in which
+    the person is seen, `wanted` those in which the person was to be replaced (None where nobody says), `replaced` those
+    in which that is seen; `coverage` is replaced / wanted, or replaced / present. `sources` are the names of the faces
+    put in. Similarities are 1 at distance 0, 0.5 at the recogniser's threshold and 0 from twice the threshold on.
+    `expression` is what is left of FaceSeries.residual without its mean over the film, which is the two faces'
+    difference in shape. `mouth_follows` is the correlation of the openings of the mouth in both films, None where it
+    hardly moves. `flicker` is the sum of moved_output over that of moved_original; 1 is as steady as the original, None
+    where the original stands still.
     """
 
     id: str

@@ -19,6 +19,7 @@ from farm.quality.texts import REASONS, TERMS, doubt_text, moment_text, person_t
 OPEN_PEOPLE = 4  # whose plots are unfolded from the start
 PLOTTED_PEOPLE = 24  # whose plots there are
 SHOWN_DOUBTS = 60
+SHOWN_MOMENTS = 60  # each has a picture
 PEOPLE_HEADS = (
     "Original and output",
     "Person",
@@ -125,7 +126,7 @@ class Page:
         if not self._kept:
             return "<h2>Frames to look at</h2><p>No frame stands out.</p>"
         items = []
-        for one in self._kept:
+        for one in self._kept[:SHOWN_MOMENTS]:
             moment = one.moment
             who = f"{moment.person}: " if moment.person else ""
             what = escape(f"{who}{REASONS[moment.reason]}")
@@ -137,8 +138,11 @@ class Page:
         return (
             "<h2>Frames to look at</h2>"
             '<p class="soft">The worst of each kind and person; the original is on the left.</p>'
-            f'<ul class="cards">{"".join(items)}</ul>'
+            f'<ul class="cards">{"".join(items)}</ul>{self._more(len(self._kept) - SHOWN_MOMENTS)}'
         )
+
+    def _more(self, count: int) -> str:
+        return f'<p class="soft">and {count} less severe ones, in the JSON</p>' if count > 0 else ""
 
     def _at(self, frame: int, what: str) -> str:
         """Links to a frame in both films."""
@@ -154,8 +158,7 @@ class Page:
         if not doubts:
             return ""
         rows = "".join(self._doubt_row(doubt) for doubt in doubts[:SHOWN_DOUBTS])
-        more = len(doubts) - SHOWN_DOUBTS
-        rest = f'<p class="soft">and {more} less severe ones, in the JSON</p>' if more > 0 else ""
+        rest = self._more(len(doubts) - SHOWN_DOUBTS)
         caption = "Runs of frames of the original in which a face is hard to replace, most severe first"
         return f"<h2>Doubtful before rendering</h2>{_table('Doubtful frames', caption, DOUBT_HEADS, rows)}{rest}"
 
