@@ -18,9 +18,9 @@ from core.faces.embed import SAME_PERSON
 from core.geometry import Float64Array
 
 # The greatest mean distance at which tracks are taken for one person unasked. Comparing everybody with everybody meets
-# many more pairs of strangers than asking for one person, so it is less than SAME_PERSON. dlib: of two people's pictures
+# many more pairs of strangers than asking for one person, so it is less than SAME_PERSON. dlib: of two people's faces
 # in many states (see core.faces.people) those of one were up to 0.55 apart and 0.31 on average, those of both at least
-# 0.65; there were no other real faces to measure, so the margin to the strangers is the larger one. arcface: a cosine of
+# 0.65. There were no other real faces to measure, so the margin to strangers is the wider one. arcface: a cosine of
 # 0.45, a little more than the usual 0.4.
 TOGETHER: Mapping[str, float] = {"dlib": 0.48, "arcface": 0.55}
 
