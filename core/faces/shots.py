@@ -202,8 +202,8 @@ def _joined(index: MediaIndex, parts: Iterable[ShotScores]) -> tuple[Float32Arra
         frames, tail = frames + len(score), part.tail
     if frames != index.frames:
         raise PlanError(f"shot scores of {frames} frames of a film of {index.frames}")
-    large = np.flatnonzero(np.concatenate(scores) >= CUT_SCORE).tolist()
-    if not all(place in thumbs and place - 1 in thumbs for place in large):
+    sharp = np.flatnonzero(np.concatenate(scores) >= CUT_SCORE).tolist()
+    if not all(place in thumbs and place - 1 in thumbs for place in sharp):
         raise PlanError("shot scores without the pictures that they are of", hint="analyse the film again")
     return np.concatenate(scores), thumbs
 
