@@ -28,13 +28,14 @@ class Face:
 
     @staticmethod
     def of(table: FaceTable, row: int) -> Face:
+        """The row of a table; a mesh whose points all lie in one place is none."""
         mesh, vector = table.mesh[row], table.vector[row]
         return Face(
             frame=int(table.frame[row]),
             box=table.box[row].copy(),
             score=float(table.score[row]),
             points=table.points[row].copy(),
-            mesh=mesh.copy() if np.isfinite(mesh).all() else None,
+            mesh=mesh.copy() if np.isfinite(mesh).all() and (mesh != mesh[0]).any() else None,
             presence=float(table.presence[row]),
             vector=vector.copy() if len(vector) and np.isfinite(vector).all() else None,
             sharpness=float(table.sharpness[row]),
