@@ -3,6 +3,12 @@
 A face's movement as a whole and its shape are smoothed apart (core.faces.windows), because they differ: the movement,
 known from 468 points, must be followed or the face swims on the head; the single points tremble. A find without a
 mesh, as of a profile, has its movement from the detector's five points.
+
+On the still clips that core.faces.windows tells of, the deviation of mesh, points and box from their means falls to
+0.02 to 0.2 of what it was. On clips of the same faces in motion whose true positions are known, the mesh's error falls
+to 0.17 to 0.65. On the carphone clip at 448x368, each frame's face aligned by its movement differs from the next one's
+by 5.45 grey levels (not smoothed 5.57, with parabolas of a fixed width 5.52), patches at its points by 2.78 (2.98,
+2.78): what moves is not blurred.
 """
 
 from __future__ import annotations
