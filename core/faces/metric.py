@@ -39,17 +39,18 @@ class Metric:
         points = np.asarray(vectors, np.float64)
         if self.family == "dlib":
             return points
-        return points / np.maximum(np.linalg.norm(points, axis=-1, keepdims=True), 1e-12)
+        lengths = np.linalg.norm(points, axis=-1, keepdims=True)
+        return np.asarray(points / np.maximum(lengths, 1e-12), np.float64)
 
     def distance_of(self, square: NDArray[np.floating]) -> Float64Array:
         """The distance that belongs to the mean squared distance of points."""
         square = np.maximum(np.asarray(square, np.float64), 0.0)
-        return np.sqrt(square) if self.family == "dlib" else square / 2
+        return np.asarray(np.sqrt(square) if self.family == "dlib" else square / 2, np.float64)
 
     def square_of(self, distance: float | NDArray[np.floating]) -> Float64Array:
         """The squared distance of points that belongs to a distance."""
         distance = np.asarray(distance, np.float64)
-        return distance**2 if self.family == "dlib" else distance * 2
+        return np.asarray(distance * (distance if self.family == "dlib" else 2), np.float64)
 
     def distances(self, first: NDArray[np.floating], second: NDArray[np.floating]) -> Float64Array:
         """Distances [n,m] of vectors [n,D] and [m,D]."""
