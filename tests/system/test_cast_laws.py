@@ -88,7 +88,9 @@ def undisturbed(folder: Path, cast: CastFile, twins: Path) -> tuple[list[str], i
     return found
 
 
-@pytest.mark.parametrize("segments", [pytest.param(2, marks=pytest.mark.heavy), 7, GOPS])
+@pytest.mark.parametrize(
+    "segments", [pytest.param(2, marks=pytest.mark.heavy), pytest.param(7, marks=pytest.mark.heavy), GOPS]
+)
 def test_law_1_two_people_however_the_film_is_cut(
     segments: int, undisturbed: tuple[list[str], int, int, list[int]], folder: Path, cast: CastFile, tmp_path: Path
 ) -> None:
