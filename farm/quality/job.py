@@ -28,7 +28,17 @@ from core.faces.table import read_tables
 from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.inference.providers import DeviceSpec
 from core.inference.sessions import Sessions
-from core.records import Analysis, FaceTable, JobSpec, MediaIndex, Person, QualityReport, SourceIdentity, SourceSpec
+from core.records import (
+    Analysis,
+    Doubt,
+    FaceTable,
+    JobSpec,
+    MediaIndex,
+    Person,
+    QualityReport,
+    SourceIdentity,
+    SourceSpec,
+)
 from farm.analyse_job import AnalyseSpec, analysed
 from farm.analysis import Looking, folder_store, load_analysis
 from farm.artifacts import DiskStore, storage_error
@@ -133,6 +143,24 @@ def quality_of_job(
     report, measured = compare_films(Side(film.path, film.index), made, cast, lookers, Sampling(every=every), heard)
     write_report(folder, report, measured.kept, measured.portraits)
     return report
+
+
+def doubts_of_job(film: Film, spec: JobSpec, casting: Casting, store: DiskStore) -> tuple[Doubt, ...]:
+    """The stretches in which faces that the job replaces are likely to look bad; told before anything is rendered.
+
+    No picture is looked at. texts.doubts_note makes one line of them.
+    """
+    followed, plan = casting.followed, casting.plan
+    if followed is None or plan is None:
+        return ()
+
+    def replaced() -> Iterator[FaceTable]:
+        for piece in followed.pieces:
+            for part in read_tables(store.path(piece.file)):
+                rows = assign(part, followed.tracks, plan, film.index)
+                yield rows.take(rows.role >= 0)
+
+    return scan_faces(replaced(), film.index, detect_every=spec.detect_every)
 
 
 def open_sessions(settings: Settings, device: Wish) -> Sessions:

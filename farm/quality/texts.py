@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from core.records import Doubt, Moment, PersonQuality, QualityReport
 
 REASONS = {
@@ -89,6 +92,19 @@ def doubt_text(doubt: Doubt) -> str:
         "lost": f"for {value:.0f} frames",
         "cut off": f"{100 * value:.0f} % of it outside",
     }[doubt.reason]
+
+
+def doubts_note(doubts: Sequence[Doubt]) -> str:
+    """What a job tells of the faces that it is about to replace; "" where none is doubtful."""
+    if not doubts:
+        return ""
+    counted = Counter(REASONS[doubt.reason] for doubt in doubts)
+    kinds = ", ".join(f"{count} {reason}" for reason, count in counted.most_common())
+    worst = max(doubts, key=lambda doubt: doubt.severity)
+    return (
+        f"faces may look bad in {len(doubts)} stretches ({kinds}), most in frames {worst.first} to {worst.end - 1}: "
+        f"{REASONS[worst.reason]}, {doubt_text(worst)}"
+    )
 
 
 def summary(report: QualityReport) -> list[str]:

@@ -16,7 +16,7 @@ from farm.artifacts import open_store
 from farm.castjob import cast_film
 from farm.desk import Clock, Desk, make_pool
 from farm.progress import StderrProgress
-from farm.quality.job import PAGE, REPORT, default_folder, quality_of_job
+from farm.quality.job import PAGE, REPORT, default_folder, doubts_of_job, quality_of_job
 from farm.settings import RunOptions, load_settings
 from farm.sources import Eyes
 from farm.versions import code_hash
@@ -144,6 +144,7 @@ def test_a_job_is_measured_by_its_own_faces(pair: Pair, compared: QualityReport,
         film = stages.index_stage(store, pair.film, code=desk.code)
         eyes = Eyes(settings.model_cache, 1, spec.detector)
         casting = cast_film(spec, film, desk, settings, eyes)
+        assert doubts_of_job(film, spec, casting, store) == ()
         report = quality_of_job(film, spec, casting, store, settings)
         pool.close()
     one, other = only(report), only(compared)

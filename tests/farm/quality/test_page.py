@@ -27,7 +27,7 @@ from core.records import (
 )
 from farm.quality.page import PLOTTED_PEOPLE, Page
 from farm.quality.svg import POINTS, Line, Span, clock_text, plot
-from farm.quality.texts import summary
+from farm.quality.texts import doubts_note, summary
 
 VOID = {"meta", "img", "br", "link"}
 REASONS = ("not replaced", "identity", "pose", "expression", "flicker", "outside")
@@ -159,6 +159,16 @@ def test_numbers_that_are_missing_are_told(page: str) -> None:
     assert "Nothing differs in any frame" in nobody
     assert "No frame stands out" in nobody
     read(nobody)
+
+
+def test_a_job_tells_of_doubtful_faces_in_one_line() -> None:
+    assert doubts_note(()) == ""
+    told = [Doubt("tiny", "", 0, 5, 9, 6, 0.2, 40.0), Doubt("tiny", "", 1, 5, 9, 6, 0.1, 50.0)]
+    told.append(Doubt("blurred", "", 0, 20, 31, 22, 0.7, 0.003))
+    assert doubts_note(told) == (
+        "faces may look bad in 3 stretches (2 tiny, 1 blurred), most in frames 20 to 30: "
+        "blurred, sharpness 0.0030, clear faces have 0.02"
+    )
 
 
 def test_a_crowd_in_a_long_film_is_a_page_of_bounded_size() -> None:
