@@ -12,7 +12,6 @@ from core.media.shown import ASPECTS, Shown
 IDR, SLICE, LAST_PARTITION = 5, 1, 4  # nal_unit_type
 _HIGH = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)  # profiles with chroma_format_idc
 HEADER_BYTES = 64
-BASELINE, MAIN = 66, 77  # profile_idc
 # MaxDpbMbs by level_idc (table A-1).
 MOST_BLOCKS = {
     **{9: 396, 10: 396, 11: 900, 12: 2376, 13: 2376, 20: 2376, 21: 4752, 22: 8100, 30: 8100, 31: 18000, 32: 20480},
@@ -175,16 +174,14 @@ def _vui(bits: Bits, shown: Shown) -> tuple[Shown, int | None, int]:
 
 
 def with_reordered(unit: bytes, count: int) -> bytes:
-    """A sequence parameter set that states at least `count` as max_num_reorder_frames, where it states any, and with
-    `count` the Main profile for Constrained Baseline, which is part of it (A.2.1): Baseline reorders nothing."""
+    """A sequence parameter set that states at least `count` as max_num_reorder_frames, where pictures are reordered."""
     sps = parse_sps(unit)
-    if sps.reordered is None or not count:
+    if not sps.reordered or sps.reordered >= count:
         return unit
     bits, out = Bits(unescape(unit[1:])), BitWriter()
-    profile = bits.u(8)
-    out.u(MAIN if profile == BASELINE and sps.constraints & 0x40 else profile, 8)
-    out.u(bits.u(sps.reordered_at - 8), sps.reordered_at - 8)
-    out.ue(max(bits.ue(), count))
+    out.u(bits.u(sps.reordered_at), sps.reordered_at)
+    bits.ue()
+    out.ue(count)
     return unit[:1] + rest_aligned(bits, out)
 
 

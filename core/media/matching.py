@@ -2,8 +2,8 @@
 
 Beyond ids of their own for parameter sets, the encoder's headers must ask as much of a decoder as the source's: where
 the size before cropping or the number of pictures that a decoder holds changes at a joint, a decoder may drop pictures
-that were not shown yet (H.264, 7.4.3.3; H.265, C.5.2.2). FFmpeg and browsers do not; OpenH264 does, by the reorder
-depth. The encoder can be told to hold more; to hold fewer it must refer to fewer, or reorder less.
+that were not shown yet (H.264, 7.4.3.3; H.265, C.5.2.2). FFmpeg and browsers do not; OpenH264 does where the reorder
+depth falls. The encoder can be told to hold more; to hold fewer it must refer to fewer pictures, or reorder less.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ def _matched_h264(track: Track, index: MediaIndex, settings: EncoderSettings) ->
 
 
 def _ladder(held: int) -> Iterator[tuple[str, ...]]:
-    """Options that may make libx264 hold `held` pictures, those that cost least first."""
+    """Options that may make libx264 hold `held` pictures, those that change least first."""
     if not held:
         yield ("keyint=1",)
         return
-    for less in ((), ("b-pyramid=none",), ("bframes=0",)):
-        yield (f"dpb-size={held}", *less)
-        yield (f"dpb-size={held}", f"ref={held}", *less)
+    for other in ((), ("b-pyramid=none",), ("bframes=2",), ("bframes=1",), ("bframes=0",)):
+        yield (f"dpb-size={held}", *other)
+        yield (f"dpb-size={held}", f"ref={held}", *other)
 
 
 def _matched_hevc(track: Track, index: MediaIndex, settings: EncoderSettings) -> EncoderSettings:

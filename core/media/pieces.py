@@ -48,15 +48,15 @@ class Pieces:
     """What the pieces come to: `depth` is the picture's reorder depth, `template` a file whose stream is like the
     film's (None where all are copies), `extradata` the header of a film with copies (None: the template's own).
 
-    `renumbering` is for the packets of encoded pieces, `own` their parameter sets in that header. `inband`: copies hold
-    parameter sets among their packets.
+    `sets` are the parameter sets in that header, `renumbering` is for the packets of encoded pieces. `inband`: copies
+    hold parameter sets among their packets.
     """
 
     depth: int
     template: Path | None
     extradata: bytes | None = None
     renumbering: Renumbering | None = None
-    own: ParameterSets | None = None
+    sets: ParameterSets | None = None
     inband: bool = False
 
 
@@ -144,7 +144,7 @@ def _with_copies(depth: int, template: tuple[Path, _Header] | None, copied: list
     sets = ParameterSets(codec)
     for one in copied:
         _merge(sets, sets_of(codec, one.extradata))
-    own = renumbering = None
+    renumbering = None
     if template:
         own = sets_of(codec, encoded.extradata)
         if codec == HEVC:
@@ -157,12 +157,12 @@ def _with_copies(depth: int, template: tuple[Path, _Header] | None, copied: list
             own = _as_reordered(own, sets)
         _merge(sets, own)
     inband = any(one.tag == IN_BAND_TAG[codec] for one in copied)
-    return Pieces(depth, path, configuration(sets), renumbering, own, inband)
+    return Pieces(depth, path, configuration(sets), renumbering, sets, inband)
 
 
 def _as_reordered(own: ParameterSets, theirs: ParameterSets) -> ParameterSets:
-    """The encoder's H.264 sets, stating that pictures are reordered as far as in the copies: OpenH264 gives pictures
-    in the wrong order where that number falls at a joint."""
+    """The encoder's H.264 sets, stating that pictures are reordered as far as in the copies: some decoders drop
+    pictures where that number falls at a joint."""
     furthest = max((h264.parse_sps(unit).reordered or 0 for unit in theirs.of(SPS)), default=0)
     found = ParameterSets(H264)
     for (kind, _), unit in own.units.items():
@@ -220,7 +220,10 @@ def film_packets(
     copies' packets lose parameter sets and delimiters, which the film's header makes superfluous."""
     # FFmpeg's filter that turns lengths into start codes puts the header's sets before IDR pictures of H.264, but
     # forgets those once it meets others in a packet. So where it will run, or packets hold some, all of them do.
-    spelled = bool(copies) and (container == "mpegts" or (pieces.inband and not bare))
+    # A transport stream has no other header, so there each keyframe has the sets of the whole film.
+    spelled: ParameterSets | None = None
+    if pieces.sets and pieces.sets.codec == H264 and (container == "mpegts" or (pieces.inband and not bare)):
+        spelled = pieces.sets
     times = decode_times(index, pieces.depth, floor=container == "mpegts")
     for segment, path in segments:
         seen = np.zeros(segment.frames, np.bool_)
@@ -231,9 +234,6 @@ def film_packets(
             codec = video.codec_context.codec.canonical_name
             ratio = video.time_base / index.time_base if video.time_base else Fraction(0)
             start_codes = container == "avi" and codec == H264
-            own: ParameterSets | None = None
-            if spelled and codec == H264:
-                own = sets_of(H264, video.codec_context.extradata or b"") if segment.index in copies else pieces.own
             for packet in with_start_codes(file, video) if start_codes else file.demux(video):
                 if packet.size == 0 or packet.pts is None:
                     continue
@@ -247,8 +247,8 @@ def film_packets(
                     copy = _without_sets(copy, codec) if bare and codec in SETS else copy
                 elif pieces.renumbering is not None:
                     copy = _renumbered(copy, pieces.renumbering, segment)
-                if own and copy.is_keyframe:
-                    copy = _with_sets(copy, own)
+                if spelled is not None and copy.is_keyframe:
+                    copy = _with_sets(copy, spelled, complete=container == "mpegts")
                 copy.pts, copy.dts = int(pts), next(times)
                 if copy.dts > copy.pts:
                     raise PlanError(
@@ -276,14 +276,17 @@ def _without_sets(packet: Packet[Stream], codec: str) -> Packet[Stream]:
     return _with_data(packet, kept) if len(kept) != packet.size else packet
 
 
-def _with_sets(packet: Packet[Stream], sets: ParameterSets) -> Packet[Stream]:
-    """An H.264 packet with `sets` before its picture, behind its delimiter; as it is where it holds some."""
+def _with_sets(packet: Packet[Stream], sets: ParameterSets, *, complete: bool) -> Packet[Stream]:
+    """An H.264 packet with `sets` before its picture, behind its delimiter. One that holds sets stays as it is, or with
+    `complete` gets those that it lacks."""
     parts = list(units(bytes(packet), LENGTH_BYTES))
     kinds = [kind_of(H264, unit) for unit in parts]
-    if SPS in kinds:
+    present = {unit.rstrip(b"\0") for unit, kind in zip(parts, kinds, strict=True) if kind in SETS[H264]}
+    missing = [unit for unit in (*sets.of(SPS), *sets.of(PPS)) if unit not in present]
+    if not missing or (present and not complete):
         return packet
     place = 1 if kinds[:1] == [DELIMITERS[H264]] else 0
-    return _with_data(packet, packed([*parts[:place], *sets.of(SPS), *sets.of(PPS), *parts[place:]]))
+    return _with_data(packet, packed([*parts[:place], *missing, *parts[place:]]))
 
 
 def _with_data(packet: Packet[Stream], data: bytes) -> Packet[Stream]:
