@@ -7,8 +7,8 @@ deformation of the last one's, and its vector, where both have some, does not sp
 
 A piece may pass from one person to another all the same: where faces touch, or a step is rough, or a cut was not
 seen. So the steps of some frames are remembered, and when the vectors after one of them are another person's, the piece
-is split there. Where faces are apart and nothing jumps, it is one who turns away, whatever the vectors say.
-core.faces.joins puts together again what belongs together.
+is split there. Where faces are apart and nothing jumps, not even the vectors, it is one who turns away, however
+different the vectors become. core.faces.joins puts together again what belongs together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.geometry import Float64Array, box_area, iou
 
 SURE_SCORE = 0.5  # as in analyse
 OVERLAP_MIN = 0.3
-ROUGH = 1.0  # a step of which overlap or shape is as follows
+ROUGH = 1.0  # how rough a step is whose overlap or deformation is as follows
 ROUGH_OVERLAP = 0.5
 ROUGH_DEFORMATION = 0.4  # below CALM
 FAR_AWAY = 1.0  # of the side: how far a face may jump that nobody else can be
