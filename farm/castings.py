@@ -30,7 +30,8 @@ class Casting:
     """The segments with the faces to replace in each, the job's roles as kept and as asked for, and who has each.
 
     `receipts` are the analysis', `reused` how many of them were there before. `followed` are all faces of the film and
-    `plan` says what becomes of them; None in a job that replaces nobody.
+    `plan` says what becomes of them; None in a job that replaces nobody. `recogniser` and `detect_every` are the
+    analysis'.
     """
 
     segments: tuple[Segment, ...]
@@ -43,6 +44,8 @@ class Casting:
     notes: tuple[str, ...] = ()
     followed: Followed | None = None
     plan: CastPlan | None = None
+    recogniser: str = ""
+    detect_every: int = 1
 
 
 def nobody(segments: tuple[Segment, ...]) -> Casting:

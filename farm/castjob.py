@@ -124,4 +124,6 @@ def _casting(
         notes=tuple(dict.fromkeys(told)),
         followed=followed,
         plan=plan,
+        recogniser=analysis.recogniser,
+        detect_every=analysis.detect_every,
     )

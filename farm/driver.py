@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from actors.drive import Receipt
-from core.errors import InputError
+from core.errors import FarmError, InputError
 from core.media.stamp import unchanged
 from core.records import JobReport, JobSpec, RoleSpec
 from farm import stages
 from farm.analysis import Looking, looking_models
 from farm.artifacts import DiskStore, open_store
 from farm.assemble import assemble, choose_copies
-from farm.castings import nobody
+from farm.castings import Casting, nobody
 from farm.desk import Clock, Desk, make_pool
 from farm.models import role_models
 from farm.options import check_swapper
@@ -27,6 +27,7 @@ from farm.sources import Eyes
 from farm.versions import code_hash
 
 UNUSED_SOURCE = "the source face was not used: --swapper none"
+NO_QUALITY = "nobody was replaced: no quality to measure"
 
 
 def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progress) -> JobReport:
@@ -38,11 +39,13 @@ def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progre
     root, owner = store_place(run.store, output)
     sources = (spec.source.path, *spec.source.more) if spec.source is not None else ()
     check_store_place(root, output, target, map(Path, sources))
+    if run.quality:
+        check_quality_place(output)
     done = False
     with open_store(root, owner) as store:
         pool = make_pool(store, run, settings)
         try:
-            report = render_film(spec, store, pool, settings, progress)
+            report = render_film(spec, store, pool, run, settings, progress)
             done = True
             return report
         finally:
@@ -72,8 +75,10 @@ def check_models(spec: JobSpec, cache: Path) -> None:
         looking_models(Looking.of(spec), cache)
 
 
-def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings, progress: Progress) -> JobReport:
-    """Index, analyse, cast, render, join, verify, publish."""
+def render_film(
+    spec: JobSpec, store: DiskStore, pool: Pool, run: RunOptions, settings: Settings, progress: Progress
+) -> JobReport:
+    """Index, analyse, cast, render, join, verify, publish; then measure how good it is, where that is asked for."""
     started_s = time.monotonic()
     desk = Desk(store, pool, Clock(progress), code_hash(), stop_on_damage=spec.on_damage == "fail")
     stage = desk.clock.stage
@@ -86,12 +91,15 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
             plan = stages.plan_stage(store, film, spec)
             if desk.stop_on_damage:
                 stages.refuse_index_damage(film, plan.segments)
+        doubtful = ""
         if spec.swapper == "none":
             casting = nobody(plan.segments)
         else:
             from farm.castjob import cast_film  # noqa: PLC0415 - loads OpenCV
 
             casting = cast_film(spec, film, desk, settings, eyes)
+            if doubtful := doubts_told(film, casting, store):
+                progress.note(doubtful)
         plan = replace(plan, segments=casting.segments)
         copies, uncopied = choose_copies(spec, film, plan, casting, desk)
         made = assemble(film, plan, casting, desk, copies)
@@ -101,8 +109,15 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
     models = merge_models([eyes.uses(), *(receipt.models for some in seen for receipt in some)])
     with stage("publish"):
         sha256, size_bytes = stages.publish_stage(made.joined, Path(spec.output))
-    told = [*eyes.notes(), *(note for some in seen for receipt in some for note in receipt.notes)]
+    quality = ""
+    if run.quality and any(receipt.faces_replaced for receipt in receipts):
+        with stage("quality"):
+            quality = measure(spec, film, casting, store, run, settings)
+    told = [doubtful, *eyes.notes(), *(note for some in seen for receipt in some for note in receipt.notes)]
     unused = [UNUSED_SOURCE] if spec.swapper == "none" and spec.source is not None else []
+    notes = [*plan.notes, *casting.notes, *uncopied, *made.notes, *unused, *model_notes(models), *told]
+    if run.quality and not quality:
+        notes.append(NO_QUALITY)
     return make_report(
         spec,
         film.index,
@@ -114,10 +129,40 @@ def render_film(spec: JobSpec, store: DiskStore, pool: Pool, settings: Settings,
         workers=pool.workers,
         checks=made.checks,
         damage=damage,
-        notes=[*plan.notes, *casting.notes, *uncopied, *made.notes, *unused, *model_notes(models), *told],
+        notes=[note for note in notes if note],
         seconds_by_stage=desk.clock.seconds,
         seconds=time.monotonic() - started_s,
         output_sha256=sha256,
         output_bytes=size_bytes,
         models=models,
+        quality=quality or None,
     )
+
+
+def check_quality_place(output: Path) -> None:
+    """`InputError` where the folder of the quality report cannot be made beside `output`."""
+    from farm.quality.job import check_folder, default_folder  # noqa: PLC0415 - loads OpenCV
+
+    check_folder(default_folder(output))
+
+
+def doubts_told(film: stages.Film, casting: Casting, store: DiskStore) -> str:
+    """A line about the faces that are likely to look bad, told before anything is rendered; "" where none is."""
+    from farm.quality.job import doubts_of_job  # noqa: PLC0415 - loads OpenCV
+    from farm.quality.texts import doubts_note  # noqa: PLC0415
+
+    return doubts_note(doubts_of_job(film, casting, store))
+
+
+def measure(
+    spec: JobSpec, film: stages.Film, casting: Casting, store: DiskStore, run: RunOptions, settings: Settings
+) -> str:
+    """Compare the published film with its source; the page of the quality report."""
+    from farm.quality.job import PAGE, default_folder, quality_of_job  # noqa: PLC0415 - loads OpenCV
+
+    try:
+        quality_of_job(film, spec, casting, store, settings, device=run.device)
+    except FarmError as error:
+        told = f"the film is finished and verified, but not its quality report: {error.what}"
+        raise type(error)(told, where=error.where, hint=f"run farm compare {spec.target} {spec.output}") from error
+    return str(default_folder(Path(spec.output)) / PAGE)

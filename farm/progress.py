@@ -32,6 +32,7 @@ class StderrProgress:
         self._width = 0
         self._stage = ""
         self._shown_s = -LINE_S
+        self.told: set[str] = set()  # notes, as given
 
     def stage(self, name: str) -> None:
         self._stage = name
@@ -42,6 +43,7 @@ class StderrProgress:
         return _Map(self, orders, open_orders, self._clock).event
 
     def note(self, text: str) -> None:
+        self.told.add(text)
         self.close()
         self._stream.write(f"farm: {text}\n")
         self._stream.flush()

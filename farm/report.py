@@ -43,6 +43,7 @@ def make_report(
     output_sha256: str,
     output_bytes: int,
     models: Sequence[ModelUse] = (),
+    quality: str | None = None,
 ) -> JobReport:
     """The report of a job that is published. Frames a second are over the whole job, start-up included."""
     skipped: Counter[str] = Counter()
@@ -83,6 +84,7 @@ def make_report(
         notes=tuple(dict.fromkeys([*notes, *left_out_notes(receipts)])),
         versions=versions(),
         models=tuple(models),
+        quality=quality,
     )
 
 

@@ -53,6 +53,7 @@ class RunOptions:
     store: Path | None = None
     keep: bool = False
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    quality: bool = False
 
 
 def quiet_libraries() -> None:

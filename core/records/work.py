@@ -193,6 +193,7 @@ class JobReport:
     roles: tuple[RoleUse, ...] = ()
     segments_analysed: int = 0  # in this run; the others' faces were known
     segments_copied: int = 0  # whose packets are the source's, in this run or before
+    quality: str | None = None  # the page that says how good the film is
 
 
 @dataclass(frozen=True)

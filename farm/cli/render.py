@@ -195,7 +195,7 @@ def render(
         ),
     ] = OnDamage.fail,
     segment_seconds: Annotated[
-        str, typer.Option(rich_help_panel=RUN, help="Least length of a segment; 0 makes one a keyframe.")
+        str, typer.Option(rich_help_panel=RUN, help="About how long a segment is; 0 makes one a keyframe.")
     ] = "10",
     workers: Annotated[
         int | None,
@@ -216,6 +216,12 @@ def render(
         Path | None,
         typer.Option(rich_help_panel=RUN, help="Folder for the job's state (default: OUTPUT.farm, beside the output)."),
     ] = None,
+    quality: Annotated[
+        bool,
+        typer.Option(
+            "--quality", rich_help_panel=FILM, help="Measure how good the faces are; the page is OUTPUT.quality/."
+        ),
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", rich_help_panel=RUN, help="Keep the state after success.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
@@ -276,7 +282,15 @@ def render(
         segment_s=seconds(segment_seconds),
         on_damage="keep" if on_damage is OnDamage.keep else "fail",
     )
-    run = RunOptions(local=local, workers=workers, address=address, store=store, keep=keep, device=device.value)
+    run = RunOptions(
+        local=local,
+        workers=workers,
+        address=address,
+        store=store,
+        keep=keep,
+        device=device.value,
+        quality=quality,
+    )
     carry_out(spec, run, as_json=json)
 
 
@@ -297,8 +311,11 @@ def carry_out(spec: JobSpec, run: RunOptions, *, as_json: bool) -> None:
     finally:
         progress.close()
     for note in report.notes:
-        sys.stderr.write(f"farm: note: {note}\n")
+        if note not in progress.told:
+            sys.stderr.write(f"farm: note: {note}\n")
     sys.stderr.write(f"farm: {summary(report)}\n")
+    if report.quality is not None:
+        sys.stderr.write(f"farm: how good it is: {report.quality}\n")
     if not as_json:
         return
     try:

@@ -123,7 +123,7 @@ def quality_of_job(
             for part in read_tables(store.path(piece.file)):
                 yield assign(part, followed.tracks, plan, film.index)
 
-    family = by_id(load_manifests(manifest_folder()), spec.recogniser, "embedder").family
+    family = by_id(load_manifests(manifest_folder()), casting.recogniser, "embedder").family
     people = (
         group_people(followed.tracks, metric_of(family))
         if spec.cast is None
@@ -136,7 +136,7 @@ def quality_of_job(
         people=people,
         sources=[Source(name, one.embedding) for name, one in zip(names, identities, strict=True)],
         planned=True,
-        doubts=scan_faces(tables(), film.index, people, detect_every=spec.detect_every),
+        doubts=scan_faces(tables(), film.index, people, detect_every=casting.detect_every),
     )
     made = Side(output, index_film_safely(output))
     lookers = lookers_of(open_models(open_sessions(settings, device)))
@@ -145,7 +145,7 @@ def quality_of_job(
     return report
 
 
-def doubts_of_job(film: Film, spec: JobSpec, casting: Casting, store: DiskStore) -> tuple[Doubt, ...]:
+def doubts_of_job(film: Film, casting: Casting, store: DiskStore) -> tuple[Doubt, ...]:
     """The stretches in which faces that the job replaces are likely to look bad; told before anything is rendered.
 
     No picture is looked at. texts.doubts_note makes one line of them.
@@ -160,7 +160,7 @@ def doubts_of_job(film: Film, spec: JobSpec, casting: Casting, store: DiskStore)
                 rows = assign(part, followed.tracks, plan, film.index)
                 yield rows.take(rows.role >= 0)
 
-    return scan_faces(replaced(), film.index, detect_every=spec.detect_every)
+    return scan_faces(replaced(), film.index, detect_every=casting.detect_every)
 
 
 def open_sessions(settings: Settings, device: Wish) -> Sessions:

@@ -144,7 +144,7 @@ def test_a_job_is_measured_by_its_own_faces(pair: Pair, compared: QualityReport,
         film = stages.index_stage(store, pair.film, code=desk.code)
         eyes = Eyes(settings.model_cache, 1, spec.detector)
         casting = cast_film(spec, film, desk, settings, eyes)
-        assert doubts_of_job(film, spec, casting, store) == ()
+        assert doubts_of_job(film, casting, store) == ()
         report = quality_of_job(film, spec, casting, store, settings)
         pool.close()
     one, other = only(report), only(compared)
