@@ -82,7 +82,7 @@ def test_ray_and_one_process_make_the_same_film(film: Path, folder: Path, tmp_pa
 
 def test_a_film_without_a_face_is_passed_through_and_gets_no_label(folder: Path, tmp_path: Path) -> None:
     film = make_film(tmp_path / "film.mp4", seconds=2)
-    report = render(film, folder / "astronaut.png", tmp_path / "out.mp4", "--local")
+    report = render(film, folder / "astronaut.png", tmp_path / "out.mp4", "--local", "--no-smart")
     plain = farm_here("render", film, "-o", tmp_path / "plain.mp4", "--swapper", "none", "--local", *QUICK).report
     assert (report.faces, report.frames_replaced, report.labelled) == (0, 0, False)
     assert any("no face" in note for note in report.notes)
