@@ -41,8 +41,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     source = folder / "astronaut.png"
     Image.fromarray(astronaut()).save(source)
     film, swapped = carphone_clip(folder, frames=FRAMES), folder / "swapped.mp4"
-    ran = farm_here("render", film, "-o", swapped, "--source", source, "--local", "--crf", "14")
-    assert ran.code == 0, ran.err
+    ran = farm_here("render", film, "-o", swapped, "--source", source, "--local", "--crf", "14", "--quality", "--json")
+    page = default_folder(swapped) / PAGE
+    assert (ran.report.quality, f"how good it is: {page}" in ran.err) == (str(page), True)
+    made = codec.decode((page.parent / REPORT).read_bytes(), QualityReport)
+    assert (made.people[0].replaced, made.people[0].wanted) == (FRAMES, FRAMES)
     return Pair(film, swapped, source)
 
 
