@@ -1,0 +1,1 @@
+"""Where a job's state is: one contract (base), a local folder (disk), a bucket (s3)."""

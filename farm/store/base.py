@@ -1,0 +1,212 @@
+"""What a job's store must do, whatever holds it.
+
+    jobs/<owner>/<hash>.json      names that a job uses: removing one job leaves what another one claims
+    jobs/<owner>/FINISHED         the job's film is published: what it claims may expire
+    index/<key>.<sha256>.json     the film's table, keyed by the file's identity and the code
+    plan/<key>.json               segments
+    identity/<sha256>.json        the source face
+    analysis/<order>/             <attempt>-<token>.parquet, .shots.parquet and DONE.json, one folder a segment
+    cast/<key>.parquet .json      the film's cast; <sha256>.parquet: one segment's rows of it
+    segments/<order>/             <attempt>-<token>.mp4 and DONE.json, one folder a segment
+
+Names are relative, with forward slashes. A name appears only when its content is whole, and the first writer wins:
+what is published never changes. Progress is what the listing says; what cannot be read, or is not what its hash says,
+counts as absent and is made again. tests/contract holds every implementation to this.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from core.codec import decode, digest, encode
+from core.errors import InputError
+from core.records import AnalysisReceipt, SegmentReceipt
+
+T = TypeVar("T")
+ReceiptT = TypeVar("ReceiptT", AnalysisReceipt, SegmentReceipt)
+
+ORDERS = ("analysis", "segments")  # a folder an order
+CONTENT = ("jobs", "index", "plan", "identity", "cast", *ORDERS)
+THE_OUTPUT = "output"  # the owner of OUT.farm: all in there was made for OUT, wherever both were moved to
+DONE = "DONE.json"
+FINISHED = "FINISHED"
+
+
+def looks_like_store(names: Collection[str]) -> bool:
+    """Whether a place with the entries `names` is empty, a store, or a store that lost its lock."""
+    found = set(names)
+    return not found or "lock" in found or ("jobs" in found and found <= {"tmp", *CONTENT})
+
+
+class Store(ABC):
+    """The state of jobs at one place. `owner` is whose work is done here.
+
+    Stores travel to renderers by pickling. Every refusal of what lies below is a `StorageError`.
+    """
+
+    owner: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know of this place."""
+        return ()
+
+    # ------------------------------------------------------------ names and what is behind them
+
+    @abstractmethod
+    def path(self, name: str) -> Path:
+        """A local file with the content of `name`, to be read only; it does not exist where `name` does not."""
+
+    @abstractmethod
+    def size(self, name: str) -> int | None:
+        """Bytes of what is published as `name`; None where nothing is."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes: ...
+
+    @abstractmethod
+    def scratch(self, suffix: str) -> Path:
+        """A new local name that nobody else uses, for a file that `adopt` will publish; nothing is created."""
+
+    @abstractmethod
+    def write(self, name: str, data: bytes) -> bool:
+        """Publish `data` as `name`; False, and nothing changed, where the name exists."""
+
+    @abstractmethod
+    def adopt(self, temporary: Path, name: str) -> bool:
+        """Publish the finished file `temporary` as `name` and remove it; False where the name exists already."""
+
+    @abstractmethod
+    def discard(self, name: str) -> None:
+        """Take `name` away; nothing where it is not there."""
+
+    @abstractmethod
+    def named(self, start: str) -> list[str]:
+        """The names that begin with `start` and a full stop, sorted."""
+
+    @abstractmethod
+    def intact(self, name: str, sha256: str) -> bool:
+        """Whether `name` is there and holds what its hash says."""
+
+    @abstractmethod
+    def listed(self, kind: str) -> list[str]:
+        """All names below the folder `kind`, sorted."""
+
+    @abstractmethod
+    def age_s(self, name: str) -> float | None:
+        """Seconds since `name` was published, by the clock that dated it; None where it is not there."""
+
+    @abstractmethod
+    def sweep(self) -> None:
+        """Remove what attempts that nobody finished left behind. Only the holder of the lock may call it."""
+
+    @abstractmethod
+    def _remove_all(self, names: Iterable[str]) -> None:
+        """Remove names, and folders with all that is in them, as far as it can be: what stays is met again."""
+
+    @abstractmethod
+    def _close_down(self) -> None:
+        """Remove the place itself where nothing of others is left in it; the lock goes last."""
+
+    def exists(self, name: str) -> bool:
+        return self.size(name) is not None
+
+    def load(self, name: str, kind: type[T]) -> T | None:
+        """The record at `name`. None where there is none, and where it cannot be read: then it is removed."""
+        if not self.exists(name):
+            return None
+        try:
+            return decode(self.read(name), kind)
+        except InputError:
+            self.discard(name)
+            return None
+
+    # ------------------------------------------------------------ finished orders
+
+    def done(self, folder: str) -> set[str]:
+        """The ids of the orders below `folder` that have a receipt: one listing instead of a question an order."""
+        return {name.split("/")[1] for name in self.listed(folder) if name.endswith(f"/{DONE}")}
+
+    def receipt(self, kind: type[ReceiptT], folder: str, order_id: str) -> ReceiptT | None:
+        """The receipt of a finished order whose files are there and have their hashes; None when it must be done."""
+        name = f"{folder}/{order_id}/{DONE}"
+        receipt = self.load(name, kind)
+        if receipt is None:
+            return None
+        files = {receipt.file: receipt.sha256}
+        if isinstance(receipt, AnalysisReceipt) and receipt.shots:
+            files[receipt.shots] = receipt.shots_sha256
+        if all(self.intact(file, sha256) for file, sha256 in files.items()):
+            return receipt
+        # Somebody removed or changed a file behind the receipt: the order is open again.
+        self.discard(name)
+        for file in files:
+            self.discard(file)
+        return None
+
+    def receipts(self, kind: type[ReceiptT], folder: str, orders: Sequence[str]) -> dict[str, ReceiptT]:
+        """The receipts of those of `orders` that are finished, by order."""
+        done = self.done(folder)
+        found = {order: self.receipt(kind, folder, order) for order in orders if order in done}
+        return {order: receipt for order, receipt in found.items() if receipt is not None}
+
+    # ------------------------------------------------------------ whose work it is, and how it goes
+
+    def claim(self, names: Iterable[str]) -> None:
+        """Say, before they are made, that this job uses the files and order folders `names`."""
+        listed = tuple(sorted(set(names)))
+        self.write(f"jobs/{self.owner}/{digest(listed)[:32]}.json", encode(listed))
+
+    def holds_work(self) -> bool:
+        """True when finished work would be lost by removing this job's state."""
+        unclaimed = set(self._unclaimed({self.owner}))
+        return any(f"{folder}/{order}" in unclaimed for folder in ORDERS for order in self.done(folder))
+
+    def remove(self) -> None:
+        """Remove all that no other job claims, and the place where nothing of others is left in it.
+
+        The lock goes last, so a store that is half removed is a store. Only the holder of the lock may call it.
+        """
+        self.sweep()
+        self._remove_all(self._unclaimed({self.owner}))
+        self._remove_all([f"jobs/{self.owner}"])
+        self._close_down()
+
+    def begin(self) -> None:
+        """This job's film is worked on (again)."""
+        self.discard(f"jobs/{self.owner}/{FINISHED}")
+
+    def finish(self) -> None:
+        """This job's film is published: what the job keeps here may expire from now on."""
+        self.write(f"jobs/{self.owner}/{FINISHED}", b"{}")
+
+    def expire(self, older_s: float) -> tuple[str, ...]:
+        """Remove what only jobs use that were finished more than `older_s` seconds ago; their owners.
+
+        Jobs that are not finished keep all they claim, however old it is. Only the holder of the lock may call it.
+        """
+        marks = [name for name in self.listed("jobs") if name.endswith(f"/{FINISHED}")]
+        ages = {name.split("/")[1]: self.age_s(name) for name in marks}
+        old = {owner for owner, age in ages.items() if age is not None and age >= older_s}
+        if old:
+            claimed_by_old = set(self._claimed(lambda owner: owner in old))
+            self._remove_all(name for name in self._unclaimed(old) if name in claimed_by_old)
+            self._remove_all(f"jobs/{owner}" for owner in sorted(old))
+        return tuple(sorted(old))
+
+    def _claimed(self, whose: Callable[[str], bool]) -> set[str]:
+        claimed: set[str] = set()
+        for name in self.listed("jobs"):
+            if name.endswith(".json") and whose(name.split("/")[1]):
+                claimed.update(self.load(name, tuple[str, ...]) or ())
+        return claimed
+
+    def _unclaimed(self, without: Collection[str]) -> list[str]:
+        """Files and order folders that nobody claims beside the owners `without`."""
+        claimed = self._claimed(lambda owner: owner not in without)
+        kinds = (kind for kind in CONTENT if kind != "jobs")
+        entries = dict.fromkeys("/".join(name.split("/")[:2]) for kind in kinds for name in self.listed(kind))
+        return [name for name in entries if name not in claimed]

@@ -1,0 +1,244 @@
+"""A job's store in a local folder, or one that machines share.
+
+    OUT.farm/
+      lock         held (flock) by the driver that works here
+      tmp/         what is being written
+      ...          what farm.store.base names
+
+A name appears only when its content is whole: written under tmp/, flushed to the disk, then linked. A link to
+a name that exists fails, so the first writer wins.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import DISK_FULL, InputError, StorageError
+from farm.store.base import CONTENT, DONE, ORDERS, THE_OUTPUT, Store, looks_like_store
+
+SCRATCH_DIGITS = 16
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
+
+
+def storage_error(error: OSError, where: Path | str) -> StorageError:
+    """An operating system's refusal as one line."""
+    if error.errno in DISK_FULL:
+        return StorageError("the disk is full", where=str(where), hint="free some space and run the same command again")
+    return StorageError(
+        error.strerror or str(error), where=str(where), hint="check the folder, then run the same command again"
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True)
+class DiskStore(Store):
+    """A folder that holds the state of jobs. Names are relative, with forward slashes.
+
+    `owner` is whose work is done here: in OUT.farm the job of OUT, in a folder that jobs share one of them.
+    """
+
+    root: str
+    owner: str = THE_OUTPUT
+
+    def path(self, name: str) -> Path:
+        return Path(self.root) / name
+
+    def size(self, name: str) -> int | None:
+        try:
+            status = self.path(name).stat()
+        except OSError:
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self.path(name).read_bytes()
+        except OSError as error:
+            raise storage_error(error, self.path(name)) from error
+
+    def scratch(self, suffix: str) -> Path:
+        """A new name under tmp/ that nobody else uses; nothing is created."""
+        folder = self.path("tmp")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, folder) from error
+        return folder / f"{secrets.token_hex(SCRATCH_DIGITS // 2)}{suffix}"
+
+    def write(self, name: str, data: bytes) -> bool:
+        """Publish `data` as `name`; False, and nothing changed, where the name exists."""
+        temporary = self.scratch(".part")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+            return self.adopt(temporary, name)
+        except OSError as error:
+            raise storage_error(error, self.path(name)) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def adopt(self, temporary: Path, name: str) -> bool:
+        """Publish the finished file `temporary` as `name` and remove it; False where the name exists already."""
+        final = self.path(name)
+        try:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(temporary, final)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                # A file system without links: the last writer wins instead, with equal content.
+                temporary.replace(final)
+            sync_folder(final.parent)
+            return True
+        except OSError as error:
+            raise storage_error(error, final) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def discard(self, name: str) -> None:
+        try:
+            self.path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, self.path(name)) from error
+
+    def named(self, start: str) -> list[str]:
+        return sorted(path.relative_to(self.root).as_posix() for path in Path(self.root).glob(f"{start}.*"))
+
+    def intact(self, name: str, sha256: str) -> bool:
+        """The file is read once from end to end."""
+        try:
+            with self.path(name).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except OSError:
+            return False
+
+    def listed(self, kind: str) -> list[str]:
+        found = (path for path in self.path(kind).rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.root).as_posix() for path in found)
+
+    def age_s(self, name: str) -> float | None:
+        try:
+            return max(0.0, time.time() - self.path(name).stat().st_mtime)
+        except OSError:
+            return None
+
+    def sweep(self) -> None:
+        folder = self.path("tmp")
+        for entry in folder.glob("[0-9a-f]" * SCRATCH_DIGITS + "*"):
+            _delete(entry)
+        _delete_empty(folder)
+        for kind in ORDERS:
+            for entry in self.path(kind).glob("*"):
+                if not (entry / DONE).is_file():
+                    _delete(entry)
+
+    def _remove_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            _delete(self.path(name))
+
+    def _close_down(self) -> None:
+        for kind in CONTENT:
+            _delete_empty(self.path(kind))
+        root = Path(self.root)
+        with suppress(OSError):
+            if [entry.name for entry in root.iterdir()] == ["lock"]:
+                (root / "lock").unlink()
+                root.rmdir()  # fails where the next driver is in already
+
+
+def _delete(path: Path) -> None:
+    """Remove a file or folder as far as it can be: what stays is met again by the next run."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _delete_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def lock_file(path: Path) -> int | None:
+    """A handle on the file `path`, made if need be, that holds its lock; None when somebody else holds it.
+
+    The lock counts only where the name still means the locked file: its last holder may have removed it meanwhile.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def lock_store(root: Path, option: str = "--store") -> int | None:
+    """The lock of the store at `root`, which is made if need be; `InputError` for a folder of other things."""
+    while True:
+        root.mkdir(parents=True, exist_ok=True)
+        # What a store holds is removed on success, so a folder that somebody keeps other things in never becomes one.
+        if not looks_like_store({entry.name for entry in root.iterdir()}):
+            raise InputError("not a store and not empty", where=str(root), hint=f"give a new folder with {option}")
+        with suppress(FileNotFoundError):  # a driver that is done removed the folder just now
+            return lock_file(root / "lock")
+
+
+@contextmanager
+def open_disk(root: Path, owner: str = THE_OUTPUT, *, option: str = "--store") -> Iterator[DiskStore]:
+    """The store at `root`, made if need be and locked for this driver. `InputError` when another driver has it.
+
+    `option` is the command's name for the place, for its hints.
+    """
+    try:
+        handle = lock_store(root, option)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise storage_error(error, root) from error
+        raise InputError(
+            f"the store cannot be made here: {error.strerror}", where=str(root), hint=f"choose another with {option}"
+        ) from error
+    if handle is None:
+        raise InputError(
+            "another run works on this job", where=str(root), hint=f"wait for it, or choose another {option}"
+        )
+    try:
+        store = DiskStore(str(root), owner)
+        store.sweep()
+        store.begin()
+        yield store
+    finally:
+        os.close(handle)
