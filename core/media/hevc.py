@@ -13,6 +13,7 @@ from core.media.shown import Shown
 
 IDR_W_RADL, IDR_N_LP = 19, 20  # nal_unit_type
 FIRST_IRAP, LAST_IRAP, LAST_VCL = 16, 23, 31
+LEAST_BLOCK_BITS, MOST_BLOCK_BITS = 4, 6  # of a coding tree block's side (A.4.1)
 LONGEST_SET = 32  # pictures of a reference picture set; 16 is the most that a level allows
 RPU, ENHANCEMENT = 62, 63  # what Dolby Vision stores in unspecified NAL unit types
 
@@ -90,8 +91,7 @@ def parse_sps(unit: bytes) -> Sps:
         held = bits.ue() + 1
         reordered = bits.ue()
         bits.ue()
-    least = 3 + bits.ue()
-    block = 1 << (least + bits.ue())
+    block = _block(bits)
     for _ in range(4):
         bits.ue()
     if bits.flag() and bits.flag():
@@ -137,6 +137,14 @@ def parse_sps(unit: bytes) -> Sps:
         long_count=long_count,
         motion=motion,
     )
+
+
+def _block(bits: Bits) -> int:
+    """The side of a coding tree block."""
+    exponent = 3 + bits.ue() + bits.ue()
+    if not LEAST_BLOCK_BITS <= exponent <= MOST_BLOCK_BITS:
+        raise HeaderError("its blocks have a size that H.265 does not know")
+    return 1 << exponent
 
 
 def skip_scaling_lists(bits: Bits) -> None:
