@@ -19,8 +19,8 @@ from core.media.ebml import display_size
 from core.media.encode import resolve_encoder
 from core.media.index import index_film
 from core.media.join import join_film
-from core.media.pieces import decode_times
 from core.media.movboxes import tags_box
+from core.media.pieces import decode_times
 from core.media.verify import verify_film
 from core.records import EncodeSpec, MediaIndex
 from tests.core.media import rendering
