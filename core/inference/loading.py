@@ -18,13 +18,13 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from core.errors import ModelError, StorageError
+from core.inference.batches import call_items
 from core.inference.binding import BoundRunner, PlainRunner, Runner
 from core.inference.engines import EngineKey, build_engine, find_engine
 from core.inference.gpu import look_at_gpu, tensorrt_version
-from core.inference.manifest import ModelManifest, Role
+from core.inference.manifest import ModelManifest
 from core.inference.prepared import Ready, get_ready
 from core.inference.providers import (
-    BATCH,
     CPU,
     CUDA,
     TENSORRT,
@@ -38,14 +38,11 @@ from core.inference.providers import (
     wanted,
 )
 from core.inference.reference import ITEMS, check_outputs, stored_reference
-from core.inference.residency import BATCH_OF, is_out_of_memory
+from core.inference.residency import is_out_of_memory
 from core.records import Float32Array
 from core.records.models import Precision
 
 HINT = "run: farm doctor"
-# Pixels of one call, four crops of 512: a network keeps hundreds of bytes a pixel, gpen_2048 more than 1 GB an item.
-CALL_PIXELS = 4 * 512 * 512
-IN_PRECISION: tuple[Role, ...] = ("swapper", "enhancer")  # as open_swapper and open_enhancer ask for them
 WARM_UP_CALLS = 4  # two plain ones, the one in which a CUDA graph is captured, and one of the graph's replay
 
 CALLED = {TENSORRT: "TensorRT", CUDA: "CUDA", CPU: "the CPU"}
@@ -323,26 +320,6 @@ def passed_over(reasons: Mapping[str, str | None], taken: str) -> list[str]:
     for name in better:
         names.setdefault(str(reasons[name]), []).append(CALLED[name])
     return [f"models run on {CALLED[taken]}, not on {' or '.join(each)}: {reason}" for reason, each in names.items()]
-
-
-def call_items(manifest: ModelManifest, batch: int) -> int:
-    """How many items one call gets: at most `batch`, fewer of large pictures; 4, 2 or 1 below that."""
-    sides = [size for spec in manifest.inputs for size in spec.shape[2:] if isinstance(size, int) and size > 4]
-    pixels = max(sides, default=1) ** 2
-    return next((items for items in (batch, 4, 2) if items <= batch and items * pixels <= CALL_PIXELS), 1)
-
-
-def loaded_batches(manifest: ModelManifest, batch: int = BATCH) -> tuple[int, ...]:
-    """The numbers of items of one call with which a GPU may load the model, where it asks for `batch`: the one it
-    begins with, then those that the steps on memory pressure leave it."""
-    most = call_items(manifest, batch)
-    return (most, *(items for items in sorted(BATCH_OF.values(), reverse=True) if items < most))
-
-
-def loaded_precision(manifest: ModelManifest, precision: Precision) -> Precision:
-    """The precision in which a job that asks for `precision` loads the model: what finds faces, tells them apart or
-    makes masks stays in float32, where other numbers would change more than the picture's last bits."""
-    return precision if manifest.role in IN_PRECISION else "fp32"
 
 
 def is_static(manifest: ModelManifest) -> bool:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
+from core.inference.batches import call_items
 from core.inference.gpu import look_at_gpu
-from core.inference.loading import Loaded, Loader, call_items, first_line
+from core.inference.loading import Loaded, Loader, first_line
 from core.inference.manifest import ModelManifest
 from core.inference.parity import ParityReport
 from core.inference.providers import CPU, DeviceSpec

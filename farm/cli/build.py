@@ -56,7 +56,7 @@ def build(
     others in fp32. A TensorRT engine takes minutes, is kept in the model cache, and is built once for each kind of
     GPU. Exit code 2 when a model does not run on the device.
     """
-    from core.inference.loading import loaded_precision  # noqa: PLC0415 - loads ONNX Runtime
+    from core.inference.batches import loaded_precision  # noqa: PLC0415 - loads ONNX Runtime
     from core.inference.providers import BATCH, CPU, DeviceSpec  # noqa: PLC0415
     from core.inference.sessions import Sessions  # noqa: PLC0415
 
@@ -104,7 +104,7 @@ def chosen(names: Sequence[str], everything: bool, cache: Path) -> list[ModelMan
 
 def refuse_batch(batch: int, manifests: Sequence[ModelManifest]) -> None:
     """`InputError` for a number of faces with which no render loads one of the models on a GPU."""
-    from core.inference.loading import loaded_batches  # noqa: PLC0415 - loads ONNX Runtime
+    from core.inference.batches import loaded_batches  # noqa: PLC0415 - loads ONNX Runtime
 
     for manifest in manifests:
         known = loaded_batches(manifest)

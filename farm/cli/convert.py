@@ -88,7 +88,7 @@ def prepared(
     Of several, one that the graph does not allow is left out as long as another is made, one face at a time if need
     be: renders do the same. Raises `ModelError` like `prepare`; `tables`: a refused parity report is printed before.
     """
-    from core.inference.loading import loaded_batches  # noqa: PLC0415 - loads ONNX Runtime
+    from core.inference.batches import loaded_batches  # noqa: PLC0415 - loads ONNX Runtime
     from core.inference.parity import OutsideTolerance  # noqa: PLC0415
     from core.inference.variants import Variant, prepare  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from core.inference.loading import loaded_batches
+from core.inference.batches import loaded_batches
 from core.inference.manifest import load_manifests, manifest_folder
 from core.inference.prepared import get_ready
 from core.inference.weights import add, model_file

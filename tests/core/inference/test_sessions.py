@@ -16,8 +16,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from core.errors import ModelError
+from core.inference.batches import call_items
 from core.inference.binding import BoundRunner, PlainRunner
-from core.inference.loading import Loader, call_items, first_line, fixed_dimensions, passed_over
+from core.inference.loading import Loader, first_line, fixed_dimensions, passed_over
 from core.inference.manifest import ArchiveSpec, ModelManifest, TensorSpec, load_manifests, manifest_folder
 from core.inference.prepared import get_ready
 from core.inference.providers import CPU, CUDA, TENSORRT, DeviceSpec, open_inner, session_options, try_provider
