@@ -9,12 +9,14 @@ from typing import Protocol
 
 from actors.dispatch import (
     Assign,
+    Cancel,
     Decision,
     Dispatcher,
     Event,
     Finish,
     Kill,
     Quarantine,
+    Release,
     Restart,
     Task,
     Tick,
@@ -55,6 +57,9 @@ class Transport(Protocol):
 
     def submit(self, assign: Assign, order: Order) -> None: ...
 
+    def cancel(self, slot: str, task: str, attempt: int, /) -> None:
+        """Stop one attempt, which works or waits; what it still says is not waited for."""
+
     def restart(self, slot: str) -> None: ...
 
     def kill(self, slot: str) -> None: ...
@@ -71,15 +76,21 @@ def task_of(order: Order) -> Task:
 
 
 def drive(
-    transport: Transport, slots: Sequence[str], orders: Sequence[Order], patience: Patience, watch: Watch
+    transport: Transport,
+    slots: Sequence[str],
+    orders: Sequence[Order],
+    patience: Patience,
+    watch: Watch,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Batch:
-    """Run `orders` to their end on `slots`; raises only what the transport raises, failed work is in the batch."""
+    """Run `orders` to their end on `slots`; raises only what the transport raises, failed work is in the batch.
+
+    `clock` gives the seconds that the transport's waits are in.
+    """
     by_id = {order.id: order for order in orders}
     if len(by_id) != len(orders):
         raise PlanError("two segments have one work order id")
-    dispatcher = Dispatcher(
-        map(task_of, orders), slots, at_s=time.monotonic(), hang_s=patience.hang_s, start_s=patience.start_s
-    )
+    dispatcher = Dispatcher(map(task_of, orders), slots, at_s=clock(), hang_s=patience.hang_s, start_s=patience.start_s)
     receipts: dict[str, Receipt] = {}
     for slot in slots:
         transport.start(slot)
@@ -90,7 +101,7 @@ def drive(
             if receipt is not None:
                 receipts.setdefault(receipt.order_id, receipt)
             watch(event)
-            for decision in dispatcher.handle(event, time.monotonic()):
+            for decision in dispatcher.handle(event, clock()):
                 error = obey(transport, decision, by_id)
                 if error is not None or isinstance(decision, Finish):
                     return Batch(receipts, error, dispatcher.deaths)
@@ -106,7 +117,9 @@ def obey(transport: Transport, decision: Decision, orders: dict[str, Order]) -> 
             transport.restart(decision.slot)
         case Kill():
             transport.kill(decision.slot)
-        case Quarantine():
+        case Cancel():
+            transport.cancel(decision.slot, decision.task, decision.attempt)
+        case Quarantine() | Release():
             transport.retire(decision.slot)
         case Finish():
             return decision.error

@@ -59,6 +59,7 @@ class _Threads:
         self._threads = threads
         self._stop_on_damage = stop_on_damage
         self._words = ""
+        self._cancelled: set[tuple[str, int]] = set()
         self._events: queue.SimpleQueue[tuple[Event, Receipt | None]] = queue.SimpleQueue()
 
     def start(self, slot: str) -> None:
@@ -73,7 +74,7 @@ class _Threads:
 
     def _attempt(self, assign: Assign, order: Order) -> None:
         def heartbeat(frames: int) -> None:
-            if self._stop.is_set():
+            if self._stop.is_set() or (assign.task, assign.attempt) in self._cancelled:
                 raise Interrupted("stopped")
             self._events.put((Beat(assign.slot, assign.task, assign.attempt, frames), None))
 
@@ -100,6 +101,9 @@ class _Threads:
                 events.append(self._events.get_nowait())
         except queue.Empty:
             return events
+
+    def cancel(self, _slot: str, task: str, attempt: int) -> None:
+        self._cancelled.add((task, attempt))
 
     def restart(self, slot: str) -> None:
         raise PlanError(f"{slot}: a thread of this process cannot die alone")

@@ -28,7 +28,7 @@ from actors.deaths import as_farm_error, lost_reason
 from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, SlotDied, SlotReady
 from actors.drive import Batch, Order, Patience, Receipt, Watch, drive, unexpected
 from actors.worker import Worker, WorkerInfo, WorkerSettings
-from core.errors import FarmError, WorkerLost
+from core.errors import FarmError, Interrupted, WorkerLost
 from core.quiet import in_silence
 
 # Read by Ray when it is imported: no report to its makers (the farm uses no network), and no warning about GPUs.
@@ -52,6 +52,7 @@ class Renderer:
     def __init__(self, settings: WorkerSettings) -> None:
         self._worker = Worker(settings)
         self._frames: dict[str, int] = {}
+        self._cancelled: set[tuple[str, int]] = set()
 
     def setup(self) -> WorkerInfo:
         return self._worker.setup()
@@ -61,6 +62,8 @@ class Renderer:
         """Do one order. Errors that are not ours are put into one of ours here, where their class is known."""
 
         def heartbeat(frames: int) -> None:
+            if (order.id, attempt) in self._cancelled:
+                raise Interrupted("another attempt was first")
             self._frames[order.id] = frames
 
         try:
@@ -71,6 +74,12 @@ class Renderer:
             raise unexpected(error) from error
         finally:
             self._frames.pop(order.id, None)
+            self._cancelled.discard((order.id, attempt))
+
+    @ray.method(concurrency_group="control")
+    def cancel(self, order_id: str, attempt: int) -> None:
+        """Stop an attempt at its next sign of life, or before its first."""
+        self._cancelled.add((order_id, attempt))
 
     @ray.method(concurrency_group="control")
     def progress(self) -> tuple[dict[str, int], str]:
@@ -261,6 +270,10 @@ class _RayTransport:
     def submit(self, assign: Assign, order: Order) -> None:
         reference = self._actors[assign.slot].work.remote(order, assign.attempt)
         self._calls[reference] = _Call(assign.slot, self._epoch[assign.slot], "work", assign)
+
+    def cancel(self, slot: str, task: str, attempt: int) -> None:
+        """Nobody waits for the answer: when the renderer is gone, so is the attempt."""
+        self._actors[slot].cancel.remote(task, attempt)
 
     def restart(self, slot: str) -> None:
         self._end(slot)

@@ -27,7 +27,7 @@ def make_app() -> typer.Typer:
     # Imported here so that a signal that comes while the modules load is met by the handlers of `main`.
     import typer  # noqa: PLC0415
 
-    from farm.cli import analyse, bench, cast, compare, doctor, models, probe, render, verify  # noqa: PLC0415
+    from farm.cli import analyse, bench, cast, compare, doctor, models, probe, render, simulate, verify  # noqa: PLC0415
 
     app = typer.Typer(
         name="farm",
@@ -50,6 +50,7 @@ def make_app() -> typer.Typer:
     app.command()(probe.probe)
     app.command()(verify.verify)
     app.command()(compare.compare)
+    app.command()(simulate.simulate)
     app.add_typer(models.app, name="models")
     app.command()(doctor.doctor)
     app.add_typer(bench.app, name="bench")

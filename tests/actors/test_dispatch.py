@@ -15,6 +15,7 @@ from actors.dispatch import (
     Assign,
     Beat,
     Busy,
+    Cancel,
     Decision,
     Dispatcher,
     Done,
@@ -177,12 +178,14 @@ def test_a_late_result_of_a_lost_attempt_counts_once() -> None:
     assert end(feed(machine, Done("2", "b", 1))).error is None
 
 
-def test_a_lost_attempt_of_a_task_done_elsewhere_is_not_queued_again() -> None:
+def test_when_a_lost_attempt_answers_after_all_the_one_in_its_place_is_cancelled() -> None:
     machine = dispatcher([2], "12")
     feed(machine, SlotReady("1", 1), SlotDied("1", "out of reach"), SlotReady("2", 1))
     assert machine.running["2"] == ("a",)
-    feed(machine, Done("1", "a", 1))
-    assert end(feed(machine, SlotDied("2", "x"))).error is None
+    cancel, finish = feed(machine, Done("1", "a", 1))
+    assert cancel == Cancel("2", "a", 2, "another attempt was first")
+    assert finish == Finish(None)
+    assert feed(machine, Done("2", "a", 2), SlotDied("2", "x")) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,396 @@
+"""Who works on what: a pure state machine. Events go in, decisions come out; no clock, no Ray, no files.
+
+The rules, from ray.md:
+- Longest first; slots that are slower than the fastest take the longest that they finish in the same time. A task that
+  came back goes to the front of the queue.
+- Three attempts lost with their renderer poison a task: nothing new of its job is started, what runs is finished and
+  kept, the job fails. Attempts lost because a node went are counted apart and tolerated more often: on spot nodes
+  they say nothing of the task.
+- A task that was lost once runs alone on its slot from then on, so that the death of a poisonous neighbour is
+  not counted against it more than once.
+- Four deaths in a row of one slot quarantine it, and two such slots the rest of their node. With every slot
+  quarantined the jobs fail, unless nodes may still come.
+- A slot takes a second task, which decodes while the first one renders, only when no slot without work could
+  take it. It then waits for its turn, so a slot hangs only when none of its tasks moves.
+- An error that the work itself raised is never retried: the same input would raise it again.
+- Damage rule: when a finished task reports damage, queued tasks after it are dropped and those before it are
+  finished, so that the first damaged frame of the whole film is known.
+- When nothing is queued any more, slots without work take over what waits elsewhere, and copy what is late: never
+  more than two attempts of a task at once, of which the first result counts and the other is cancelled.
+- A node on notice gets nothing new; what it cannot finish in time is queued again at once.
+- Jobs of a higher priority go first; jobs of one priority share by weight (actors.dispatch.shares).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from actors.dispatch import placing, stragglers
+from actors.dispatch.events import (
+    Beat,
+    Busy,
+    Cancel,
+    Decision,
+    Done,
+    Event,
+    Failed,
+    FleetEvent,
+    JobAdded,
+    JobStopped,
+    Kill,
+    NodeGone,
+    NodeLeaves,
+    Quarantine,
+    Release,
+    Restart,
+    SlotDied,
+    SlotJoined,
+    SlotReady,
+    Task,
+    Tick,
+    WorkEvent,
+)
+from actors.dispatch.fleet import Fleet, Node
+from actors.dispatch.jobs import Jobs
+from actors.dispatch.ledger import DONE, DROPPED, RUNNING
+from actors.dispatch.slots import Attempt, Slot
+from actors.dispatch.wanted import Backlog
+from actors.dispatch.watch import KILL_S
+from core.errors import WorkerLost
+
+MAX_TRIES = 3
+MAX_DEATHS_IN_A_ROW = 4
+# A slot must be able to poison a task before it is taken out of service, or one bad segment would cost the farm a node.
+assert MAX_TRIES < MAX_DEATHS_IN_A_ROW
+# At two losses a node and hour and a minute a task, one task in 1e13 meets this many by chance.
+MAX_DEPARTURES = 9
+SWEEP_S = 1.0  # how often late tasks are looked for, at most
+KEPT = "what was finished is kept: run the same command again to resume"
+
+
+class Dispatcher:
+    """The queue and its rules. `handle` takes each event with the time it came (seconds of one monotonic clock)."""
+
+    def __init__(
+        self,
+        tasks: Iterable[Task] | None,
+        slots: Iterable[str],
+        *,
+        at_s: float,
+        hang_s: float,
+        start_s: float,
+        idle_s: float = math.inf,
+        awaits_nodes: bool = False,
+    ) -> None:
+        """With `tasks`, a job named "" begins with them; None begins without a job.
+
+        `hang_s`: a slot that does not move for so long is killed. `start_s`: the jobs end when no slot was up for so
+        long. `idle_s`: a slot without work for so long, with nothing queued, is released. `awaits_nodes`: slots may
+        still come (SlotJoined) when none is left.
+        """
+        self._jobs = Jobs()
+        self._fleet = Fleet(slots, at_s=at_s, hang_s=hang_s)
+        self._hang_s = hang_s
+        self._start_s = start_s
+        self._idle_s = idle_s
+        self._awaits_nodes = awaits_nodes
+        self._swept_s = -math.inf
+        self._out: list[Decision] = []
+        self.deaths = 0
+        self.copies = 0
+        if tasks is not None:
+            self._jobs.add(JobAdded("", tasks))
+
+    # ------------------------------------------------------------ views
+
+    @property
+    def done(self) -> frozenset[str]:
+        return self._jobs.ids(DONE)
+
+    @property
+    def dropped(self) -> frozenset[str]:
+        return self._jobs.ids(DROPPED)
+
+    @property
+    def queued(self) -> tuple[str, ...]:
+        return self._jobs.line()
+
+    @property
+    def running(self) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(slot.running) for name, slot in self._fleet.slots.items()}
+
+    @property
+    def finished(self) -> bool:
+        """Whether no job is open, and there was one."""
+        return self._jobs.finished
+
+    @property
+    def backlog(self) -> Backlog:
+        return self._jobs.backlog()
+
+    def rate(self, kind: str) -> float:
+        """The measured cost a second of a kind of node, a slot; what was declared where nothing is measured, or 0."""
+        return self._fleet.rates.of_kind(kind)
+
+    def forget(self, job: str) -> None:
+        """Drop the books of a finished job, so that a dispatcher that lives long does not grow."""
+        self._jobs.forget(job)
+
+    # ------------------------------------------------------------ events
+
+    def handle(self, event: Event, at_s: float) -> list[Decision]:
+        """What to do now that `event` happened. Events of slots and attempts that are no longer current are ignored."""
+        self._out = []
+        match event:
+            case Done() | Beat() | Busy() | Failed():
+                self._work_event(event, at_s)
+            case Tick():
+                self._tick(at_s)
+            case JobAdded():
+                self._job_added(event, at_s)
+            case JobStopped():
+                self._job_stopped(event, at_s)
+            case _:
+                self._fleet_event(event, at_s)
+        if self._jobs.open:
+            self._out += placing.place(self._jobs, self._fleet, at_s)
+            self._out += self._jobs.ended()
+        return self._out
+
+    def _work_event(self, event: WorkEvent, at_s: float) -> None:
+        match event:
+            case Done():
+                self._complete(event, at_s)
+            case Beat():
+                self._beat(event, at_s)
+            case Busy():
+                self._busy(event, at_s)
+            case Failed():
+                self._failed(event, at_s)
+
+    def _fleet_event(self, event: FleetEvent, at_s: float) -> None:
+        match event:
+            case SlotReady():
+                self._ready(event, at_s)
+            case SlotDied():
+                self._died(event, at_s)
+            case SlotJoined():
+                self._joined(event, at_s)
+            case NodeLeaves():
+                self._node_leaves(event, at_s)
+            case NodeGone():
+                self._node_gone(event, at_s)
+
+    def _job_added(self, event: JobAdded, at_s: float) -> None:
+        if not self._jobs.open and self._fleet.dark_since_s is not None:
+            self._fleet.dark_since_s = at_s
+        self._jobs.add(event)
+        for slot in self._fleet.slots.values():
+            if slot.down:
+                slot.down = False
+                self._fleet.starting[slot.name] = None
+                self._out.append(Restart(slot.name, "there is work again"))
+        self._any_left("all were taken out of service")
+
+    def _job_stopped(self, event: JobStopped, at_s: float) -> None:
+        ledger = self._jobs.halt(event.job, event.error)
+        if ledger is not None:
+            for slot, task in self._fleet.working_on(ledger):
+                attempt = self._fleet.take_off(slot, task)
+                ledger.drop(attempt.rank)
+                self._out.append(Cancel(slot.name, task, attempt.number, "the job was stopped"))
+                self._settle(slot, at_s)
+
+    def _joined(self, event: SlotJoined, at_s: float) -> None:
+        slot = self._fleet.join(event.slot, event.kind, event.rate)
+        if slot is not None:
+            self._fleet.lives_on(slot, event.node)
+            self._settle(slot, at_s)
+
+    def _ready(self, event: SlotReady, at_s: float) -> None:
+        slot = self._fleet.slots.get(event.slot)
+        if slot is not None:
+            slot.kind = event.kind or slot.kind
+            slot.down = False
+            self._fleet.lift(slot, event.capacity, at_s)
+            self._fleet.lives_on(slot, event.node)
+            self._settle(slot, at_s)
+
+    def _died(self, event: SlotDied, at_s: float) -> None:
+        slot = self._fleet.slots.get(event.slot)
+        if slot is None:
+            return
+        home = self._fleet.home(slot)
+        announced = home is not None and home.leaves
+        self.deaths += 1
+        self._lose(slot, event.reason, at_s, fault=not announced)
+        if announced:
+            self._fleet.remove(slot, at_s)
+            self._any_left(event.reason)
+            return
+        slot.deaths_in_a_row += 1
+        if slot.deaths_in_a_row >= MAX_DEATHS_IN_A_ROW or slot.leaving:
+            self._fleet.remove(slot, at_s)
+            self._out.append(Quarantine(slot.name, event.reason))
+            if home is not None:
+                self._distrust(home, at_s)
+            self._any_left(event.reason)
+        elif self._jobs.open:
+            self._fleet.starting[slot.name] = None
+            self._out.append(Restart(slot.name, event.reason))
+        else:
+            slot.down = True
+
+    def _distrust(self, home: Node, at_s: float) -> None:
+        """A slot of the node was taken out of service; with the second one, the others finish what they have and go."""
+        home.bad_slots += 1
+        if home.shunned:
+            for slot in list(home.slots.values()):
+                slot.leaving = True
+                self._settle(slot, at_s)
+
+    def _node_leaves(self, event: NodeLeaves, at_s: float) -> None:
+        home = self._fleet.nodes.setdefault(event.node, Node())
+        home.leaves = True
+        for slot in list(home.slots.values()):
+            slot.leaving = True
+            for task, attempt, left_s in list(stragglers.left_s(slot, self._fleet.rates, at_s)):
+                if left_s is not None and at_s + left_s > event.by_s:
+                    self._fleet.take_off(slot, task)
+                    self._return(attempt)
+                    self._out.append(Cancel(slot.name, task, attempt.number, "its node leaves before it can finish"))
+            self._settle(slot, at_s)
+
+    def _node_gone(self, event: NodeGone, at_s: float) -> None:
+        home = self._fleet.nodes.get(event.node)
+        if home is None:
+            return
+        for slot in list(home.slots.values()):
+            self._lose(slot, event.reason, at_s, fault=False, counts=not home.leaves)
+            self._fleet.remove(slot, at_s)
+        self._fleet.nodes.pop(event.node, None)
+        self._any_left(event.reason)
+
+    def _complete(self, event: Done, at_s: float) -> None:
+        found = self._jobs.find(event.task)
+        if found is None:
+            return
+        ledger, rank = found
+        slot = self._fleet.current(event.slot, event.task, event.attempt)
+        if slot is not None:
+            attempt = self._fleet.take_off(slot, event.task)
+            slot.deaths_in_a_row = 0
+            self._fleet.rates.add(slot, ledger.costs[rank], at_s - max(attempt.since_s, slot.last_done_s))
+            slot.last_done_s = slot.moved_s = at_s
+            self._settle(slot, at_s)
+        # A late result of an attempt given up for lost is as good as any: what is published is published once.
+        if ledger.complete(rank):
+            self._cancel_all(event.task, at_s, "another attempt was first")
+            self._jobs.touch(ledger)
+            if event.damaged:
+                ledger.stop_at(ledger.positions[rank])
+
+    def _failed(self, event: Failed, at_s: float) -> None:
+        slot = self._fleet.current(event.slot, event.task, event.attempt)
+        if slot is None:
+            return
+        attempt = self._fleet.take_off(slot, event.task)
+        self._settle(slot, at_s)
+        self._cancel_all(event.task, at_s, "another attempt failed")
+        attempt.ledger.drop(attempt.rank)
+        self._jobs.halt(attempt.ledger.job, event.error)
+
+    def _beat(self, event: Beat, at_s: float) -> None:
+        slot = self._fleet.current(event.slot, event.task, event.attempt)
+        if slot is not None and event.frames > slot.running[event.task].frames:
+            slot.running[event.task].frames = event.frames
+            slot.moved_s = at_s
+
+    def _busy(self, event: Busy, at_s: float) -> None:
+        slot = self._fleet.slots.get(event.slot)
+        if slot is not None and event.words != slot.words:
+            slot.words = event.words
+            slot.moved_s = at_s
+
+    def _tick(self, at_s: float) -> None:
+        dark_s = self._fleet.dark_since_s
+        if dark_s is not None and at_s - dark_s >= self._start_s:
+            self._jobs.halt_all(WorkerLost("no renderer came up in time", hint="see `farm doctor`, or try --local"))
+            return
+        for slot in self._fleet.watch.due(at_s):
+            if slot.killed_s is not None:
+                self._died(SlotDied(slot.name, f"no answer for {KILL_S:g} s after it was ended"), at_s)
+                continue
+            slot.killed_s = at_s
+            self._fleet.bench.seat(slot)
+            position = min(attempt.ledger.positions[attempt.rank] for attempt in slot.running.values())
+            self._out.append(Kill(slot.name, f"segment {position} did not move for {self._hang_s:g} s"))
+        if not self._jobs.totals.queued and at_s - self._swept_s >= SWEEP_S:
+            self._swept_s = at_s
+            if self._jobs.totals.running:
+                copied = list(placing.copy_late(self._fleet, at_s))
+                self.copies += len(copied)
+                self._out += copied
+            if math.isfinite(self._idle_s):
+                self._release_idle(at_s)
+
+    def _release_idle(self, at_s: float) -> None:
+        for slot in self._fleet.bench.idle_slots():
+            if at_s - slot.idle_since_s >= self._idle_s:
+                self._fleet.remove(slot, at_s)
+                self._out.append(Release(slot.name, "nothing is queued"))
+
+    # ------------------------------------------------------------ what happens to slots and attempts
+
+    def _settle(self, slot: Slot, at_s: float) -> None:
+        """Its tasks or its trust changed: put it where it belongs; one that goes and has nothing left is released."""
+        if not slot.running:
+            slot.idle_since_s = at_s
+            if slot.leaving and slot.name in self._fleet.slots:
+                self._fleet.remove(slot, at_s)
+                self._out.append(Release(slot.name, "its node leaves, or is not trusted"))
+                self._any_left("their nodes left")
+                return
+        self._fleet.bench.seat(slot)
+
+    def _lose(self, slot: Slot, reason: str, at_s: float, *, fault: bool, counts: bool = True) -> None:
+        """All that runs on the slot is lost: by a `fault`, or because its node went, which `counts` without notice."""
+        lost = sorted(slot.running, key=lambda task: -slot.running[task].ledger.positions[slot.running[task].rank])
+        for task in lost:
+            attempt = self._fleet.take_off(slot, task)
+            ledger, rank = attempt.ledger, attempt.rank
+            if fault:
+                ledger.losses[rank] += 1
+            elif counts:
+                ledger.departures[rank] += 1
+            losses, departures = ledger.losses[rank], ledger.departures[rank]
+            if ledger.state(rank) != RUNNING or ledger.current[rank]:
+                continue
+            if losses < MAX_TRIES and departures < MAX_DEPARTURES:
+                self._return(attempt)
+                continue
+            what = f"took down its renderer {losses} times" if losses >= MAX_TRIES else f"lost {departures} nodes"
+            ledger.drop(rank)
+            error = WorkerLost(f"segment {ledger.positions[rank]} {what}, last: {reason}", hint=KEPT)
+            self._jobs.halt(ledger.job, error)
+        self._fleet.lift(slot, 0, at_s)
+        slot.warm = False
+        self._fleet.bench.seat(slot)
+
+    def _return(self, attempt: Attempt) -> None:
+        """A task of which no attempt is left goes back into the queue."""
+        if attempt.ledger.state(attempt.rank) == RUNNING and not attempt.ledger.current[attempt.rank]:
+            self._jobs.put_back(attempt.ledger, attempt.rank)
+
+    def _any_left(self, reason: str) -> None:
+        if not self._fleet.slots and not self._awaits_nodes:
+            what = f"every renderer died {MAX_DEATHS_IN_A_ROW} times in a row or left, last: {reason}"
+            hint = "what was finished is kept: see `farm doctor`, then run the same command again"
+            self._jobs.halt_all(WorkerLost(what, hint=hint))
+
+    def _cancel_all(self, task: str, at_s: float, reason: str) -> None:
+        for slot in self._fleet.places(task):
+            attempt = self._fleet.take_off(slot, task)
+            self._out.append(Cancel(slot.name, task, attempt.number, reason))
+            self._settle(slot, at_s)

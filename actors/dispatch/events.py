@@ -1,0 +1,200 @@
+"""The words of the dispatcher: what it is told (events) and what it wants done (decisions).
+
+A *node* is a machine, a *slot* one renderer on it (an actor, or this process), a *task* one segment's work, a *job*
+the tasks of one film. Times are seconds of any one clock that does not go back, given by the caller. Costs are in any
+one unit; rates are in that unit a second (faces/s where a task's cost is its faces).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from core.errors import FarmError
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One segment's work: `position` is its place in the film, `cost` its expected length in any unit.
+
+    `id` is unique over all jobs of a dispatcher; a pool that serves several puts the job's name in front.
+    """
+
+    id: str
+    position: int
+    cost: float
+
+
+# ---------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, slots=True)
+class JobAdded:
+    """A film to work off. Jobs of a higher `priority` go first; jobs of one priority share by `weight`."""
+
+    job: str
+    tasks: Iterable[Task] = field(repr=False)
+    priority: int = 0
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobStopped:
+    """Nothing more of this job: its queue is dropped and what runs is cancelled; it ends with `error`."""
+
+    job: str
+    error: FarmError
+
+
+@dataclass(frozen=True, slots=True)
+class SlotJoined:
+    """A slot that was not there before is being set up. `rate` 0 means that nothing is known of its kind."""
+
+    slot: str
+    node: str = ""
+    kind: str = ""
+    rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReady:
+    """A slot is set up and takes work; `capacity` tasks at a time. `node` and `kind` where they are known only now."""
+
+    slot: str
+    capacity: int
+    node: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotDied:
+    """A slot and all it worked on are gone."""
+
+    slot: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLeaves:
+    """Notice: the node goes at `by_s`."""
+
+    node: str
+    by_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGone:
+    """A node and all its slots are gone and will not come back."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A task's result is published; `damaged` says that it names damaged frames and the job refuses those."""
+
+    slot: str
+    task: str
+    attempt: int
+    damaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The work raised an error of its own; the slot lives on."""
+
+    slot: str
+    task: str
+    attempt: int
+    error: FarmError
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life: so many frames of the task are through; 0 while it waits for its turn on the slot."""
+
+    slot: str
+    task: str
+    attempt: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A sign of life while no frames come: something takes minutes, in words that change as it goes on."""
+
+    slot: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed."""
+
+
+WorkEvent = Done | Failed | Beat | Busy
+FleetEvent = SlotJoined | SlotReady | SlotDied | NodeLeaves | NodeGone
+Event = WorkEvent | FleetEvent | JobAdded | JobStopped | Tick
+
+# ---------------------------------------------------------------- decisions
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    slot: str
+    task: str
+    attempt: int  # from 1, over all slots
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop this attempt; whatever it still says is ignored, except that its result is published."""
+
+    slot: str
+    task: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Bring the slot up again; a SlotReady is to follow."""
+
+    slot: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Take the slot out of service for good."""
+
+    slot: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The slot is not needed any more, and works on nothing: end it, so that its node can go."""
+
+    slot: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """The slot shows no movement: end it; a SlotDied is to follow."""
+
+    slot: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of a job, decided once: every task is done, or dropped because of `error` or of reported damage."""
+
+    error: FarmError | None
+    job: str = ""
+
+
+Decision = Assign | Cancel | Restart | Quarantine | Release | Kill | Finish

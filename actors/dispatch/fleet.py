@@ -1,0 +1,126 @@
+"""The slots and nodes of a dispatcher: who is there, who is up, who starts, and what runs where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from actors.dispatch.events import Assign
+from actors.dispatch.ledger import Ledger
+from actors.dispatch.slots import Attempt, Bench, Rates, Slot
+from actors.dispatch.watch import Watch
+
+BAD_SLOTS_A_NODE = 2
+
+
+@dataclass(slots=True)
+class Node:
+    slots: dict[str, Slot] = field(default_factory=dict)
+    leaves: bool = False  # it said so
+    bad_slots: int = 0  # of its slots, those that were taken out of service
+
+    @property
+    def shunned(self) -> bool:
+        """Whether nothing new goes there."""
+        return self.leaves or self.bad_slots >= BAD_SLOTS_A_NODE
+
+
+class Fleet:
+    def __init__(self, slots: Iterable[str], *, at_s: float, hang_s: float) -> None:
+        self.rates = Rates()
+        self.bench = Bench(self.rates)
+        self.watch = Watch(hang_s)
+        self.slots = {name: Slot(name) for name in slots}
+        self.nodes: dict[str, Node] = {}
+        self.starting = dict.fromkeys(self.slots)  # slots that are being set up
+        self.dark_since_s: float | None = at_s  # since when no slot is up
+        self._up = 0
+        self._places: dict[str, list[Slot]] = {}  # task -> the slots it runs on
+
+    # ------------------------------------------------------------ who is there
+
+    def join(self, name: str, kind: str, rate: float) -> Slot | None:
+        """A new slot, which starts; None where it is known."""
+        if name in self.slots:
+            return None
+        self.rates.declare(kind, rate)
+        slot = self.slots[name] = Slot(name, kind=kind)
+        self.starting[name] = None
+        return slot
+
+    def lives_on(self, slot: Slot, node: str) -> None:
+        """The slot is on this node, which may be another than the one that its last renderer was on."""
+        if node and node != slot.node:
+            self._move_out(slot)
+            slot.node = node
+            self.nodes.setdefault(node, Node()).slots[slot.name] = slot
+        home = self.nodes.get(slot.node)
+        slot.leaving = home is not None and home.shunned
+
+    def home(self, slot: Slot) -> Node | None:
+        return self.nodes.get(slot.node)
+
+    def lift(self, slot: Slot, capacity: int, at_s: float) -> None:
+        """Set how much a slot takes; 0 when it is down."""
+        self._up += (capacity > 0) - (slot.capacity > 0)
+        slot.capacity = capacity
+        slot.killed_s = None
+        slot.held = False
+        self.starting.pop(slot.name, None)
+        if self._up:
+            self.dark_since_s = None
+        elif self.dark_since_s is None:
+            self.dark_since_s = at_s
+
+    def remove(self, slot: Slot, at_s: float) -> None:
+        """Out of service for good. Nothing runs on it any more."""
+        self.lift(slot, 0, at_s)
+        self.bench.seat(slot)
+        self._move_out(slot)
+        self.slots.pop(slot.name, None)
+
+    def _move_out(self, slot: Slot) -> None:
+        home = self.nodes.get(slot.node)
+        if home is not None:
+            home.slots.pop(slot.name, None)
+            if not home.slots and not home.leaves and not home.bad_slots:
+                del self.nodes[slot.node]
+
+    # ------------------------------------------------------------ what runs where
+
+    def give(self, slot: Slot, ledger: Ledger, rank: int, at_s: float) -> Assign:
+        """One more attempt of a running task."""
+        ledger.attempts[rank] += 1
+        ledger.current[rank] += 1
+        task, number = ledger.ids[rank], ledger.attempts[rank]
+        slot.running[task] = Attempt(ledger, rank, number, at_s)
+        slot.moved_s = at_s
+        self._places.setdefault(task, []).append(slot)
+        self.watch.add(slot)
+        self.bench.seat(slot)
+        return Assign(slot.name, task, number)
+
+    def take_off(self, slot: Slot, task: str) -> Attempt:
+        """The attempt is over, or is not wanted any more. The caller seats the slot when it is done with it."""
+        attempt = slot.running.pop(task)
+        attempt.ledger.current[attempt.rank] -= 1
+        places = self._places[task]
+        places.remove(slot)
+        if not places:
+            del self._places[task]
+        return attempt
+
+    def current(self, name: str, task: str, number: int) -> Slot | None:
+        """The slot, if that attempt is what it works on."""
+        slot = self.slots.get(name)
+        known = slot.running.get(task) if slot is not None else None
+        return slot if known is not None and known.number == number else None
+
+    def places(self, task: str) -> list[Slot]:
+        return list(self._places.get(task, ()))
+
+    def working_on(self, ledger: Ledger) -> Iterator[tuple[Slot, str]]:
+        """Where a job runs; looks at every slot."""
+        for slot in list(self.slots.values()):
+            for task in [task for task, attempt in slot.running.items() if attempt.ledger is ledger]:
+                yield slot, task

@@ -1,0 +1,122 @@
+"""The jobs of a dispatcher: their books, whose turn it is, and which of them are over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from actors.dispatch.events import Finish, JobAdded
+from actors.dispatch.ledger import DROPPED, Ledger, Totals
+from actors.dispatch.shares import Shares
+from actors.dispatch.wanted import Backlog
+from core.errors import FarmError, PlanError
+
+RANK_BITS = 40
+
+
+class Jobs:
+    def __init__(self) -> None:
+        self.totals = Totals()
+        self.open = 0
+        self._ledgers: dict[str, Ledger] = {}
+        self._numbered: dict[int, Ledger] = {}
+        self._number = 0
+        self._where: dict[str, int] = {}  # task -> its job's number and its rank, packed: one object a task
+        self._shares = Shares()
+        self._touched: dict[str, Ledger] = {}  # jobs that may be over
+
+    def add(self, event: JobAdded) -> None:
+        """Begin a job. `PlanError` for a job or a task that is there already, or a weight that shares nothing."""
+        known = self._ledgers.get(event.job)
+        if (known is not None and not known.finished) or not event.weight > 0:
+            raise PlanError(f"job {event.job!r} is there already, or its weight is not above 0")
+        if known is not None:
+            self.forget(event.job)
+        self._number += 1
+        ledger = Ledger(event.job, self._number, event.tasks, self.totals, priority=event.priority, weight=event.weight)
+        base = self._number << RANK_BITS
+        for rank, task in enumerate(ledger.ids):
+            if self._where.setdefault(task, base + rank) != base + rank:
+                raise PlanError(f"task {task} is there twice")
+        self._ledgers[event.job] = self._numbered[self._number] = ledger
+        self.open += 1
+        self._shares.offer(ledger)
+        self.touch(ledger)
+
+    def forget(self, job: str) -> None:
+        ledger = self._ledgers.get(job)
+        if ledger is not None and ledger.finished:
+            for task in ledger.ids:
+                del self._where[task]
+            del self._ledgers[job], self._numbered[ledger.number]
+
+    def find(self, task: str) -> tuple[Ledger, int] | None:
+        packed = self._where.get(task)
+        if packed is None:
+            return None
+        ledger = self._numbered[packed >> RANK_BITS]
+        return None if ledger.finished else (ledger, packed & ((1 << RANK_BITS) - 1))
+
+    # ------------------------------------------------------------ turns
+
+    def take(self, share: float, *, beside: bool) -> tuple[Ledger, int] | None:
+        """The next task of the job whose turn it is, for a slot without work, or `beside` another task."""
+        ledger = self._shares.turn(beside=beside)
+        if ledger is None:
+            return None
+        rank = ledger.take_suspect() if ledger.suspects and not beside else ledger.take(share)
+        self._shares.charge(ledger, ledger.costs[rank])
+        return ledger, rank
+
+    def put_back(self, ledger: Ledger, rank: int) -> None:
+        """A task whose attempt is gone: to the front of its job's queue, or dropped where nothing more is wanted."""
+        ledger.put_back(rank)
+        self.touch(ledger)
+        self._shares.refund(ledger, ledger.costs[rank])
+        if ledger.queued:
+            self._shares.offer(ledger)
+
+    # ------------------------------------------------------------ ends
+
+    def touch(self, ledger: Ledger) -> None:
+        self._touched[ledger.job] = ledger
+
+    def halt(self, job: str, error: FarmError) -> Ledger | None:
+        """Nothing more of the job is started; None where it is not open."""
+        ledger = self._ledgers.get(job)
+        if ledger is None or ledger.finished:
+            return None
+        ledger.halt(error)
+        self.touch(ledger)
+        return ledger
+
+    def halt_all(self, error: FarmError) -> None:
+        for job in self._ledgers:
+            self.halt(job, error)
+
+    def ended(self) -> Iterator[Finish]:
+        """The jobs that are over since the last time."""
+        touched, self._touched = self._touched, {}
+        for ledger in touched.values():
+            if ledger.over and not ledger.finished:
+                ledger.finished = True
+                self.open -= 1
+                yield Finish(ledger.error, ledger.job)
+
+    # ------------------------------------------------------------ views
+
+    @property
+    def finished(self) -> bool:
+        return not self.open and bool(self._number)
+
+    def ids(self, state: int) -> frozenset[str]:
+        return frozenset(ledger.ids[rank] for ledger in self._ledgers.values() for rank in ledger.ranks(state))
+
+    def dropped(self) -> frozenset[str]:
+        return self.ids(DROPPED)
+
+    def line(self) -> tuple[str, ...]:
+        return tuple(ledger.ids[rank] for ledger in self._ledgers.values() for rank in ledger.line())
+
+    def backlog(self) -> Backlog:
+        cost = sum(ledger.queued_cost for ledger in self._ledgers.values() if not ledger.finished)
+        return Backlog(self.totals.queued, self.totals.running, max(0.0, cost))

@@ -1,0 +1,216 @@
+"""The books of one job: what state each task is in, and which one is next. Columns, not objects: some 60 bytes a task
+beside its name, and no operation that looks at all of them.
+
+Tasks are numbered by their *rank*: longest first, ties in film order. Those never tried lie in an array in that order,
+from which any may be taken; two union-find forests over it name the next one left and the one before. What was tried
+and came back waits in front of them, and what took its slot down with it (a suspect) in a line of its own, because it
+is to run alone.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from actors.dispatch.events import Task
+from core.errors import FarmError
+
+QUEUED, RUNNING, DONE, DROPPED = range(4)
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts over all jobs of a dispatcher."""
+
+    queued: int = 0
+    suspects: int = 0
+    running: int = 0
+
+
+class Ledger:
+    """One job. A rank's state changes through the methods only, so that the counts stay right."""
+
+    def __init__(
+        self, job: str, number: int, tasks: Iterable[Task], totals: Totals, *, priority: int, weight: float
+    ) -> None:
+        self.job = job
+        self.number = number
+        self.priority = priority
+        self.weight = weight
+        self.served = 0.0  # cost handed out, divided by the weight; see actors.dispatch.shares
+        self.error: FarmError | None = None
+        self.finished = False
+        longest_first = sorted(tasks, key=lambda task: (-task.cost, task.position))
+        size = len(longest_first)
+        self.ids = [task.id for task in longest_first]
+        self.costs = array("d", [task.cost for task in longest_first])
+        self.positions = array("q", [task.position for task in longest_first])
+        self.attempts = array("I", bytes(4 * size))
+        self.losses = bytearray(size)  # slots that died while they worked on it
+        self.departures = bytearray(size)  # nodes that went without notice
+        self.current = bytearray(size)  # attempts that run now: 0, 1, or 2 where there is a copy
+        self._state = bytearray(size)
+        self._after = array("q", range(size + 1))  # union-find: the first untried rank at or after this one
+        self._before = array("q", range(size + 1))  # the same downwards, shifted by one: 0 is "none"
+        self._by_position = array("q", sorted(range(size), key=self.positions.__getitem__))
+        self._kept = size  # of `_by_position`, those before the limit
+        self._limit: int | None = None
+        self._front: deque[int] = deque()
+        self._suspects: deque[int] = deque()
+        self.suspects = 0  # queued ones
+        self.queued = size
+        self.running = 0
+        self.queued_cost = sum(self.costs)
+        self._totals = totals
+        totals.queued += size
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    # ------------------------------------------------------------ views
+
+    def state(self, rank: int) -> int:
+        return self._state[rank]
+
+    def suspect(self, rank: int) -> bool:
+        """Whether a slot died of it, or beside it."""
+        return self.losses[rank] > 0
+
+    def ranks(self, state: int) -> Iterator[int]:
+        """All ranks in a state; looks at every task, for reports and tests."""
+        return (rank for rank, now in enumerate(self._state) if now == state)
+
+    def line(self) -> Iterator[int]:
+        """The queue in its order; looks at every task, for reports and tests."""
+        seen = set()
+        for rank in (*self._suspects, *self._front):
+            if self._state[rank] == QUEUED:
+                seen.add(rank)
+                yield rank
+        yield from (rank for rank in self.ranks(QUEUED) if rank not in seen)
+
+    # ------------------------------------------------------------ taking
+
+    def take_suspect(self) -> int:
+        """The first suspect of the line; there is one while `suspects` is not 0."""
+        while self._state[rank := self._suspects.popleft()] != QUEUED:
+            pass
+        self._start(rank)
+        return rank
+
+    def take(self, share: float) -> int:
+        """The next task that is no suspect; there is one while `queued > suspects`.
+
+        `share` is how fast the slot is against the fastest (0 to 1): it gets the longest task that takes it no longer
+        than the longest of all takes the fastest, or the shortest. With 1 that is the longest.
+        """
+        while self._front:
+            rank = self._front.popleft()
+            if self._state[rank] == QUEUED:
+                self._start(rank)
+                return rank
+        rank = self._find(self._after, 0)
+        if share < 1:
+            bound = -share * self.costs[rank]
+            rank = self._find(self._after, bisect_left(self.costs, bound, key=lambda cost: -cost))
+            if rank == len(self.ids):
+                rank = self._find(self._before, len(self.ids)) - 1
+        self._leave(rank)
+        self._start(rank)
+        return rank
+
+    def _start(self, rank: int) -> None:
+        self._unqueue(rank)
+        self._state[rank] = RUNNING
+        self.running += 1
+        self._totals.running += 1
+
+    def _end(self, rank: int, state: int) -> None:
+        """A running task into another state."""
+        self.running -= 1
+        self._totals.running -= 1
+        self._state[rank] = state
+
+    def _unqueue(self, rank: int) -> None:
+        self.queued -= 1
+        self._totals.queued -= 1
+        self.queued_cost -= self.costs[rank]
+        if self.losses[rank]:
+            self.suspects -= 1
+            self._totals.suspects -= 1
+
+    def _leave(self, rank: int) -> None:
+        """Take an untried rank out of the array."""
+        self._after[rank] = rank + 1
+        self._before[rank + 1] = rank
+
+    @staticmethod
+    def _find(forest: array[int], start: int) -> int:
+        while forest[start] != start:
+            forest[start] = forest[forest[start]]
+            start = forest[start]
+        return start
+
+    # ------------------------------------------------------------ giving back
+
+    def put_back(self, rank: int) -> None:
+        """A running task into the front of the queue, or off it where nothing more of it is wanted."""
+        if self._limit is not None and self.positions[rank] >= self._limit:
+            self._end(rank, DROPPED)
+            return
+        self._end(rank, QUEUED)
+        self.queued += 1
+        self._totals.queued += 1
+        self.queued_cost += self.costs[rank]
+        if self.losses[rank]:
+            self.suspects += 1
+            self._totals.suspects += 1
+            self._suspects.appendleft(rank)
+        else:
+            self._front.appendleft(rank)
+
+    def drop(self, rank: int) -> None:
+        """A task that runs, and of which no attempt is left, is given up; any other is left as it is."""
+        if self._state[rank] == RUNNING and not self.current[rank]:
+            self._end(rank, DROPPED)
+
+    def complete(self, rank: int) -> bool:
+        """A result is published, whatever was thought of the task; False when it was known already."""
+        state = self._state[rank]
+        if state == DONE:
+            return False
+        if state == QUEUED:
+            if not self.attempts[rank]:
+                self._leave(rank)
+            self._unqueue(rank)
+        if state == RUNNING:
+            self._end(rank, DONE)
+        self._state[rank] = DONE
+        return True
+
+    # ------------------------------------------------------------ the end
+
+    def halt(self, error: FarmError) -> None:
+        """Start nothing more; the first error is the one to tell."""
+        self.error = self.error or error
+        self.stop_at(-1)
+
+    def stop_at(self, position: int) -> None:
+        """Start only what lies before `position`, and drop the rest of the queue. Each task is looked at once."""
+        if self._limit is not None and self._limit <= position:
+            return
+        self._limit = position
+        while self._kept and self.positions[rank := self._by_position[self._kept - 1]] >= position:
+            self._kept -= 1
+            if self._state[rank] == QUEUED:
+                if not self.attempts[rank]:
+                    self._leave(rank)
+                self._unqueue(rank)
+                self._state[rank] = DROPPED
+
+    @property
+    def over(self) -> bool:
+        return not self.queued and not self.running

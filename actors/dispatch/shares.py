@@ -1,0 +1,74 @@
+"""Whose turn it is: priorities first, then fair shares, by start-time fair queueing (Goyal, Vin, Cheng 1996).
+
+A job is charged the cost of what it is given, divided by its weight; the job with the least charge is next. A job that
+comes in, or comes back, starts at the charge of the one that was served last: it neither catches up on time when it
+had no work, nor waits for the others to catch up. So between two jobs of one priority that both have a queue, the
+difference of what they got (by weight) is at most the longest task of the one plus the longest of the other.
+What is lost is charged back: the loss is the farm's.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+
+from actors.dispatch.ledger import Ledger
+
+
+class Shares:
+    """The jobs that have something queued, by turn. Stale entries of the heap are known by their number."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, float, int, Ledger]] = []
+        self._entry: dict[int, int] = {}  # job number -> number of its entry that counts
+        self._entries = 0
+        self._clock: dict[int, float] = {}  # by priority: the charge of the job that was served last
+
+    def offer(self, ledger: Ledger) -> None:
+        """The job has something queued (again)."""
+        if ledger.number not in self._entry:
+            ledger.served = max(ledger.served, self._clock.get(ledger.priority, 0.0))
+            self._push(ledger)
+
+    def charge(self, ledger: Ledger, cost: float) -> None:
+        """The job is given a task of this cost."""
+        clock = self._clock.get(ledger.priority, 0.0)
+        self._clock[ledger.priority] = max(clock, ledger.served)
+        ledger.served += cost / ledger.weight
+        if ledger.queued:
+            self._push(ledger)
+        else:
+            self._entry.pop(ledger.number, None)
+
+    def refund(self, ledger: Ledger, cost: float) -> None:
+        """A task of the job was lost with its slot."""
+        ledger.served -= cost / ledger.weight
+        if ledger.number in self._entry:
+            self._push(ledger)
+
+    def turn(self, *, beside: bool) -> Ledger | None:
+        """Whose turn it is; with `beside`, for a second task on a slot, which no suspect may be. Nothing is taken."""
+        skipped = []
+        found = None
+        while self._heap and found is None:
+            entry = self._heap[0]
+            ledger = entry[3]
+            if self._entry.get(ledger.number) != entry[2]:
+                heappop(self._heap)
+            elif not ledger.queued:
+                heappop(self._heap)
+                del self._entry[ledger.number]
+            elif beside and ledger.queued == ledger.suspects:
+                skipped.append(heappop(self._heap))
+            else:
+                found = ledger
+        for entry in skipped:
+            heappush(self._heap, entry)
+        return found
+
+    def _push(self, ledger: Ledger) -> None:
+        self._entries += 1
+        self._entry[ledger.number] = self._entries
+        heappush(self._heap, (-ledger.priority, ledger.served, self._entries, ledger))
+        if len(self._heap) > 4 * len(self._entry) + 64:
+            self._heap = [entry for entry in self._heap if self._entry.get(entry[3].number) == entry[2]]
+            heapify(self._heap)

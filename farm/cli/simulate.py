@@ -1,0 +1,52 @@
+"""`farm simulate`: the dispatcher on a farm that is not there."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from farm.cli.out import put
+
+
+def simulate(
+    nodes: Annotated[int, typer.Option(min=1, help="Machines of the farm.")] = 100,
+    segments: Annotated[int, typer.Option(min=0, help="Segments of all jobs together.")] = 10_000,
+    jobs: Annotated[int, typer.Option(min=1, help="Films that are rendered at the same time.")] = 1,
+    loss_per_hour: Annotated[
+        float, typer.Option(min=0, help="Spot nodes lost, a node and hour; half of them with two minutes' notice.")
+    ] = 0.0,
+    slow_nodes: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the nodes that work at a quarter of their rate.")
+    ] = 0.0,
+    cold_engines: Annotated[
+        float, typer.Option(min=0, help="Seconds that the first segment of a renderer takes longer.")
+    ] = 0.0,
+    hang_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the attempts that stop moving.")] = 0.0,
+    poisoned: Annotated[int, typer.Option(min=0, help="Segments of the first job that kill their renderer.")] = 0,
+    segment_seconds: Annotated[float, typer.Option(min=0.001, help="Work of a mean segment on a mean slot.")] = 20.0,
+    seed: Annotated[int, typer.Option(help="Another seed is another night.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
+) -> None:
+    """Run the farm's dispatcher against nodes that boot, slow down, hang and vanish, and tell how well it did.
+
+    Nothing is rendered. The same seed gives the same figures; only what the dispatcher itself takes is measured.
+    """
+    from farm.simulate.outcome import simulate as run  # noqa: PLC0415
+    from farm.simulate.scene import Scene  # noqa: PLC0415
+
+    scene = Scene(
+        nodes,
+        segments,
+        jobs=jobs,
+        loss_per_hour=loss_per_hour,
+        slow_nodes=slow_nodes,
+        cold_engines_s=cold_engines,
+        hang_share=hang_share,
+        poisoned=poisoned,
+        segment_s=segment_seconds,
+        seed=seed,
+    )
+    outcome = run(scene)
+    put(json.dumps(outcome.json(), indent=1) + "\n" if as_json else outcome.table())
