@@ -33,6 +33,8 @@ BY_SUFFIX = {
 }
 SUFFIX = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi", "mpegts": ".ts"}
 MOST_EMPTY = 32  # places without a frame that an AVI file may hold besides one a frame
+# FFmpeg's muxer writes these into mp4 only (movenc.c: "only supported in MP4"), although it has tags for them in mov.
+_MP4_ONLY = {"vp8", "vp9", "av1", "flac", "opus", "truehd"}
 COVER_CODECS = ("mjpeg", "png", "bmp")
 
 # What mpegts has a stream type or descriptor for; the muxer itself takes anything, as private data nobody can read.
@@ -106,6 +108,8 @@ def carries(container: str, kind: str, codec: str) -> bool:
 
 
 def _muxer_takes(container: str, codec: str) -> bool:
+    if container == "mov" and codec in _MP4_ONLY:
+        return False
     try:
         with av.open(io.BytesIO(), "w", format=container) as out:
             out.add_mux_stream(codec)
@@ -118,7 +122,8 @@ def _carries_stream(container: str, stream: StreamInfo, index: MediaIndex) -> bo
     if is_rewritten(stream, index) or is_unknown_data(stream):
         return True
     if is_cover(stream, index):
-        return container in (*MOV_FAMILY, "matroska") and stream.codec in COVER_CODECS
+        # FFmpeg keeps a cover in iTunes' way, which QuickTime's own metadata have no place for.
+        return container in ("mp4", "matroska") and stream.codec in COVER_CODECS
     return carries(container, stream.kind, stream.codec)
 
 

@@ -97,6 +97,20 @@ def test_carries_asks_the_muxer() -> None:
     assert not carries("mpegts", "audio", "flac")
 
 
+@pytest.mark.parametrize("codec", ["vp8", "vp9", "av1", "flac", "opus", "truehd"])
+def test_what_the_muxer_writes_into_mp4_only_is_refused_in_mov(codec: str) -> None:
+    kind = "video" if codec[0] in "va" else "audio"
+    assert not carries("mov", kind, codec)
+    assert carries("mp4", kind, codec) == (codec != "vp8")
+
+
+def test_a_cover_is_refused_in_mov(clips: Path) -> None:
+    index = index_film(make_clip("rich_mp4", clips))
+    settings = resolve_encoder(index, EncodeSpec(), "mov")
+    with pytest.raises(InputError, match=r"mov cannot carry stream \d \(video png\); name the output \.mp4"):
+        check_output(index, settings, "mov")
+
+
 def test_avi_counts_in_the_greatest_common_step(clips: Path) -> None:
     film = index_film(make_clip("cfr_mp4", clips))
     assert tick_of_rate(film) * film.time_base == Fraction(1, 25)
