@@ -14,7 +14,7 @@ from core.media.stamp import unchanged
 from core.records import Analysis, AnalysisReport, OnDamage
 from farm import stages
 from farm.analysis import SEGMENT_S, Looking, analyse_map, looking_models, save_analysis
-from farm.artifacts import DiskStore
+from farm.artifacts import Store
 from farm.castdir import open_folder, refuse_other_film
 from farm.desk import Clock, Desk, make_pool
 from farm.places import absolute
@@ -42,7 +42,7 @@ class Analysed:
 
     film: stages.Film
     analysis: Analysis
-    store: DiskStore
+    store: Store
     report: AnalysisReport
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from core.errors import DISK_FULL, InputError, StorageError
 from farm.analysis import ANALYSIS, STORE, read_analysis
-from farm.artifacts import DiskStore, open_store, storage_error
+from farm.artifacts import Store, open_store, storage_error
 
 CAST = "cast.toml"
 ENDING = ".cast"
@@ -32,7 +32,7 @@ def default_folder(target: Path) -> Path:
 
 
 @contextmanager
-def open_folder(folder: Path) -> Iterator[DiskStore]:
+def open_folder(folder: Path) -> Iterator[Store]:
     """The store of `folder`, made if need be and locked for this run.
 
     Where no segment was finished nothing is left of it. `InputError` where `folder` cannot be one, holds other things,

@@ -23,7 +23,7 @@ from core.faces.shots import find_cuts, read_scores
 from core.faces.table import read_table, read_tables, write_table
 from core.media.plan import plan_balanced
 from core.records import Analysis, CastPlan, FaceTable, Int32Array, MediaIndex, Segment, TrackTable
-from farm.artifacts import DiskStore
+from farm.artifacts import Store
 from farm.castings import SegmentCast
 
 
@@ -57,7 +57,7 @@ def analysis_digest(analysis: Analysis) -> str:
 
 
 def follow_stage(
-    store: DiskStore,
+    store: Store,
     index: MediaIndex,
     analysis: Analysis,
     found: Callable[[str], Path],
@@ -112,7 +112,7 @@ def faces_seen(index: MediaIndex, parts: Iterable[FaceTable]) -> Int32Array:
 
 
 def roles_stage(
-    store: DiskStore, index: MediaIndex, followed: Followed, plan: CastPlan, *, code: str
+    store: Store, index: MediaIndex, followed: Followed, plan: CastPlan, *, code: str
 ) -> tuple[SegmentCast, ...]:
     """The rows of each segment that are replaced, with their roles; stored by their hash."""
     name = f"cast/{codec.digest([[piece.sha256 for piece in followed.pieces], followed.digest, plan, code])}.json"
@@ -157,7 +157,7 @@ def in_use(table: FaceTable) -> tuple[FaceTable, tuple[int, ...]]:
     return rows, tuple(int(role) for role in used[by_row])
 
 
-def _keep(store: DiskStore, scratch: Path) -> tuple[str, str]:
+def _keep(store: Store, scratch: Path) -> tuple[str, str]:
     """Put a table into the store under its hash."""
     sha256 = hashlib.sha256(scratch.read_bytes()).hexdigest()
     file = f"cast/{sha256}.parquet"

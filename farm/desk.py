@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from actors.drive import Order, Patience
 from actors.worker import WorkerSettings
 from farm import stages
-from farm.artifacts import DiskStore
+from farm.artifacts import Store
 from farm.ports import Pool, Progress
 from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
 from farm.shelves import open_shelf
@@ -37,7 +37,7 @@ class Clock:
 class Desk:
     """`code` is the hash of the program, part of every key; `stop_on_damage` ends a map at the first damaged frame."""
 
-    store: DiskStore
+    store: Store
     pool: Pool
     clock: Clock
     code: str
@@ -56,7 +56,7 @@ class Desk:
         return mapped
 
 
-def worker_settings(store: DiskStore, run: RunOptions, settings: Settings) -> WorkerSettings:
+def worker_settings(store: Store, run: RunOptions, settings: Settings) -> WorkerSettings:
     """What every renderer of the job is told."""
     workers = 1 if run.local else run.workers or settings.default_workers
     return WorkerSettings(
@@ -70,7 +70,7 @@ def worker_settings(store: DiskStore, run: RunOptions, settings: Settings) -> Wo
     )
 
 
-def make_pool(store: DiskStore, run: RunOptions, settings: Settings) -> Pool:
+def make_pool(store: Store, run: RunOptions, settings: Settings) -> Pool:
     """The pool that the options ask for; nothing is started yet."""
     worker = worker_settings(store, run, settings)
     if run.local:

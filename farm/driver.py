@@ -13,7 +13,7 @@ from core.media.stamp import unchanged
 from core.records import JobReport, JobSpec, RoleSpec
 from farm import stages
 from farm.analysis import Looking, looking_models
-from farm.artifacts import DiskStore, open_store
+from farm.artifacts import Store, open_store
 from farm.assemble import assemble, choose_copies
 from farm.castings import Casting, nobody
 from farm.desk import Clock, Desk, make_pool
@@ -76,7 +76,7 @@ def check_models(spec: JobSpec, cache: Path) -> None:
 
 
 def render_film(
-    spec: JobSpec, store: DiskStore, pool: Pool, run: RunOptions, settings: Settings, progress: Progress
+    spec: JobSpec, store: Store, pool: Pool, run: RunOptions, settings: Settings, progress: Progress
 ) -> JobReport:
     """Index, analyse, cast, render, join, verify, publish; then measure how good it is, where that is asked for."""
     started_s = time.monotonic()
@@ -146,7 +146,7 @@ def check_quality_place(output: Path) -> None:
     check_folder(default_folder(output))
 
 
-def doubts_told(film: stages.Film, casting: Casting, store: DiskStore) -> str:
+def doubts_told(film: stages.Film, casting: Casting, store: Store) -> str:
     """A line about the faces that are likely to look bad, told before anything is rendered; "" where none is."""
     from farm.quality.job import doubts_of_job  # noqa: PLC0415 - loads OpenCV
     from farm.quality.texts import doubts_note  # noqa: PLC0415
@@ -155,7 +155,7 @@ def doubts_told(film: stages.Film, casting: Casting, store: DiskStore) -> str:
 
 
 def measure(
-    spec: JobSpec, film: stages.Film, casting: Casting, store: DiskStore, run: RunOptions, settings: Settings
+    spec: JobSpec, film: stages.Film, casting: Casting, store: Store, run: RunOptions, settings: Settings
 ) -> str:
     """Compare the published film with its source; the page of the quality report."""
     from farm.quality.job import PAGE, default_folder, quality_of_job  # noqa: PLC0415 - loads OpenCV

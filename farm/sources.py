@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from core import codec
 from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.records import Float32Array, ModelUse, Role, RoleSpec, SourceIdentity, SourceSpec
-from farm.artifacts import DiskStore
+from farm.artifacts import Store
 from farm.models import role_models
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Eyes:
         return self._sessions
 
 
-def keep_sources(store: DiskStore, specs: Sequence[RoleSpec], eyes: Eyes, cache: Path) -> Sources:
+def keep_sources(store: Store, specs: Sequence[RoleSpec], eyes: Eyes, cache: Path) -> Sources:
     """Read each source once, with the vectors that the swappers of all its roles need; a role gets those that its own
     needs, so that it stays what it is when another one changes.
 
@@ -99,7 +99,7 @@ def keep_sources(store: DiskStore, specs: Sequence[RoleSpec], eyes: Eyes, cache:
     return Sources(tuple(roles), tuple(notes))
 
 
-def keep_identity(store: DiskStore, identity: SourceIdentity) -> tuple[str, str]:
+def keep_identity(store: Store, identity: SourceIdentity) -> tuple[str, str]:
     """Put a source face into the store; its name there and the hash of what is there."""
     data = codec.encode(identity)
     sha256 = hashlib.sha256(data).hexdigest()

@@ -38,7 +38,7 @@ from core.records import (
     VerifyReport,
     WorkOrder,
 )
-from farm.artifacts import DiskStore
+from farm.artifacts import Store
 from farm.castings import SegmentCast
 from farm.places import publish_film
 from farm.ports import Pool, Progress
@@ -98,7 +98,7 @@ def time_text(index: MediaIndex, pts: int) -> str:
 # ---------------------------------------------------------------- index and plan
 
 
-def index_stage(store: DiskStore, target: Path, *, code: str) -> Film:
+def index_stage(store: Store, target: Path, *, code: str) -> Film:
     """Index the target, or take the table that this `code` made of the same file (path, size, inode, mtime)."""
     stamp = stamp_of(target)
     identity = [os.path.realpath(target), stamp.size_bytes, stamp.inode, stamp.mtime_ns, code]
@@ -125,7 +125,7 @@ def index_film_safely(target: Path) -> MediaIndex:
     return index_film(target, limits)
 
 
-def plan_stage(store: DiskStore, film: Film, spec: JobSpec) -> Plan:
+def plan_stage(store: Store, film: Film, spec: JobSpec) -> Plan:
     """Cut the film and settle encoder and container; `InputError` when the output cannot be as asked."""
     output = Path(spec.output)
     container = container_for(output, film.index)
@@ -224,7 +224,7 @@ def work_orders(
 # ---------------------------------------------------------------- the maps
 
 
-def open_work(store: DiskStore, orders: Sequence[Order], *, stop_on_damage: bool) -> Todo:
+def open_work(store: Store, orders: Sequence[Order], *, stop_on_damage: bool) -> Todo:
     """Compare orders with the store. After damage that an earlier run found, only what lies before it is open."""
     store.claim(f"{'analysis' if isinstance(order, AnalysisOrder) else 'segments'}/{order.id}" for order in orders)
     found: dict[str, Receipt] = {}
@@ -263,7 +263,7 @@ def run_map(pool: Pool, progress: Progress, film: Film, todo: Todo) -> Mapped:
 
 
 def join_stage(
-    store: DiskStore, film: Film, plan: Plan, receipts: Sequence[SegmentReceipt], tags: dict[str, str]
+    store: Store, film: Film, plan: Plan, receipts: Sequence[SegmentReceipt], tags: dict[str, str]
 ) -> Path:
     """Join the segments with everything else of the source, into a temporary file of the store.
 

@@ -41,7 +41,7 @@ from core.records import (
 )
 from farm.analyse_job import AnalyseSpec, analysed
 from farm.analysis import Looking, folder_store, load_analysis
-from farm.artifacts import DiskStore, storage_error
+from farm.artifacts import Store, storage_error
 from farm.castdir import CAST
 from farm.castfile import CastRequest, read_cast, tracks_digest
 from farm.castings import Casting
@@ -99,7 +99,7 @@ def quality_of_job(
     film: Film,
     spec: JobSpec,
     casting: Casting,
-    store: DiskStore,
+    store: Store,
     settings: Settings,
     *,
     device: Wish = "auto",
@@ -145,7 +145,7 @@ def quality_of_job(
     return report
 
 
-def doubts_of_job(film: Film, casting: Casting, store: DiskStore) -> tuple[Doubt, ...]:
+def doubts_of_job(film: Film, casting: Casting, store: Store) -> tuple[Doubt, ...]:
     """The stretches in which faces that the job replaces are likely to look bad; told before anything is rendered.
 
     No picture is looked at. texts.doubts_note makes one line of them.

@@ -1,0 +1,357 @@
+"""The objects of one bucket: conditional and multipart puts, ranged and resumed reads, listings, with retries.
+
+Endpoint, region, keys, profile and path style are boto3's own settings (AWS_ENDPOINT_URL, AWS_REGION, ..., and
+`s3 = addressing_style = path` in AWS_CONFIG_FILE; with an endpoint of its own a bucket stands in the path anyway).
+A Bucket travels between processes as its name: each makes its own client with its own credentials.
+
+Every put carries the MD5 of its body, which the server compares (all that speak S3 do), and the SHA-256 of the whole
+as metadata, which readers compare. Trailing checksums of newer protocols are not sent, because older servers refuse
+them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+
+from core.errors import StorageError
+from farm.store.disk import storage_error
+from farm.store.refusals import Broken, Conflict, Missing, NoConditions, Patience, translate
+
+PART_BYTES = 16 << 20
+MOST_PARTS = 10_000  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+PARTS_AT_ONCE = 4
+CHUNK_BYTES = 1 << 20
+DELETE_AT_ONCE = 1000
+SHA256, WRITER = "farm-sha256", "farm-writer"
+Answer = TypeVar("Answer")
+FRESH: Mapping[str, str] = {"IfNoneMatch": "*"}
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is known of an object. `age_s` is by the server's clock alone; `version` is "" in buckets without them."""
+
+    key: str
+    size: int
+    etag: str
+    version: str
+    modified: datetime
+    age_s: float
+    sha256: str
+    writer: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    key: str
+    size: int
+
+
+class Bucket:
+    """One bucket. `conditional` says whether its server knows conditional puts (see `farm.store.s3`)."""
+
+    def __init__(self, name: str, *, conditional: bool = True, patience: Patience | None = None) -> None:
+        self.name = name
+        self.conditional = conditional
+        self.patience = patience or Patience()
+        self._lock = threading.Lock()
+        self._made: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _bucket, (self.name, self.conditional, self.patience)
+
+    def settled(self, *, conditional: bool, patience: Patience) -> Bucket:
+        """The same bucket through the same client, with other ways."""
+        other = Bucket(self.name, conditional=conditional, patience=patience)
+        other._made = self._client()
+        return other
+
+    def where(self, key: str) -> str:
+        return f"s3://{self.name}/{key}"
+
+    def call(self, doing: str, key: str, **wanted: Any) -> Any:
+        """The answer to one request, tried until it is one. Raises `Refused`, or `Broken` when patience is over."""
+        return self.retried(lambda: self.once(doing, key, **wanted))
+
+    def once(self, doing: str, key: str, **wanted: Any) -> Any:
+        """One try of `call`."""
+        if key:
+            wanted["Key"] = key
+        try:
+            return getattr(self._client(), doing)(Bucket=self.name, **wanted)
+        except Exception as error:
+            raise translate(error, self.where(key), doing.replace("_", " ")) from error
+
+    def retried(self, attempt: Callable[[], Answer]) -> Answer:
+        """`attempt` until it is not `Broken`, with pauses between."""
+        for pause in self.patience.pauses():
+            try:
+                return attempt()
+            except Broken:
+                time.sleep(pause)
+        return attempt()
+
+    # ------------------------------------------------------------ reading
+
+    def head(self, key: str) -> Head | None:
+        """What is at `key`; None where nothing is."""
+        try:
+            return _head(key, self.call("head_object", key))
+        except Missing:
+            return None
+
+    def get(self, key: str) -> tuple[bytes, Head] | None:
+        """A small object whole, compared with its hash; None where nothing is."""
+
+        def attempt() -> tuple[bytes, Head]:
+            answer = self.once("get_object", key)
+            head = _head(key, answer)
+            data = b"".join(self._body(answer, key))
+            if len(data) != head.size or (head.sha256 and hashlib.sha256(data).hexdigest() != head.sha256):
+                raise Broken("S3 gave other bytes than were put", where=self.where(key), hint="remove the object")
+            return data, head
+
+        try:
+            return self.retried(attempt)
+        except Missing:
+            return None
+
+    def part(self, key: str, etag: str, first: int, size: int) -> bytes:
+        """Bytes [first, first + size) of the object that has `etag`; a broken line goes on where it broke.
+
+        `Conflict` where the object is another one now.
+        """
+        got = bytearray()
+
+        def attempt() -> None:
+            start = first + len(got)
+            answer = self.once("get_object", key, Range=f"bytes={start}-{first + size - 1}", IfMatch=etag)
+            for chunk in self._body(answer, key):
+                got.extend(chunk)
+            if len(got) != size:
+                raise Broken("S3's answer was cut off", where=self.where(key), hint="check the network")
+
+        self.retried(attempt)
+        return bytes(got)
+
+    def download(self, head: Head, file: Path) -> str:
+        """The object of `head` as the new local `file`; its sha256, which is that of `head` where it has one.
+
+        A broken line goes on where it broke. Raises `Conflict`, `Missing`, or `StorageError`.
+        """
+        digest = hashlib.sha256()
+        try:
+            with file.open("wb") as out:
+
+                def attempt() -> None:
+                    if out.tell() == head.size:
+                        return
+                    answer = self.once("get_object", head.key, Range=f"bytes={out.tell()}-", IfMatch=head.etag)
+                    for chunk in self._body(answer, head.key):
+                        digest.update(chunk)
+                        out.write(chunk)
+                    if out.tell() != head.size:
+                        raise Broken("S3's answer was cut off", where=self.where(head.key), hint="check the network")
+
+                self.retried(attempt)
+        except OSError as error:
+            raise storage_error(error, file) from error
+        if head.sha256 and digest.hexdigest() != head.sha256:
+            raise StorageError("is not what its hash says", where=self.where(head.key), hint="remove the object")
+        return digest.hexdigest()
+
+    def _body(self, answer: Any, key: str) -> Iterator[bytes]:
+        body = answer["Body"]
+        try:
+            yield from body.iter_chunks(CHUNK_BYTES)
+        except Exception as error:
+            raise translate(error, self.where(key), "get object") from error
+        finally:
+            body.close()
+
+    def list(self, prefix: str, *, folders: bool = False) -> Iterator[Listed]:
+        """The objects under `prefix` page by page, by name; with `folders` names end after their next slash."""
+        more: dict[str, str] = {"Delimiter": "/"} if folders else {}
+        while True:
+            page = self.call("list_objects_v2", "", Prefix=prefix, **more)
+            for entry in page.get("CommonPrefixes", []):
+                yield Listed(str(entry["Prefix"]), 0)
+            for entry in page.get("Contents", []):
+                yield Listed(str(entry["Key"]), int(entry["Size"]))
+            if not page.get("IsTruncated"):
+                return
+            more["ContinuationToken"] = page["NextContinuationToken"]
+
+    # ------------------------------------------------------------ writing
+
+    def put(self, key: str, data: bytes, condition: Mapping[str, str] | None = None) -> str:
+        """Put `data`; the version (ETag) that it made. Raises `Conflict` where `condition` does not hold.
+
+        A try whose answer was lost has put the object: the next one meets its own writer's name there.
+        """
+        writer = secrets.token_hex(16)
+        wanted = dict(condition or {})
+        meta = {SHA256: hashlib.sha256(data).hexdigest(), WRITER: writer}
+        try:
+            made = self.call("put_object", key, Body=data, ContentMD5=_md5(data), Metadata=meta, **wanted)
+            return str(made["ETag"])
+        except Conflict:
+            head = self.head(key)
+            if head is None or head.writer != writer:
+                raise
+            return head.etag
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put `data` where nothing is; False where something is."""
+        if not self.conditional and self.head(key) is not None:
+            return False
+        return self._create(lambda condition: self.put(key, data, condition))
+
+    def create_from(self, key: str, file: Path, sha256: str) -> bool:
+        """Upload `file` to where nothing is; False where something is."""
+        if self.head(key) is not None:
+            return False
+        return self._create(lambda condition: self.upload(key, file, sha256, condition))
+
+    def _create(self, put: Callable[[Mapping[str, str] | None], str]) -> bool:
+        # Where the server has no conditional puts, two writers that look at the same instant both put: each whole,
+        # the last one stays. What is published under one name is equal in meaning, so that does no harm.
+        try:
+            put(FRESH if self.conditional else None)
+        except Conflict:
+            return False
+        return True
+
+    def upload(self, key: str, file: Path, sha256: str, condition: Mapping[str, str] | None = None) -> str:
+        """Put a file, in parts when it is large; its ETag. It appears whole or not at all. Raises as `put`."""
+        try:
+            size = file.stat().st_size
+            if size <= PART_BYTES:
+                return self.put(key, file.read_bytes(), condition)
+        except OSError as error:
+            raise storage_error(error, file) from error
+        step = max(PART_BYTES, -(-size // MOST_PARTS))
+        writer = secrets.token_hex(16)
+        meta = {SHA256: sha256, WRITER: writer}
+        upload = str(self.call("create_multipart_upload", key, Metadata=meta)["UploadId"])
+        try:
+            with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+                todo = [pool.submit(self._part, key, upload, file, first, step) for first in range(0, size, step)]
+                try:
+                    tags = [job.result() for job in todo]
+                finally:
+                    pool.shutdown(wait=True, cancel_futures=True)
+            parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
+            done = self.call(
+                "complete_multipart_upload",
+                key,
+                UploadId=upload,
+                MultipartUpload={"Parts": parts},
+                **dict(condition or {}),
+            )
+            return str(done["ETag"])
+        except BaseException as error:
+            if isinstance(error, (Conflict, Missing)):
+                head = self.head(key)
+                if head is not None and head.writer == writer:
+                    return head.etag
+            with suppress(StorageError):
+                self.once("abort_multipart_upload", key, UploadId=upload)
+            raise
+
+    def _part(self, key: str, upload: str, file: Path, first: int, size: int) -> str:
+        with file.open("rb") as source:
+            data = os.pread(source.fileno(), size, first)
+        answer = self.call(
+            "upload_part", key, UploadId=upload, PartNumber=first // size + 1, Body=data, ContentMD5=_md5(data)
+        )
+        return str(answer["ETag"])
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; those that are not there are no error."""
+        todo = list(keys)
+        for first in range(0, len(todo), DELETE_AT_ONCE):
+            some = todo[first : first + DELETE_AT_ONCE]
+            answer = self.call("delete_objects", "", Delete={"Objects": [{"Key": key} for key in some], "Quiet": True})
+            for error in answer.get("Errors", []):
+                raise StorageError(
+                    f"S3 answers {error.get('Code')} to delete", where=self.where(error.get("Key", "")), hint="check it"
+                )
+
+    def abort_uploads(self, prefix: str) -> None:
+        """End the uploads under `prefix` that nobody finished; servers that cannot list them keep them."""
+        with suppress(NoConditions, Missing):
+            page = self.call("list_multipart_uploads", "", Prefix=prefix)
+            for entry in page.get("Uploads", []):
+                with suppress(Missing):
+                    self.call("abort_multipart_upload", str(entry["Key"]), UploadId=str(entry["UploadId"]))
+
+    def knows_conditions(self, key: str) -> bool:
+        """Whether the server refuses a second conditional put: tried with an object `key`, which is removed again."""
+        try:
+            self.call("put_object", key, Body=b"1", **FRESH)
+            self.call("put_object", key, Body=b"2", **FRESH)
+            return False
+        except Conflict:
+            return True
+        except NoConditions:
+            return False
+        finally:
+            with suppress(StorageError):
+                self.once("delete_object", key)
+
+    def _client(self) -> Any:
+        """This process's client, of a session of its own because boto3's shared one is not made for threads."""
+        with self._lock:
+            if self._made is None:
+                config = Config(
+                    connect_timeout=self.patience.connect_s,
+                    read_timeout=self.patience.read_s,
+                    retries={"total_max_attempts": 1},  # ours are counted, and go on where a body broke
+                    max_pool_connections=32,
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                )
+                self._made = boto3.session.Session().client("s3", config=config)
+            return self._made
+
+
+def _bucket(name: str, conditional: bool, patience: Patience) -> Bucket:
+    return Bucket(name, conditional=conditional, patience=patience)
+
+
+def _md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+def _head(key: str, answer: Mapping[str, Any]) -> Head:
+    modified: datetime = answer["LastModified"]
+    stated = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    now = parsedate_to_datetime(stated) if stated else datetime.now(UTC)
+    meta: Mapping[str, str] = answer.get("Metadata", {})
+    return Head(
+        key=key,
+        size=int(answer["ContentLength"]),
+        etag=str(answer["ETag"]),
+        version=str(answer.get("VersionId") or ""),
+        modified=modified,
+        age_s=max(0.0, (now - modified).total_seconds()),
+        sha256=meta.get(SHA256, ""),
+        writer=meta.get(WRITER, ""),
+    )

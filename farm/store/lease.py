@@ -1,0 +1,188 @@
+"""One driver at a place in a bucket: an object that is renewed while its holder lives, with an epoch.
+
+The lock is taken where there is none, where its holder gave it back, where it was not renewed for `lease_s`, and at
+once where its holder was a process of this machine that is gone. Ages are by the server's clock, or by how long it was
+seen unchanged from here; no two machines' clocks are compared. Each holder has the epoch after the last one's.
+
+On a server without conditional puts the lock is Fischer's: put, wait longer than any put takes, look whether it is
+still ours. It holds as long as a put takes less than `settle_s`; with conditional puts nothing is assumed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.errors import StorageError
+from farm.store.bucket import FRESH, Bucket, Head
+from farm.store.refusals import Conflict, Missing
+
+LEASE_S = 12.0
+POLL_S = 0.5
+SETTLE_S = 3.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock; `boot` and `pid` name a process of one running machine. No token: nobody does any more."""
+
+    token: str
+    epoch: int
+    node: str
+    boot: str
+    pid: int
+
+
+class Lease:
+    """The lock at `key`. `epoch` is 0 while it is not held."""
+
+    def __init__(
+        self, bucket: Bucket, key: str, *, lease_s: float = LEASE_S, poll_s: float = POLL_S, settle_s: float = SETTLE_S
+    ) -> None:
+        self.epoch = 0
+        self._bucket, self._key = bucket, key
+        self._lease_s, self._poll_s, self._settle_s = lease_s, poll_s, settle_s
+        self._token, self._etag = secrets.token_hex(16), ""
+        self._lost = False
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self) -> bool:
+        """Take the lock; False where somebody holds it who lives."""
+        seen, since_s = "", time.monotonic()
+        while True:
+            found = self._bucket.get(self._key)
+            if found is None:
+                if self._put(1, FRESH):
+                    break
+                continue
+            holder, head = read_holder(found[0]), found[1]
+            if seen and head.etag != seen:
+                return False  # renewed, or taken, while we looked
+            still_s = time.monotonic() - since_s if seen else 0.0
+            if not seen:
+                seen, since_s = head.etag, time.monotonic()
+            if is_free(holder) or max(still_s, head.age_s) > self._lease_s:
+                if self._put(holder.epoch + 1 if holder else 1, {"IfMatch": head.etag}):
+                    break
+                return False
+            time.sleep(self._poll_s)
+        self._thread = threading.Thread(target=self._renew, name="store lease", daemon=True)
+        self._thread.start()
+        return True
+
+    def check(self) -> None:
+        """`StorageError` where another run has the lock by now."""
+        if self._lost:
+            raise StorageError(
+                "another run took this job over",
+                where=self._bucket.where(self._key),
+                hint="this one was not heard of for too long; let the other one finish",
+            )
+
+    def give_back(self) -> None:
+        """Let go. The epoch stays where the lock still is: the next holder has the one after it."""
+        self._stop()
+        with suppress(StorageError):  # a lock that cannot be given back now runs out
+            if not self._lost and self._head_is_ours():
+                free = Holder("", self.epoch, "", "", 0)
+                condition = {"IfMatch": self._etag} if self._bucket.conditional else None
+                self._bucket.put(self._key, _encode(free), condition)
+
+    def remove(self) -> None:
+        """Let go, and leave no lock behind."""
+        self._stop()
+        if not self._lost and self._head_is_ours():
+            self._bucket.delete([self._key])
+
+    def _stop(self) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _put(self, epoch: int, condition: Mapping[str, str]) -> bool:
+        """Make the lock ours with `epoch`; False where somebody else was first."""
+        data = _encode(Holder(self._token, epoch, platform.node(), boot_id(), os.getpid()))
+        try:
+            if self._bucket.conditional:
+                self._etag = self._bucket.put(self._key, data, condition)
+            else:
+                self._etag = self._bucket.put(self._key, data)
+                time.sleep(self._settle_s)
+                if not self._head_is_ours():
+                    return False
+        except (Conflict, Missing):
+            return False
+        self.epoch = epoch
+        return True
+
+    def _head_is_ours(self) -> bool:
+        head: Head | None = self._bucket.head(self._key)
+        return head is not None and head.etag == self._etag
+
+    def _renew(self) -> None:
+        """Put the lock anew until it is given back. One that another took is lost."""
+        nonce = 0
+        while not self._over.wait(self._lease_s / 4):
+            nonce += 1
+            data = _encode(Holder(self._token, self.epoch, platform.node(), boot_id(), os.getpid()), nonce)
+            try:
+                if self._bucket.conditional:
+                    self._etag = self._bucket.put(self._key, data, {"IfMatch": self._etag})
+                elif self._head_is_ours():
+                    self._etag = self._bucket.put(self._key, data)
+                else:
+                    self._lost = True
+            except (Conflict, Missing):
+                self._lost = True
+            except StorageError:
+                continue  # the line may be broken for a while
+            if self._lost:
+                return
+
+
+def _encode(holder: Holder, nonce: int = 0) -> bytes:
+    return json.dumps({**asdict(holder), "nonce": nonce}).encode()
+
+
+def read_holder(data: bytes) -> Holder | None:
+    """Who a lock names; None where it cannot be read, as one that a person made by hand."""
+    try:
+        told = json.loads(data)
+        return Holder(str(told["token"]), int(told["epoch"]), str(told["node"]), str(told["boot"]), int(told["pid"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def is_free(holder: Holder | None) -> bool:
+    """Whether the lock was given back, or its holder was a process of this machine that is gone."""
+    if holder is None:
+        return False
+    if not holder.token:
+        return True
+    if not holder.boot or (holder.node, holder.boot) != (platform.node(), boot_id()):
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def boot_id() -> str:
+    """Names this start of this machine's kernel and this table of process numbers; "" where nothing does."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""

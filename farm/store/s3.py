@@ -1,0 +1,231 @@
+"""A job's store under s3://bucket/prefix, on any server that speaks S3 (AWS, MinIO, Ceph, R2).
+
+What is published is put under its name in one request, or in one multipart upload, with `If-None-Match: *`: the
+server itself lets the first writer win. Files of it are read from a cache by content on each machine.
+
+A server that does not know conditional puts (it answers 501, or takes a second one) is found out when the store is
+opened, and the job's notes say so. There a name is looked for before it is put: two writers of one name at the same
+instant may both put, and the last one stays. What a job publishes under one name is equal in meaning, whoever made it,
+so the film is the same; only the lock of the driver then rests on time (farm.store.lease).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.errors import InputError, StorageError
+from farm.store.base import DONE, ORDERS, THE_OUTPUT, ReceiptT, Store, looks_like_store
+from farm.store.bucket import Bucket, Head
+from farm.store.cache import Cache, cache_of
+from farm.store.lease import Lease
+from farm.store.refusals import Missing, Patience, Refused, Unfit, Unreachable
+
+QUESTIONS_AT_ONCE = 16
+LOOK = Patience(tries=3, connect_s=5.0)  # before any work: a wrong address is told early
+NO_CONDITIONS = "the bucket's server has no conditional puts: do not start one job twice at the same instant"
+
+
+class S3Store(Store):
+    """The state of jobs under `prefix` of a bucket; `cache` is where this machine keeps files of it."""
+
+    def __init__(self, bucket: Bucket, prefix: str, owner: str = THE_OUTPUT, cache: Path | None = None) -> None:
+        self.bucket = bucket
+        self.owner = owner
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._cache_root = cache
+        self._cache: Cache | None = None
+        self._lease: Lease | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Credentials, connections, lease and cache stay here: each process has its own."""
+        return self.__dict__ | {"_cache": None, "_lease": None}
+
+    @property
+    def where(self) -> str:
+        return self.bucket.where(self._prefix).rstrip("/")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return () if self.bucket.conditional else (NO_CONDITIONS,)
+
+    @property
+    def cache(self) -> Cache:
+        if self._cache is None:
+            self._cache = Cache(self._cache_root or cache_of(self.where))
+        return self._cache
+
+    # ------------------------------------------------------------ names and what is behind them
+
+    def path(self, name: str) -> Path:
+        head = self._head(name)
+        return self.cache.absent(name) if head is None else self._local(name, head)
+
+    def size(self, name: str) -> int | None:
+        head = self._head(name)
+        return None if head is None else head.size
+
+    def read(self, name: str) -> bytes:
+        found = self.bucket.get(self._key(name))
+        if found is None:
+            raise StorageError("no such object", where=self.bucket.where(self._key(name)), hint="run the command again")
+        return found[0]
+
+    def scratch(self, suffix: str) -> Path:
+        return self.cache.scratch(suffix)
+
+    def write(self, name: str, data: bytes) -> bool:
+        self._check()
+        return self.bucket.create(self._key(name), data)
+
+    def adopt(self, temporary: Path, name: str) -> bool:
+        self._check()
+        try:
+            with temporary.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            made = self.bucket.create_from(self._key(name), temporary, sha256)
+            if made:
+                self.cache.take(temporary, sha256, name)
+            return made
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def discard(self, name: str) -> None:
+        self._check()
+        try:
+            self.bucket.call("delete_object", self._key(name))
+        except Missing:
+            return
+
+    def named(self, start: str) -> list[str]:
+        return self._names(f"{start}.")
+
+    def listed(self, kind: str) -> list[str]:
+        return self._names(f"{kind}/")
+
+    def age_s(self, name: str) -> float | None:
+        head = self._head(name)
+        return None if head is None else head.age_s
+
+    def intact(self, name: str, sha256: str) -> bool:
+        """By the hash that was put with the object; one without it is read from end to end."""
+        head = self._head(name)
+        if head is None:
+            return False
+        if head.sha256:
+            return head.sha256 == sha256
+        with self._local(name, head).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+    def receipts(self, kind: type[ReceiptT], folder: str, orders: Sequence[str]) -> dict[str, ReceiptT]:
+        finished = self.done(folder)
+        asked = [order for order in orders if order in finished]
+        with ThreadPoolExecutor(QUESTIONS_AT_ONCE) as pool:
+            answers = pool.map(lambda order: self.receipt(kind, folder, order), asked)
+            return {order: answer for order, answer in zip(asked, answers, strict=True) if answer is not None}
+
+    def sweep(self) -> None:
+        self._check()
+        self.cache.sweep()
+        self.bucket.abort_uploads(self._prefix)
+        for folder in ORDERS:
+            names = self.listed(folder)
+            done = {name.removesuffix(DONE) for name in names if name.endswith(f"/{DONE}")}
+            self._delete(name for name in names if "/".join(name.split("/")[:2]) + "/" not in done)
+
+    def _remove_all(self, names: Iterable[str]) -> None:
+        self._check()
+        wanted = set(names)
+        for kind in sorted({name.split("/")[0] for name in wanted}):
+            self._delete(name for name in self.listed(kind) if "/".join(name.split("/")[:2]) in wanted)
+
+    def _close_down(self) -> None:
+        self.cache.remove()
+        self._cache = None
+        if self._lease is not None:
+            self._lease.remove()
+            self._lease = None
+
+    # ------------------------------------------------------------ below
+
+    def lock(self, lease: Lease) -> None:
+        """Do what follows only as long as `lease` is held."""
+        self._lease = lease
+
+    def unlock(self) -> None:
+        if self._lease is not None:
+            self._lease.give_back()
+            self._lease = None
+
+    def _check(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}{name}"
+
+    def _head(self, name: str) -> Head | None:
+        return self.bucket.head(self._key(name)) if name else None
+
+    def _names(self, start: str) -> list[str]:
+        return sorted(entry.key.removeprefix(self._prefix) for entry in self.bucket.list(self._key(start)))
+
+    def _delete(self, names: Iterable[str]) -> None:
+        self.bucket.delete(self._key(name) for name in names)
+
+    def _local(self, name: str, head: Head) -> Path:
+        """The object of `head` as a file; what is in the cache is known by its hash, else by its ETag."""
+        key = head.sha256 or f"etag-{hashlib.sha256(head.etag.encode()).hexdigest()}"
+        return self.cache.file(key, name, head.size, lambda file: self.bucket.download(head, file))
+
+
+def s3_place(url: str) -> tuple[str, str]:
+    """Bucket and key (or prefix) of an s3:// address; `InputError` where it is none."""
+    scheme, _, rest = url.partition("://")
+    name, _, key = rest.partition("/")
+    bad = {"", ".", ".."} & set(key.rstrip("/").split("/")) if key else set()
+    if scheme != "s3" or not name or bad or "\\" in key or "\0" in key:
+        raise InputError("not an address in a bucket", where=url, hint="write s3://BUCKET/KEY")
+    return name, key
+
+
+@contextmanager
+def early(hint: str = "") -> Iterator[None]:
+    """What is refused before any work is the user's to mend: an `InputError`."""
+    try:
+        yield
+    except (Unfit, Unreachable) as error:
+        raise InputError(error.what, where=error.where, hint=error.hint or hint) from error
+    except Refused as error:
+        raise InputError(error.what, where=error.where, hint=hint or error.hint) from error
+
+
+@contextmanager
+def open_s3_store(url: str, owner: str = THE_OUTPUT, *, option: str = "--store") -> Iterator[S3Store]:
+    """The store at `url`, locked for this driver. `InputError` when it cannot be one, or another driver has it."""
+    name, prefix = s3_place(url)
+    with early(f"choose another with {option}"):
+        looking = S3Store(Bucket(name, patience=LOOK), prefix, owner)
+        start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        found = {entry.key.removeprefix(start).rstrip("/") for entry in looking.bucket.list(start, folders=True)}
+        if not looks_like_store(found):
+            raise InputError("not a store and not empty", where=url, hint=f"give a new prefix with {option}")
+        knows = looking.bucket.knows_conditions(f"{start}tmp/{hashlib.sha256(owner.encode()).hexdigest()[:8]}.probe")
+    bucket = looking.bucket.settled(conditional=knows, patience=Patience())
+    lease = Lease(bucket, f"{start}lock")
+    with early():
+        taken = lease.take()
+    if not taken:
+        raise InputError("another run works on this job", where=url, hint=f"wait for it, or choose another {option}")
+    store = S3Store(bucket, prefix, owner)
+    store.lock(lease)
+    try:
+        store.sweep()
+        store.begin()
+        yield store
+    finally:
+        store.unlock()

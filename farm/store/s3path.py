@@ -1,0 +1,130 @@
+"""s3:// addresses as paths, so that what takes a film's path takes an object's too.
+
+Only what is done with films, outputs and stores is here: their names, `stat` and `open` to read. A path of the file
+system that is asked of the object store says what a file that is not there says.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from farm.store.bucket import Bucket, Head
+from farm.store.ranged import AHEAD_BLOCKS, BLOCK_BYTES, Blocks, ObjectFile
+from farm.store.s3 import early, s3_place
+
+__all__ = ["AHEAD_BLOCKS", "BLOCK_BYTES", "ObjectPath", "is_s3", "place_of"]
+
+SCHEME = "s3://"
+
+
+def is_s3(text: str) -> bool:
+    return text.startswith(SCHEME)
+
+
+def place_of(text: str) -> Path:
+    """The path that `text` means: an object's for s3://bucket/key, else one of the file system."""
+    return ObjectPath(text) if is_s3(text) else Path(text)
+
+
+class ObjectPath(type(Path())):  # type: ignore[misc]
+    """The object at s3://bucket/key. Blocks that were read are shared by all files opened through one instance.
+
+    `stat` gives size and time of change, and as inode what tells two versions of an object apart: its ETag and
+    version, hashed. `machine` stands where a file's machine does in its stamp, because every machine sees the same.
+    """
+
+    machine = "s3"
+    opener = "farm.store.s3path:place_of"
+
+    def __new__(cls, url: str) -> ObjectPath:
+        bucket, key = s3_place(url)
+        made: ObjectPath = super().__new__(cls, f"/{bucket}/{key}")
+        return made
+
+    def __init__(self, url: str) -> None:
+        bucket, key = s3_place(url)
+        if sys.version_info >= (3, 12):  # before that __new__ does it
+            super().__init__(f"/{bucket}/{key}")
+        self.url, self.key, self.bucket = url.rstrip("/"), key.rstrip("/"), Bucket(bucket)
+        self._blocks: Blocks | None = None
+        self._guard = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ObjectPath, (self.url,)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __fspath__(self) -> str:
+        return self.url
+
+    def __repr__(self) -> str:
+        return f"ObjectPath({self.url!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectPath) and self.url == other.url
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    def absolute(self) -> ObjectPath:
+        return self
+
+    def resolve(self, strict: bool = False) -> ObjectPath:  # noqa: ARG002 - the name is Path's
+        return self
+
+    def with_name(self, name: str) -> ObjectPath:
+        return ObjectPath(f"{self.url.rpartition('/')[0]}/{name}")
+
+    # ------------------------------------------------------------ the object
+
+    def head(self) -> Head | None:
+        """What is there now; `InputError` where that cannot be asked."""
+        with early("check the address"):
+            return self.bucket.head(self.key) if self.key else None
+
+    def is_dir(self) -> bool:
+        return not self.key
+
+    def exists(self, **_: Any) -> bool:
+        return self.head() is not None
+
+    def stat(self, **_: Any) -> os.stat_result:
+        head = self._there()
+        inode = int.from_bytes(hashlib.sha256(f"{head.etag} {head.version}".encode()).digest()[:7], "big")
+        seconds = int(head.modified.timestamp())
+        fields = {"st_atime_ns": seconds * 10**9, "st_mtime_ns": seconds * 10**9, "st_ctime_ns": seconds * 10**9}
+        ten = (stat.S_IFREG | 0o444, inode, 0, 1, 0, 0, head.size, seconds, seconds, seconds)
+        return os.stat_result(ten, fields)
+
+    def open(self, mode: str = "r", *_: Any, **__: Any) -> IO[Any]:
+        """The object as it is now, to read its bytes; what changes while it is read is an `InputError`."""
+        if mode != "rb":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), self.url)
+        return io.BufferedReader(ObjectFile(self._current(), self.url), BLOCK_BYTES)
+
+    @property
+    def bytes_fetched(self) -> int:
+        """Bytes of the object that came over the line through this instance."""
+        return self._blocks.bytes_fetched if self._blocks is not None else 0
+
+    def _current(self) -> Blocks:
+        head = self._there()
+        with self._guard:
+            if self._blocks is None or self._blocks.head.etag != head.etag:
+                self._blocks = Blocks(self.bucket, head)
+            return self._blocks
+
+    def _there(self) -> Head:
+        head = self.head()
+        if head is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.url)
+        return head
