@@ -50,6 +50,17 @@ class Batch:
     deaths: int
 
 
+class Works(Protocol):
+    """What does the work of one slot: actors.worker.Worker, or a stand-in that only takes its time."""
+
+    words: str  # the last that it said of something that takes minutes
+
+    def setup(self) -> object: ...
+
+    def work(self, order: Order, attempt: int, heartbeat: Callable[[int], None]) -> Receipt:
+        """Do one order; two may run at once, each on a thread of its own. Raises what `heartbeat` raises."""
+
+
 class Transport(Protocol):
     """Slots that can be brought up, given work and listened to. No method but `poll` waits."""
 

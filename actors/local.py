@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, SlotReady
-from actors.drive import Batch, Order, Patience, Receipt, Watch, drive, unexpected
+from actors.drive import Batch, Order, Patience, Receipt, Watch, Works, drive, unexpected
 from actors.worker import Worker, WorkerSettings
 from core.errors import FarmError, Interrupted, PlanError
 
@@ -20,9 +20,11 @@ STOP_S = 20.0
 class LocalPool:
     """Runs orders on `parallel` threads of this process; close it to stop what runs."""
 
-    def __init__(self, settings: WorkerSettings, *, parallel: int) -> None:
+    def __init__(
+        self, settings: WorkerSettings, *, parallel: int, make: Callable[[WorkerSettings], Works] = Worker
+    ) -> None:
         self.workers = 1
-        self._worker = Worker(settings)
+        self._worker = make(settings)
         self._parallel = parallel
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -47,7 +49,7 @@ class _Threads:
 
     def __init__(
         self,
-        worker: Worker,
+        worker: Works,
         parallel: int,
         stop: threading.Event,
         threads: list[threading.Thread],

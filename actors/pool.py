@@ -26,8 +26,8 @@ from typing import Any, cast
 
 from actors.deaths import as_farm_error, lost_reason
 from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, SlotDied, SlotReady
-from actors.drive import Batch, Order, Patience, Receipt, Watch, drive, unexpected
-from actors.worker import Worker, WorkerInfo, WorkerSettings
+from actors.drive import Batch, Order, Patience, Receipt, Watch, Works, drive, unexpected
+from actors.worker import Worker, WorkerSettings
 from core.errors import FarmError, Interrupted, WorkerLost
 from core.quiet import in_silence
 
@@ -49,12 +49,12 @@ OBJECT_STORE_BYTES = 100 * 2**20  # Ray's least is 75 MiB; nothing but descripto
 class Renderer:
     """The actor. Every method is safe to call while orders run."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        self._worker = Worker(settings)
+    def __init__(self, settings: WorkerSettings, make: Callable[[WorkerSettings], Works] = Worker) -> None:
+        self._worker = make(settings)
         self._frames: dict[str, int] = {}
         self._cancelled: set[tuple[str, int]] = set()
 
-    def setup(self) -> WorkerInfo:
+    def setup(self) -> object:
         return self._worker.setup()
 
     @ray.method(concurrency_group="work")
@@ -104,8 +104,11 @@ class ClusterSpec:
 class RayPool:
     """Renderers on Ray; `start` brings Ray up, `close` ends everything that `start` began."""
 
-    def __init__(self, settings: WorkerSettings, cluster: ClusterSpec) -> None:
+    def __init__(
+        self, settings: WorkerSettings, cluster: ClusterSpec, *, make: Callable[[WorkerSettings], Works] = Worker
+    ) -> None:
         self._settings = settings
+        self._make = make
         self._cluster = cluster
         self._actors: dict[str, Any] = {}
         self._session: Path | None = None
@@ -165,7 +168,7 @@ class RayPool:
             max_task_retries=0,
             concurrency_groups={"work": SLOTS_AN_ACTOR, "control": 1},
         )(Renderer)
-        return renderer.remote(self._settings)
+        return renderer.remote(self._settings, self._make)
 
     def run(self, orders: Sequence[Order], watch: Watch, *, stop_on_damage: bool) -> Batch:
         """Work off `orders`; with `stop_on_damage` by the damage rule of actors.dispatch. Needs `start`."""

@@ -12,12 +12,12 @@ import typer
 from farm.cli.render import Device
 from farm.settings import load_settings
 
-app = typer.Typer(no_args_is_help=True, help="Measure this machine: the media path, the swap.")
+app = typer.Typer(no_args_is_help=True, help="Measure this machine: the media path, the swap, the farm.")
 
 
 @app.callback()
 def bench() -> None:
-    """Measure this machine: the media path, the swap."""
+    """Measure this machine: the media path, the swap, the farm."""
 
 
 @app.command()
@@ -71,5 +71,30 @@ def swap(
             memory_frames=memory_frames,
             device=spec,
         )
+    if any(row.met is False for row in table.rows):
+        raise typer.Exit(4)
+
+
+@app.command()
+def farm(
+    renderers: Annotated[
+        list[int] | None, typer.Option(min=1, help="Sleeping renderers of a real run (default: 1, 2, 4 and 8).")
+    ] = None,
+    segments: Annotated[int, typer.Option(min=1, help="Segments a renderer.")] = 20,
+    segment_seconds: Annotated[float, typer.Option(min=0.05, help="Sleep of a mean segment.")] = 1.0,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes of the simulated farm.")] = 1000,
+    simulated: Annotated[int, typer.Option(min=1, help="Segments of the simulated farm.")] = 100_000,
+) -> None:
+    """The dispatcher's rate, the driver's memory, and the farm's own time beside renderers that only sleep. Exit code 4
+    when a goal is missed."""
+    from farm.bench.farm import bench_farm  # noqa: PLC0415
+
+    table = bench_farm(
+        renderers=renderers or [1, 2, 4, 8],
+        segments=segments,
+        segment_s=segment_seconds,
+        nodes=nodes,
+        simulated=simulated,
+    )
     if any(row.met is False for row in table.rows):
         raise typer.Exit(4)
