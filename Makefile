@@ -37,6 +37,7 @@ lint: setup
 bench: models
 	$(BIN)/farm bench media
 	$(BIN)/farm bench swap
+	$(BIN)/farm bench farm
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
