@@ -54,8 +54,11 @@ def test_the_middle_is_quantised_and_the_ends_are_not(tmp_path: Path) -> None:
 
 
 def test_nothing_to_calibrate_with_is_said(tmp_path: Path) -> None:
-    file = tmp_path / "model.onnx"
-    file.write_bytes(network().SerializeToString())
+    editor = Editor(network())
+    editor.infer()
+    watch(editor)
+    file = tmp_path / "watched.onnx"
+    file.write_bytes(editor.finish().SerializeToString())
     with pytest.raises(ModelError, match="nothing to calibrate with"):
         measure(file, [])
 
