@@ -23,7 +23,7 @@ demo: models
 	$(BIN)/python -m farm.demo --out out
 
 test: models
-	$(BIN)/python -m pytest -m "not heavy"
+	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadfile
 
 test-heavy: models
 	$(BIN)/python -m pytest -m heavy
