@@ -47,17 +47,20 @@ if TYPE_CHECKING:  # the models and OpenCV are loaded by the first order that ne
 
 Heartbeat = Callable[[int], None]
 WAIT_S = 0.2
+TARGETS_HELD = 2
 IDENTITIES_HELD = 64  # source faces of up to 1 MB
 T = TypeVar("T")
 ReceiptT = TypeVar("ReceiptT", AnalysisReceipt, SegmentReceipt)
 
 
 class JobStore(Protocol):
-    """What a renderer needs of the store of a job; see farm.artifacts for the meaning of each."""
+    """What a renderer needs of the store of a job; see farm.store.base for the meaning of each."""
 
     def path(self, name: str) -> Path: ...
 
     def exists(self, name: str) -> bool: ...
+
+    def size(self, name: str) -> int | None: ...
 
     def read(self, name: str) -> bytes: ...
 
@@ -79,7 +82,7 @@ class WorkerSettings:
     `threads` (decoder and encoder of one segment) is the same for every worker of a job, because encoders give other
     bytes with another number of threads; `model_threads` is this worker's share of the cores; `device` is where its
     models run, `shelf` where machines share TensorRT engines and `gpu_mem_limit_bytes` what one model's session
-    may take of a GPU (core.inference.providers).
+    may take of a GPU (core.inference.providers); `place` makes the path of a film, which may be far, of its name.
     """
 
     store: JobStore
@@ -89,6 +92,7 @@ class WorkerSettings:
     device: Wish = "auto"
     shelf: Shelf | None = None
     gpu_mem_limit_bytes: int | None = None
+    place: Callable[[str], Path] = Path
 
     def device_spec(self) -> DeviceSpec:
         """What the sessions of this renderer ask for."""
@@ -120,6 +124,7 @@ class Worker:
         self._turn = threading.Lock()
         self._index: tuple[str, MediaIndex] | None = None
         self._identities: Kept[str, SourceIdentity] = Kept(IDENTITIES_HELD)
+        self._targets: Kept[str, Path] = Kept(TARGETS_HELD)
         self._sessions: Sessions | None = None
         self._models: tuple[tuple[str, str], FaceModels] | None = None
         self._opener: RoleOpener | None = None
@@ -134,7 +139,7 @@ class Worker:
         InputError, and nothing of it is published.
         """
         try:
-            with unchanged(Path(order.target), order.stamp) as film:
+            with unchanged(self._target(order), order.stamp) as film:
                 if isinstance(order, AnalysisOrder):
                     known = self._published(f"analysis/{order.id}", AnalysisReceipt)
                     return known or self.analyse(order, attempt, heartbeat, film)
@@ -167,7 +172,7 @@ class Worker:
                     frames.update(faces.frame.tolist())
 
                 shots, damage = look_at_segment(
-                    Path(order.target),
+                    self._target(order),
                     self._film(order),
                     order.segment,
                     models,
@@ -196,7 +201,7 @@ class Worker:
                 shots=f"{name}.shots.parquet",
                 shots_sha256=sha256_of(scored),
             )
-            check_stamp(Path(order.target), film)
+            check_stamp(self._target(order), film)
             store.adopt(scored, receipt.shots)
             store.adopt(scratch, receipt.file)
         finally:
@@ -213,7 +218,7 @@ class Worker:
         turn = _Turn(self._turn, heartbeat)
         try:
             made = render_segment(
-                source=Path(order.target),
+                source=self._target(order),
                 index=self._film(order),
                 order=order,
                 faces=self._faces(order),
@@ -233,7 +238,7 @@ class Worker:
                 models=self._uses(order),
                 notes=self._notes(order),
             )
-            check_stamp(Path(order.target), film)
+            check_stamp(self._target(order), film)
             store.adopt(scratch, name)
         finally:
             turn.end()
@@ -248,7 +253,7 @@ class Worker:
             known = self._published(folder, kind)
             if known is not None:
                 for name in files_of(receipt):
-                    store.path(name).unlink(missing_ok=True)
+                    store.discard(name)
                 return known
         return receipt
 
@@ -259,17 +264,17 @@ class Worker:
         receipt = store.load(name, kind)
         if receipt is None:
             return None
-        try:
-            whole = store.path(receipt.file).stat().st_size == receipt.size_bytes
-            whole &= all(store.exists(name) for name in files_of(receipt))
-        except FileNotFoundError:
-            whole = False
-        if not whole:
+        whole = store.size(receipt.file) == receipt.size_bytes
+        if not whole or not all(store.exists(name) for name in files_of(receipt)):
             store.discard(name)
             return None
         return receipt
 
     # ------------------------------------------------------------ what stays loaded
+
+    def _target(self, order: Order) -> Path:
+        """The film's path, one and the same for all orders of a film: a far one keeps what was read of it."""
+        return self._targets.get(order.target, lambda: self._settings.place(order.target))
 
     def _film(self, order: Order) -> MediaIndex:
         with self._lock:

@@ -11,6 +11,7 @@ from actors.drive import Order, Patience
 from actors.worker import WorkerSettings
 from farm import stages
 from farm.artifacts import Store
+from farm.paths import place
 from farm.ports import Pool, Progress
 from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
 from farm.shelves import open_shelf
@@ -67,6 +68,7 @@ def worker_settings(store: Store, run: RunOptions, settings: Settings) -> Worker
         device=run.device,
         shelf=open_shelf(settings.engine_cache),
         gpu_mem_limit_bytes=settings.gpu_mem_limit_bytes,
+        place=place,
     )
 
 

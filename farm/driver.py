@@ -9,6 +9,7 @@ from pathlib import Path
 
 from actors.drive import Receipt
 from core.errors import FarmError, InputError
+from core.media.far import FarPath
 from core.media.stamp import unchanged
 from core.records import JobReport, JobSpec, RoleSpec
 from farm import stages
@@ -19,6 +20,7 @@ from farm.castings import Casting, nobody
 from farm.desk import Clock, Desk, make_pool
 from farm.models import role_models
 from farm.options import check_swapper
+from farm.paths import place
 from farm.places import absolute_spec, check_output_place, check_store_place, store_place
 from farm.ports import Pool, Progress
 from farm.report import make_report, merge_damage, merge_models, model_notes
@@ -33,12 +35,12 @@ NO_QUALITY = "nobody was replaced: no quality to measure"
 def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progress) -> JobReport:
     """Render the film of `spec`. Raises FarmError; a job that failed half-way is resumed by the same call."""
     spec = absolute_spec(spec)
-    output, target = Path(spec.output), Path(spec.target)
+    output, target = place(spec.output), place(spec.target)
     check_spec(spec)
     check_output_place(output, target)
     root, owner = store_place(run.store, output)
     sources = (spec.source.path, *spec.source.more) if spec.source is not None else ()
-    check_store_place(root, output, target, map(Path, sources))
+    check_store_place(root, output, target, map(place, sources))
     if run.quality:
         check_quality_place(output)
     done = False
@@ -53,6 +55,8 @@ def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progre
             store.sweep()
             if (done or not store.holds_work()) and not run.keep:
                 store.remove()
+            elif done:
+                store.finish()
 
 
 def check_spec(spec: JobSpec) -> None:
@@ -85,7 +89,7 @@ def render_film(
     check_models(spec, settings.model_cache)
     eyes = Eyes(settings.model_cache, settings.cores, spec.detector)
     with stage("index"):
-        film = stages.index_stage(store, Path(spec.target), code=desk.code)
+        film = stages.index_stage(store, place(spec.target), code=desk.code)
     with unchanged(film.path, film.stamp):
         with stage("plan"):
             plan = stages.plan_stage(store, film, spec)
@@ -108,14 +112,14 @@ def render_film(
     damage = merge_damage([film.index.damage, *(receipt.damage for some in seen for receipt in some)])
     models = merge_models([eyes.uses(), *(receipt.models for some in seen for receipt in some)])
     with stage("publish"):
-        sha256, size_bytes = stages.publish_stage(made.joined, Path(spec.output))
+        sha256, size_bytes = stages.publish_stage(made.joined, place(spec.output))
     quality = ""
     if run.quality and any(receipt.faces_replaced for receipt in receipts):
         with stage("quality"):
             quality = measure(spec, film, casting, store, run, settings)
     told = [doubtful, *eyes.notes(), *(note for some in seen for receipt in some for note in receipt.notes)]
     unused = [UNUSED_SOURCE] if spec.swapper == "none" and spec.source is not None else []
-    notes = [*plan.notes, *casting.notes, *uncopied, *made.notes, *unused, *model_notes(models), *told]
+    notes = [*plan.notes, *casting.notes, *uncopied, *store.notes, *made.notes, *unused, *model_notes(models), *told]
     if run.quality and not quality:
         notes.append(NO_QUALITY)
     return make_report(
@@ -143,6 +147,8 @@ def check_quality_place(output: Path) -> None:
     """`InputError` where the folder of the quality report cannot be made beside `output`."""
     from farm.quality.job import check_folder, default_folder  # noqa: PLC0415 - loads OpenCV
 
+    if isinstance(output, FarPath):
+        raise InputError("no quality report beside an object", where=str(output), hint="leave --quality out")
     check_folder(default_folder(output))
 
 

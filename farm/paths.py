@@ -5,14 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.errors import InputError
+from core.media.far import FarPath
+
+
+def place(text: str) -> Path:
+    """The path that `text` means: of an object for s3://bucket/key, else of a file or folder."""
+    if not text.startswith("s3://"):
+        return Path(text)
+    from farm.store.s3path import ObjectPath  # noqa: PLC0415 - loads boto3
+
+    return ObjectPath(text)
 
 
 def usable_path(path: Path, hint: str) -> Path:
     """`path`, whether something is there or not; `InputError` with `hint` when nothing can be there.
 
     Refused are names that are not UTF-8 (reports and stores hold names as JSON), names that are too long, loops of
-    links, and folders that may not be entered.
+    links, and folders that may not be entered; and buckets that cannot be asked.
     """
+    if isinstance(path, FarPath):
+        path.look()
+        return path
     try:
         str(path.absolute()).encode()
         path.stat()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from core import codec
 from core.errors import DISK_FULL, InputError
+from core.media.far import FarPath
 from core.records import JobSpec
 from farm.artifacts import THE_OUTPUT, lock_file, storage_error, sync_folder
+from farm.paths import place
 
 
 def absolute_spec(spec: JobSpec) -> JobSpec:
@@ -32,7 +34,7 @@ def absolute_spec(spec: JobSpec) -> JobSpec:
 
 
 def absolute(path: str) -> str:
-    return str(Path(path).absolute())
+    return str(place(path).absolute())
 
 
 def store_place(store: Path | None, output: Path) -> tuple[Path, str]:
@@ -44,11 +46,11 @@ def store_place(store: Path | None, output: Path) -> tuple[Path, str]:
 
 def check_store_place(root: Path, output: Path, target: Path, sources: Iterable[Path]) -> None:
     """`InputError` where the store is, holds, or lies in a file that the job reads or makes."""
-    home = Path(os.path.realpath(root))
+    home = real(root)
     named = [("the output", output), ("the target", target), *(("a source image", path) for path in sources)]
     for what, path in named:
         # a link counts where it lies and where it leads
-        for file in {Path(os.path.realpath(path)), Path(os.path.realpath(path.parent)) / path.name}:
+        for file in {real(path)} if isinstance(path, FarPath) else {real(path), real(path.parent) / path.name}:
             if file == home:
                 told = f"the store is {what} itself"
             elif home in file.parents:
@@ -58,6 +60,11 @@ def check_store_place(root: Path, output: Path, target: Path, sources: Iterable[
             else:
                 continue
             raise InputError(told, where=str(root), hint="give a folder of its own with --store")
+
+
+def real(path: Path) -> Path:
+    """Where `path` leads. Objects lie in folders of their own, s3://a/b in /s3:/a/b, where no file does."""
+    return Path("/" + str(path).replace("//", "/")) if isinstance(path, FarPath) else Path(os.path.realpath(path))
 
 
 def part_of(output: Path) -> Path:
@@ -74,7 +81,13 @@ def lock_part(output: Path) -> int:
 
 
 def publish_film(finished: Path, output: Path) -> None:
-    """Give `finished` its final name: atomic on one file system, else copied beside it first."""
+    """Give `finished` its final name: atomic on one file system, else copied beside it first, or put into a bucket."""
+    if isinstance(output, FarPath):
+        from farm.store.output import publish_object  # noqa: PLC0415 - loads boto3
+        from farm.store.s3path import ObjectPath  # noqa: PLC0415
+
+        publish_object(finished, ObjectPath(str(output)))
+        return
     try:
         with finished.open("rb") as file:
             os.fsync(file.fileno())
@@ -106,6 +119,14 @@ def publish_copy(finished: Path, output: Path) -> None:
 
 def check_output_place(output: Path, target: Path) -> None:
     """`InputError` unless a film can be written to `output` without touching `target`; old parts of it are removed."""
+    if isinstance(output, FarPath):
+        from farm.store.output import check_output_object  # noqa: PLC0415 - loads boto3
+        from farm.store.s3path import ObjectPath  # noqa: PLC0415
+
+        if str(output) == str(target):
+            raise InputError("the output is the target itself", where=str(output), hint="give another name with -o")
+        check_output_object(ObjectPath(str(output)))
+        return
     folder = output.parent
     try:
         if output.is_dir():
@@ -113,7 +134,7 @@ def check_output_place(output: Path, target: Path) -> None:
         if not folder.is_dir():
             raise InputError("the output's folder does not exist", where=str(folder), hint="create it first")
         same = os.path.realpath(output) == os.path.realpath(target)
-        if not same and output.exists() and target.exists():
+        if not same and not isinstance(target, FarPath) and output.exists() and target.exists():
             same = output.samefile(target)
     except OSError as error:
         where = str(error.filename or output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,14 +47,20 @@ class Eyes:
     def identity(self, source: SourceSpec, recognisers: Sequence[str]) -> SourceIdentity:
         """The face of `source` with the vectors of the recognisers whose manifests are named."""
         from core.faces.identity import load_identity  # noqa: PLC0415 - loads OpenCV
+        from farm.store.output import near  # noqa: PLC0415 - loads boto3
 
-        return load_identity(source, self._models(), [self._recogniser(name) for name in recognisers])
+        with ExitStack() as files:
+            path, *more = (files.enter_context(near(path)) for path in (source.path, *source.more))
+            here = replace(source, path=path, more=tuple(more))
+            return load_identity(here, self._models(), [self._recogniser(name) for name in recognisers])
 
     def reference(self, path: str, recogniser: str) -> Float32Array:
         """The vector [D] by `recogniser` of the face in the image at `path`."""
         from core.faces.reference import reference_vector  # noqa: PLC0415 - loads OpenCV
+        from farm.store.output import near  # noqa: PLC0415 - loads boto3
 
-        return reference_vector(path, replace(self._models(), embedder=self._recogniser(recogniser)))
+        with near(path) as file:
+            return reference_vector(file, replace(self._models(), embedder=self._recogniser(recogniser)))
 
     def _recogniser(self, name: str) -> Recogniser:
         from core.faces.embed import Recogniser  # noqa: PLC0415

@@ -17,6 +17,7 @@ from core.errors import InputError, PlanError, VerifyFailed
 from core.media.containers import check_output, container_for
 from core.media.decode import decode_segment
 from core.media.encode import resolve_encoder
+from core.media.far import FarPath
 from core.media.guard import Limits, probe_in_child
 from core.media.index import index_film
 from core.media.join import join_film
@@ -101,7 +102,8 @@ def time_text(index: MediaIndex, pts: int) -> str:
 def index_stage(store: Store, target: Path, *, code: str) -> Film:
     """Index the target, or take the table that this `code` made of the same file (path, size, inode, mtime)."""
     stamp = stamp_of(target)
-    identity = [os.path.realpath(target), stamp.size_bytes, stamp.inode, stamp.mtime_ns, code]
+    where = str(target) if isinstance(target, FarPath) else os.path.realpath(target)
+    identity = [where, stamp.size_bytes, stamp.inode, stamp.mtime_ns, code]
     key = f"index/{codec.digest(identity)[:32]}"
     for name in store.named(key):
         index = store.load(name, MediaIndex) if store.intact(name, name.split(".")[1]) else None
@@ -227,15 +229,13 @@ def work_orders(
 def open_work(store: Store, orders: Sequence[Order], *, stop_on_damage: bool) -> Todo:
     """Compare orders with the store. After damage that an earlier run found, only what lies before it is open."""
     store.claim(f"{'analysis' if isinstance(order, AnalysisOrder) else 'segments'}/{order.id}" for order in orders)
+    looked = [order.id for order in orders if isinstance(order, AnalysisOrder)]
+    rendered = [order.id for order in orders if not isinstance(order, AnalysisOrder)]
     found: dict[str, Receipt] = {}
-    for order in orders:
-        receipt = (
-            store.receipt(AnalysisReceipt, "analysis", order.id)
-            if isinstance(order, AnalysisOrder)
-            else store.receipt(SegmentReceipt, "segments", order.id)
-        )
-        if receipt is not None:
-            found[order.id] = receipt
+    if looked:
+        found |= store.receipts(AnalysisReceipt, "analysis", looked)
+    if rendered:
+        found |= store.receipts(SegmentReceipt, "segments", rendered)
     damaged = [receipt.segment for receipt in found.values() if receipt.damage and stop_on_damage]
     todo = [o for o in orders if o.id not in found and (not damaged or o.segment.index < min(damaged))]
     return Todo(tuple(orders), found, tuple(todo), stop_on_damage)
@@ -262,9 +262,7 @@ def run_map(pool: Pool, progress: Progress, film: Film, todo: Todo) -> Mapped:
 # ---------------------------------------------------------------- assemble
 
 
-def join_stage(
-    store: Store, film: Film, plan: Plan, receipts: Sequence[SegmentReceipt], tags: dict[str, str]
-) -> Path:
+def join_stage(store: Store, film: Film, plan: Plan, receipts: Sequence[SegmentReceipt], tags: dict[str, str]) -> Path:
     """Join the segments with everything else of the source, into a temporary file of the store.
 
     Every segment is compared with its receipt's hash as it is joined.

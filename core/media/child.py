@@ -5,6 +5,7 @@ A crash, a hang or a memory bomb stays in it; it answers with one JSON line.
 
 from __future__ import annotations
 
+import importlib
 import json
 import resource
 import sys
@@ -18,8 +19,8 @@ MEMORY_BYTES = 6 * 1024**3  # address space: decoders of 64 Mpx frames with thei
 
 
 def main() -> None:
-    """The child: arguments are the path, four limits and the processor seconds it may use."""
-    path, *numbers = sys.argv[2:]
+    """The child: arguments are the path, its opener, four limits and the processor seconds it may use."""
+    path, opener, *numbers = sys.argv[2:]
     width, height, pixels, streams, seconds = (int(number) for number in numbers)
     _set_limit(resource.RLIMIT_AS, MEMORY_BYTES)
     _set_limit(resource.RLIMIT_CPU, seconds)
@@ -28,13 +29,22 @@ def main() -> None:
     limits = Limits(max_width=width, max_height=height, max_pixels=pixels, max_streams=streams)
     answer = None
     try:
-        probe_first_frames(Path(path), limits)
+        probe_first_frames(_path(path, opener), limits)
     except InputError as error:
         answer = {"what": error.what, "where": error.where, "hint": error.hint}
     except MemoryError:
         answer = {"what": "needs too much memory to open", "where": path, "hint": "the file is damaged or hostile"}
     sys.stdout.write(f"{CHILD_ANSWER}{json.dumps(answer)}\n")
     sys.stdout.flush()
+
+
+def _path(text: str, opener: str) -> Path:
+    """The path that `text` is: of a file, or what "module:function" `opener` makes of it."""
+    if not opener:
+        return Path(text)
+    module, _, name = opener.partition(":")
+    made: Path = getattr(importlib.import_module(module), name)(text)
+    return made
 
 
 def _set_limit(kind: int, value: int) -> None:

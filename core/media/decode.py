@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 
+from core.media.far import as_path
 from core.media.feed import Film, feed
 from core.media.repair import Repair
 from core.records import MediaIndex, Segment
@@ -39,7 +40,7 @@ def decode_segment(path: Path, index: MediaIndex, segment: Segment, *, threads: 
     `threads` is the decoder's, 0 for as many as there are cores; whole frames do not depend on it.
     `InputError` when the film cannot be read or nothing in it decodes; `PlanError` when index and film disagree.
     """
-    film = Film(Path(path), index)
+    film = Film(as_path(path), index)
     repair = Repair(film)
     position, start = segment.first, segment.seek
     if index.format == "mpegts" and segment.end == index.frames:

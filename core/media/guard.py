@@ -23,10 +23,12 @@ from av.video.stream import VideoStream
 
 from core.errors import InputError
 from core.media import boxes
+from core.media.far import FarPath, as_path
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
 TAKEN = "mp4, mov, m4v, mkv, webm, avi, ts or mts"
 GEN_PTS = 0x0001  # AVFMT_FLAG_GENPTS
+BUFFER_BYTES = 32768  # of libavformat, as it is by default for files of its own
 CHILD_ANSWER = "film-probe:"
 _CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from core.media.child import main; main()"
 _QUIET = -8  # AV_LOG_QUIET
@@ -51,7 +53,7 @@ LIMITS = Limits()
 
 def check_file(path: Path | str) -> Path:
     """`path` as a readable, regular, non-empty file; `InputError` says which of these it is not."""
-    film = Path(path)
+    film = as_path(path)
     try:
         status = film.stat()
     except FileNotFoundError:
@@ -89,7 +91,8 @@ def open_film(path: Path | str, limits: Limits = LIMITS) -> InputContainer:
     }
     av.logging.set_libav_level(_QUIET)  # what matters is raised or marked; libav's own lines name no frame
     try:
-        container = av.open(f"file:{film.absolute()}", mode="r", options=options, metadata_errors="replace")
+        opened = film.open("rb") if isinstance(film, FarPath) else f"file:{film.absolute()}"
+        container = av.open(opened, mode="r", options=options, metadata_errors="replace", buffer_size=BUFFER_BYTES)
     except av.error.FFmpegError as error:
         raise _refusal(film, error) from None
     except UnicodeError:
@@ -126,7 +129,9 @@ def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> None:
     It reads the headers and decodes the first frames; it inherits nothing but the interpreter's import path. Returns
     when all went well; `InputError` says what the film did otherwise.
     """
-    arguments = [json.dumps([entry or str(Path.cwd()) for entry in sys.path]), str(path), *_as_arguments(limits)]
+    imports = json.dumps([entry or str(Path.cwd()) for entry in sys.path])
+    opener = path.opener if isinstance(path, FarPath) else ""
+    arguments = [imports, str(path), opener, *_as_arguments(limits)]
     where = str(path)
     try:
         done = subprocess.run(

@@ -44,7 +44,7 @@ def index_film(path: Path, limits: Limits = LIMITS) -> MediaIndex:
         first = probe_first_frames(path, limits)
         with open_film(path, limits) as container:
             stream = film_stream(container)
-            packets = read_packets(container, stream, limits)
+            packets = read_packets(container, stream, limits, path)
             return _build(path, container, stream, packets, first, hashing.result(), limits)
 
 
@@ -53,7 +53,9 @@ def _file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_packets(container: InputContainer, stream: VideoStream, limits: Limits = LIMITS) -> PacketTable:
+def read_packets(
+    container: InputContainer, stream: VideoStream, limits: Limits = LIMITS, path: Path | None = None
+) -> PacketTable:
     """The film's packets, and the number of packets of every stream, in one pass over the container.
 
     Reading stops at the first error of the container; `PacketTable.error` says which.
@@ -111,7 +113,7 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits 
         counts=counts,
         error=error,
         places=_column(film_places),
-        lost=_lost(Path(where), places, sizes, film_places) if matroska else (),
+        lost=_lost(path or Path(where), places, sizes, film_places) if matroska else (),
         seen=frozenset(seen),
     )
 

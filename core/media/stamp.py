@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import InputError, PlanError, StorageError, VerifyFailed
+from core.media.far import FarPath
 from core.media.guard import check_file
 from core.records import FileStamp
 
@@ -18,7 +19,8 @@ COARSE_NS = 1_000_000_000
 def stamp_of(path: Path) -> FileStamp:
     """The stamp of the file at `path`, as this machine sees it; `InputError` where it is no file that can be read."""
     status = check_file(path).stat()
-    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ino, platform.node())
+    machine = path.machine if isinstance(path, FarPath) else platform.node()
+    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ino, machine)
 
 
 def check_stamp(path: Path, begun: FileStamp) -> FileStamp:

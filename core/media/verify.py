@@ -21,6 +21,7 @@ from core.media.compare import PacketTable
 from core.media.containers import is_cover, is_rewritten, is_unknown_data, source_container
 from core.media.copycheck import copy_checks
 from core.media.encode import BOTTOM_FIRST, TOP_FIRST
+from core.media.far import as_path
 from core.media.index import index_film
 from core.media.planes import working_format
 from core.media.tags import MOV_FAMILY, comparable_film_tags, comparable_stream_tags
@@ -60,18 +61,18 @@ def verify_film(
     there); `joints` are the ordinals of the segments' first frames, around which decoding is tried; `copies` are the
     segments whose packets were copied.
     """
-    before = source_index if source_index is not None else index_film(Path(source))
+    before = source_index if source_index is not None else index_film(as_path(source))
     after = index_film(Path(output))
     container = source_container(after)
     checks = [
         *_time_checks(before, after, container),
         *_picture_checks(before, after, settings),
         *_inventory_checks(before, after, container, extra_tags),
-        *_copy_checks(Path(source), Path(output), before, after),
+        *_copy_checks(as_path(source), Path(output), before, after),
     ]
     faults = compare.undecodable_places(Path(output), after, joints)
     checks.append(Check("keyframes decode", "all", "; ".join(faults[:3]) or "all", not faults))
-    checks += copy_checks(Path(source), Path(output), before, after, copies)
+    checks += copy_checks(as_path(source), Path(output), before, after, copies)
     return VerifyReport(tuple(checks))
 
 

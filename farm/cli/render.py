@@ -16,7 +16,7 @@ from core.errors import StorageError
 from core.records import EncodeSpec, JobSpec, SwapOptions
 from farm.cli.out import put
 from farm.cli.parse import check_cast, mask_kinds, padding, seconds, selection, source_spec
-from farm.paths import usable_path
+from farm.paths import place, usable_path
 from farm.settings import RunOptions, load_settings
 
 FACES, SWAP, BLEND, FILM, RUN = "Faces", "Swap", "Blending", "Film", "How it is run"
@@ -58,13 +58,20 @@ class Device(StrEnum):
 
 
 def render(
-    target: Annotated[Path, typer.Argument(help="The film.")],
+    target: Annotated[Path, typer.Argument(parser=place, metavar="TARGET", help="The film, a file or s3://.")],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The film to make; its ending says the container.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", parser=place, metavar="PATH", help="The film to make; its ending says the container."
+        ),
+    ],
     source: Annotated[
         list[Path] | None,
         typer.Option(
             "--source",
+            parser=place,
+            metavar="PATH",
             rich_help_panel=FACES,
             help="An image with the face to put in. Given again: more images or short films of the same person.",
         ),
@@ -214,7 +221,12 @@ def render(
     ] = False,
     store: Annotated[
         Path | None,
-        typer.Option(rich_help_panel=RUN, help="Folder for the job's state (default: OUTPUT.farm, beside the output)."),
+        typer.Option(
+            parser=place,
+            metavar="PATH",
+            rich_help_panel=RUN,
+            help="Folder, or s3://bucket/prefix, for the job's state (default: OUTPUT.farm, beside the output).",
+        ),
     ] = None,
     quality: Annotated[
         bool,
@@ -245,7 +257,7 @@ def render(
             raise typer.BadParameter("--enhancer-weight needs --enhancer")
     usable_path(target, "check the path")
     usable_path(output, "choose another with -o")
-    for path in [*(source or []), *(Path(name) for name in (reference,) if name), *([cast] if cast else [])]:
+    for path in [*(source or []), *(place(name) for name in (reference,) if name), *([cast] if cast else [])]:
         usable_path(path, "check the path")
     if store is not None:
         usable_path(store, "choose another with --store")

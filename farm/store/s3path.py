@@ -16,9 +16,10 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
+from core.media.far import FarPath
 from farm.store.bucket import Bucket, Head
 from farm.store.ranged import AHEAD_BLOCKS, BLOCK_BYTES, Blocks, ObjectFile
-from farm.store.s3 import early, s3_place
+from farm.store.s3 import LOOK, early, s3_place
 
 __all__ = ["AHEAD_BLOCKS", "BLOCK_BYTES", "ObjectPath", "is_s3", "place_of"]
 
@@ -34,7 +35,7 @@ def place_of(text: str) -> Path:
     return ObjectPath(text) if is_s3(text) else Path(text)
 
 
-class ObjectPath(type(Path())):  # type: ignore[misc]
+class ObjectPath(FarPath):
     """The object at s3://bucket/key. Blocks that were read are shared by all files opened through one instance.
 
     `stat` gives size and time of change, and as inode what tells two versions of an object apart: its ETag and
@@ -90,6 +91,13 @@ class ObjectPath(type(Path())):  # type: ignore[misc]
         """What is there now; `InputError` where that cannot be asked."""
         with early("check the address"):
             return self.bucket.head(self.key) if self.key else None
+
+    def look(self) -> None:
+        """With little patience; a bucket that is not there is told apart from an object that is not."""
+        with early("check the address"):
+            bucket = self.bucket.settled(conditional=True, patience=LOOK)
+            if self.key and bucket.head(self.key) is None:
+                bucket.call("list_objects_v2", "", Prefix=self.key, MaxKeys=1)
 
     def is_dir(self) -> bool:
         return not self.key
