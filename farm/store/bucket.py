@@ -31,7 +31,7 @@ from botocore.config import Config
 
 from core.errors import StorageError
 from farm.store.disk import storage_error
-from farm.store.refusals import Broken, Conflict, Missing, NoConditions, Patience, translate
+from farm.store.refusals import Broken, Conflict, Missing, NoConditions, Patience, Refused, translate
 
 PART_BYTES = 16 << 20
 MOST_PARTS = 10_000  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
@@ -41,6 +41,16 @@ DELETE_AT_ONCE = 1000
 SHA256, WRITER = "farm-sha256", "farm-writer"
 Answer = TypeVar("Answer")
 FRESH: Mapping[str, str] = {"IfNoneMatch": "*"}
+# Without these an answer was cut off among its headers, which HTTP libraries take for the end of them.
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "put_object": ("ETag",),
+    "upload_part": ("ETag",),
+    "create_multipart_upload": ("UploadId",),
+    "complete_multipart_upload": ("ETag",),
+    "head_object": ("ETag", "LastModified", "ContentLength"),
+    "get_object": ("ETag", "LastModified", "ContentLength"),
+    "list_objects_v2": ("IsTruncated",),
+}
 
 
 @dataclass(frozen=True)
@@ -94,9 +104,12 @@ class Bucket:
         if key:
             wanted["Key"] = key
         try:
-            return getattr(self._client(), doing)(Bucket=self.name, **wanted)
+            answer = getattr(self._client(), doing)(Bucket=self.name, **wanted)
         except Exception as error:
             raise translate(error, self.where(key), doing.replace("_", " ")) from error
+        if any(name not in answer for name in NEEDED.get(doing, ())):
+            raise Broken("S3's answer was cut off", where=self.where(key), hint="check the network")
+        return answer
 
     def retried(self, attempt: Callable[[], Answer]) -> Answer:
         """`attempt` until it is not `Broken`, with pauses between."""
@@ -115,6 +128,10 @@ class Bucket:
             return _head(key, self.call("head_object", key))
         except Missing:
             return None
+        except Refused:
+            # An answer to HEAD has no body, and so no word on what is wrong: ask in a way that has one.
+            self.call("get_object", key, Range="bytes=0-0")["Body"].close()
+            raise
 
     def get(self, key: str) -> tuple[bytes, Head] | None:
         """A small object whole, compared with its hash; None where nothing is."""

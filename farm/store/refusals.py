@@ -12,6 +12,7 @@ from botocore.exceptions import (
     ConnectionError,
     CredentialRetrievalError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
@@ -110,6 +111,7 @@ def translate(error: Exception, where: str, doing: str) -> StorageError:
 
 
 _NO_KEYS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
+# botocore follows a redirection that names no region without end.
 _FAULTS: tuple[tuple[tuple[type[Exception], ...], type[StorageError], str, str], ...] = (
     (_NO_KEYS, Unfit, "no credentials for S3", SET_KEYS),
     ((ProfileNotFound,), Unfit, "{line}", "check AWS_PROFILE and the file it is in"),
@@ -119,7 +121,8 @@ _FAULTS: tuple[tuple[tuple[type[Exception], ...], type[StorageError], str, str],
         "S3 cannot be reached: {line}",
         "check AWS_ENDPOINT_URL and the network",
     ),
-    ((ResponseParserError,), Broken, "S3's answer was cut off", "check the network"),
+    ((ResponseParserError, IncompleteReadError), Broken, "S3's answer was cut off", "check the network"),
+    ((RecursionError,), Unfit, "the bucket is in another region", "set AWS_REGION to the bucket's"),
     ((ParamValidationError,), Unfit, "not a name that S3 takes", "write s3://BUCKET/PREFIX"),
     (
         (BotoCoreError, ValueError),
