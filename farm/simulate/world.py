@@ -7,6 +7,7 @@ and nothing else. No clock but for the dispatcher's own seconds, so that a seed 
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 import zlib
@@ -112,12 +113,15 @@ class World:
             for _ in range(count):
                 self._boot(kind)
         self._later(TICK_S, self._tick)
+        # What lives to the end is no rubbish: looking through it again and again took a fifth of the time.
+        gc.freeze()
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         while not self.dispatcher.finished:
             self.now_s, _, happens, about = heappop(self._heap)
             happens(*about)
         # Two looks at the processor's clock an event would cost more than the event; on a busy machine the wall's
         # clock counts what others do. So: the wall's, by the share of a processor that this process had.
+        gc.unfreeze()
         self.sums.cpu_s = time.process_time() - cpu_s
         self.sums.dispatcher_s *= min(1.0, self.sums.cpu_s / max(time.perf_counter() - wall_s, 1e-9))
         for node in {slot.node.name: slot.node for slot in self._slots.values()}.values():
