@@ -28,9 +28,9 @@ HEAD = (
     '    source = "faces/anna.jpg"             or ["anna1.jpg", "anna2.jpg"]: more images of the same face',
     "    source_face = 2                       which face of the (first) image, counted from the left",
     "Left empty, the person stays as he is. Settings of one person alone:",
-    '    swapper = "mesh", strength, boost, precision, enhancer, enhancer_blend, enhancer_weight, enhancer_may_go,',
-    "    paste, colour, masks, mask_blur, mask_padding, occlusion_model, region_model: as the options of",
-    "    `farm render`, which they replace",
+    "    swapper, precision, enhancer, enhancer_blend, enhancer_weight, enhancer_may_go, paste, colour: as the",
+    "    options of `farm render`, which they replace; beside a network, as swapper = \"inswapper_128\", and not",
+    "    beside the mesh, also strength, boost, masks, mask_blur, mask_padding, occlusion_model, region_model",
     "    never = true                          this person is never replaced",
     "Two tables show one person? Write into the second",
     '    same_as = "p1"',
@@ -111,7 +111,7 @@ def cast_text(
         "[film]\n"
         f"name = {quoted(film)}\nsha256 = {quoted(index.sha256)}\nframes = {index.frames}\n"
         f"analysis = {quoted(analysis)}\nversion = {VERSION}\n",
-        "[rules]\nminimum_face_px = 0      # smaller faces are left as they are\n"
+        "[rules]\nminimum_face_px = 0      # faces that are mostly smaller, by their track's median, are left\n"
         "share_sources = false    # true: two people of one frame may get the same face\n" + commented(RULES),
     ]
     blocks += [
@@ -169,27 +169,31 @@ def read_cast(
     swapper: str = "mesh",
     options: SwapOptions | None = None,
     least_face_px: float = 0.0,
+    checked: bool = True,
 ) -> CastRequest:
     """What the cast at `path` asks for of the film of `index`.
 
     `analysis` names what the tracks' numbers belong to; `swapper` and `options` are those of people who set none, and
-    faces below the greater of `least_face_px` and the file's own are left. `InputError` or `ModelError` in one line
+    faces below the greater of `least_face_px` and the file's own are left. Who wants to know only who becomes whom
+    leaves `checked` out: then settings need not be those that a swapper can do. The plan's `sources` are (): which
+    pictures show the same face is known when they are read (farm.sources). `InputError` or `ModelError` in one line
     for whatever is wrong, with the file and the person.
     """
-    cast = _written(path, index, swapper, options)
+    cast = _written(path, index, swapper, options, checked=checked)
     if cast.analysis != analysis:
         told = "the cast is of another analysis of this film: its track numbers mean other faces"
         raise InputError(told, where=str(path), hint="make it again with `farm cast`")
     notes = _check_tracks(cast.entries, tracks, path)
     least_px, share, bans = cast.rules
-    plan = CastPlan(
-        cast.people, bans, share=share, least_px=max(least_px, least_face_px), sources=cast.roles.source_numbers()
-    )
+    plan = CastPlan(cast.people, bans, share=share, least_px=max(least_px, least_face_px))
     notes += _idle_ranges(plan, tracks, path)
+    notes += [f"{path.name}: nobody in the cast takes --{name.replace('_', '-')}" for name in cast.roles.unused()]
     return CastRequest(tuple(cast.roles.specs), plan, tuple(notes), {one.id: one.name for one in cast.entries})
 
 
-def _written(path: Path, index: MediaIndex, swapper: str, options: SwapOptions | None) -> _Written:
+def _written(
+    path: Path, index: MediaIndex, swapper: str, options: SwapOptions | None, *, checked: bool = True
+) -> _Written:
     file = Fields(read_toml(path), path, "the cast")
     made_of = _check_film(file, index)
     rules = _read_rules(file, index)
@@ -198,7 +202,7 @@ def _written(path: Path, index: MediaIndex, swapper: str, options: SwapOptions |
     if not tables:
         raise InputError("nobody is in the cast", where=str(path), hint="make one with `farm cast`")
     entries = [read_person(data, number, path, index) for number, data in enumerate(tables, 1)]
-    roles = Roles(swapper, options or SwapOptions())
+    roles = Roles(swapper, options or SwapOptions(), checked=checked)
     people = tuple(plan_of(one, roles) for one in merged(entries, path))
     if not any(one.role != NOBODY or any(span.role != NOBODY for span in one.spans) for one in people):
         raise InputError("nobody in the cast has a source", where=str(path), hint=PERSON_HINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from core.errors import InputError
@@ -63,8 +64,9 @@ def _by_cast(path: Path, spec: JobSpec, film: stages.Film, desk: Desk, settings:
             least_face_px=spec.least_face_px,
         )
         sources = keep_sources(desk.store, request.roles, eyes, settings.model_cache)
+        plan = replace(request.plan, sources=sources.numbers)
         return _casting(
-            film, desk, followed, request.plan, request.roles, sources, analysis, len(analysis.receipts), request.notes
+            film, desk, followed, plan, request.roles, sources, analysis, len(analysis.receipts), request.notes
         )
 
 

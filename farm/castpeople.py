@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -12,6 +13,7 @@ from core.errors import FarmError, InputError
 from core.records import (
     NOBODY,
     ColourKind,
+    JobSpec,
     MaskKind,
     MediaIndex,
     PasteKind,
@@ -24,7 +26,7 @@ from core.records import (
 )
 from core.swap.swapper import BOOST_MAX
 from farm.casttoml import Fields, frames_between, shown, span_text
-from farm.options import check_swapper, read_by
+from farm.options import FIELDS, check_swapper, options_read, read_by
 
 PERSON_HINT = 'write source = "face.jpg" below the id of whoever is to be replaced'
 CHOICES = {"paste": PasteKind, "colour": ColourKind, "precision": Precision}
@@ -88,6 +90,8 @@ def _range(data: Any, person: Fields, index: MediaIndex) -> Range:
     table.done()
     if skip and wishes:
         raise table.error("skip = true, and a source or settings", "leave one of them out")
+    if wishes.get("source") == () and len(wishes) > 1:
+        raise table.error('source = "", which is nobody, and settings', "leave one of them out")
     if not skip and not wishes:
         raise table.error("changes nothing", "write skip = true, a source or settings")
     return Range(first, end, span_text(table), skip or wishes.get("source") == (), wishes)
@@ -107,7 +111,7 @@ def _wishes(table: Fields) -> dict[str, Any]:
         "enhancer": table.text("enhancer"),
         "enhancer_blend": table.number("enhancer_blend", 0, 1),
         "enhancer_weight": table.number("enhancer_weight", 0, 1),
-        "enhancer_may_go": table.flag("enhancer_may_go") or None,
+        "enhancer_may_go": table.said("enhancer_may_go"),
         "masks": _masks(table),
         "mask_blur": table.number("mask_blur", 0, 1),
         "mask_padding": _padding(table),
@@ -198,7 +202,7 @@ def _one_of(group: Sequence[Entry]) -> Entry:
     for one in group:
         given = {key: value for key, value in one.wishes.items() if (key, value) != ("source", ())}
         for key, value in given.items():
-            if key in wishes and wishes[key] != value:
+            if key in wishes and not _same(wishes[key], value, key):
                 what = "two sources" if key in SOURCE_KEYS else f"two values of {key}"
                 raise one.fields.error(
                     f"{what} for one person: {owner[key]} is the same as {one.id}", "leave one of them out"
@@ -217,15 +221,34 @@ def _one_of(group: Sequence[Entry]) -> Entry:
     return replace(root, tracks=tracks, never=never, wishes=wishes, ranges=tuple(ranges))
 
 
+def _same(one: Any, other: Any, key: str) -> bool:
+    """Whether two tables say the same of one person; the files of a source may be spelled in several ways."""
+    if key == "source":
+        return [os.path.realpath(path) for path in one] == [os.path.realpath(path) for path in other]
+    return bool(one == other)
+
+
 # ---------------------------------------------------------------- roles
 
 
 class Roles:
-    """The roles of a job as they are asked for, each once; `swapper` and `options` are for who sets none."""
+    """The roles of a job as they are asked for, each once; `swapper` and `options` are for who sets none.
 
-    def __init__(self, swapper: str, options: SwapOptions) -> None:
+    Where they are not `checked` it is not asked whether a swapper can do what is wanted of it.
+    """
+
+    def __init__(self, swapper: str, options: SwapOptions, *, checked: bool = True) -> None:
         self.specs: list[RoleSpec] = []
-        self._swapper, self._options = swapper, options
+        self._swapper, self._options, self._checked = swapper, options, checked
+        self._used: set[str] = set()  # fields of SwapOptions, and "swapper", that some role has from the command
+
+    def unused(self) -> tuple[str, ...]:
+        """What the command says and no role has: "swapper" and fields of SwapOptions; of checked roles."""
+        plain = SwapOptions()
+        said = [name for name in FIELDS if getattr(self._options, name) != getattr(plain, name)]
+        if self._swapper != JobSpec.swapper:
+            said.insert(0, "swapper")
+        return tuple(name for name in said if name not in self._used)
 
     def number(self, wishes: dict[str, Any], fields: Fields, whose: str) -> int:
         """The index of the role with these wishes; `InputError` or `ModelError` for what no swapper can do."""
@@ -233,11 +256,6 @@ class Roles:
         if spec not in self.specs:
             self.specs.append(spec)
         return self.specs.index(spec)
-
-    def source_numbers(self) -> tuple[int, ...]:
-        """For each role the number of its source: roles with the same source have the same."""
-        sources = list(dict.fromkeys(spec.source for spec in self.specs))
-        return tuple(sources.index(spec.source) for spec in self.specs)
 
     def _spec(self, wishes: dict[str, Any], fields: Fields, whose: str) -> RoleSpec:
         path, *more = wishes["source"]
@@ -249,7 +267,12 @@ class Roles:
         try:
             if swapper == "none":
                 raise InputError('swapper = "none" puts nobody in', hint='write source = ""')
-            check_swapper(swapper, options, str)
+            if self._checked:
+                read = options_read(swapper, options)
+                if "enhancer_weight" not in own and "enhancer_weight" not in read:
+                    options = replace(options, enhancer_weight=SwapOptions.enhancer_weight)
+                check_swapper(swapper, options, str)
+                self._used |= read - own.keys() | ({"swapper"} - wishes.keys())
         except FarmError as error:
             raise type(error)(f"{whose}: {error.what}", where=str(fields.path), hint=error.hint) from None
         return RoleSpec(SourceSpec(path, wishes.get("source_face"), tuple(more)), swapper, options)

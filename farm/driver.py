@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -170,5 +171,7 @@ def measure(
         quality_of_job(film, spec, casting, store, settings, device=run.device)
     except FarmError as error:
         told = f"the film is finished and verified, but not its quality report: {error.what}"
-        raise type(error)(told, where=error.where, hint=f"run farm compare {spec.target} {spec.output}") from error
+        known = ["--cast", spec.cast] if spec.cast is not None else []
+        again = shlex.join(["farm", "compare", spec.target, spec.output, *known])
+        raise type(error)(told, where=error.where, hint=f"run {again}") from error
     return str(default_folder(Path(spec.output)) / PAGE)

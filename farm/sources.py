@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sources:
-    """The roles of a job with their faces in the store, and what to tell the user about the pictures."""
+    """The roles of a job with their faces in the store, and what to tell the user about the pictures.
+
+    `numbers` [roles] are those of `source_numbers`.
+    """
 
     roles: tuple[Role, ...]
     notes: tuple[str, ...]
+    numbers: tuple[int, ...]
 
 
 class Eyes:
@@ -103,7 +107,18 @@ def keep_sources(store: Store, specs: Sequence[RoleSpec], eyes: Eyes, cache: Pat
         for source, face in faces.items()
         for note in face.notes
     ]
-    return Sources(tuple(roles), tuple(notes))
+    return Sources(tuple(roles), tuple(notes), source_numbers([faces[spec.source] for spec in specs]))
+
+
+def source_numbers(faces: Sequence[SourceIdentity]) -> tuple[int, ...]:
+    """For each role's face a number, as CastPlan.sources has them: the same where the same face is put in.
+
+    That is told by what is cut out of the (first) picture, so it does not matter how the file is spelled or copied,
+    whether the face's number is written, and which further pictures there are.
+    """
+    shown = [hashlib.sha256(face.image.tobytes() + face.mesh.tobytes()).digest() for face in faces]
+    order = {one: number for number, one in enumerate(dict.fromkeys(shown))}
+    return tuple(order[one] for one in shown)
 
 
 def keep_identity(store: Store, identity: SourceIdentity) -> tuple[str, str]:

@@ -49,6 +49,7 @@ from farm.ports import Progress
 from farm.quality.films import Cast, Heard, Side, check_pair, compare_films
 from farm.quality.page import Page
 from farm.settings import RunOptions, Settings
+from farm.sources import source_numbers
 from farm.stages import Film, index_film_safely
 
 if TYPE_CHECKING:
@@ -206,8 +207,8 @@ def _cast(
     request = _request(spec, index, followed)
     names: Mapping[str, str] = {}
     if request is not None:
-        plan, names = request.plan, request.names
-        people: Sequence[Person] = [Person(one.id, one.tracks) for one in plan.people]
+        names = request.names
+        people: Sequence[Person] = [Person(one.id, one.tracks) for one in request.plan.people]
     else:
         family = by_id(load_manifests(manifest_folder()), analysis.recogniser, "embedder").family
         people = group_people(followed.tracks, metric_of(family))
@@ -216,10 +217,12 @@ def _cast(
         return Cast(lambda: _with_role(tables(), 0), people, [source], False, names, doubts)
     if request is None:
         return Cast(tables, people, (), False, names, doubts)
-    sources = [_source(role.source, models) for role in request.roles]
+    faces = [load_identity(role.source, models) for role in request.roles]
+    sources = [_named(role.source, face) for role, face in zip(request.roles, faces, strict=True)]
+    plan = replace(request.plan, sources=source_numbers(faces))
 
     def planned() -> Iterator[FaceTable]:
-        return (assign(table, followed.tracks, request.plan, index) for table in tables())
+        return (assign(table, followed.tracks, plan, index) for table in tables())
 
     return Cast(planned, people, sources, True, names, doubts)
 
@@ -241,17 +244,24 @@ def _follow(index: MediaIndex, analysis: Analysis, found: Callable[[str], Path],
 
 
 def _request(spec: CompareSpec, index: MediaIndex, followed: Followed) -> CastRequest | None:
-    """What the cast's file asks for; None without a cast, or where its folder has no such file."""
+    """What the cast's file asks for; None without a cast, or where its folder has no such file.
+
+    With which swapper and settings it was rendered is not known here, and makes no difference.
+    """
     if spec.cast is None:
         return None
     path = spec.cast / CAST if spec.cast.is_dir() else spec.cast
     if spec.cast.is_dir() and not path.exists():
         return None
-    return read_cast(path, index, followed.tracks, tracks_digest(followed.tracks))
+    return read_cast(path, index, followed.tracks, tracks_digest(followed.tracks), checked=False)
 
 
 def _source(source: SourceSpec, models: FaceModels) -> Source:
-    return Source(Path(source.path).name, load_identity(source, models).embedding)
+    return _named(source, load_identity(source, models))
+
+
+def _named(source: SourceSpec, face: SourceIdentity) -> Source:
+    return Source(Path(source.path).name, face.embedding)
 
 
 def _with_role(tables: Iterable[FaceTable], role: int) -> Iterator[FaceTable]:

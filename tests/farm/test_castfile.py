@@ -124,7 +124,6 @@ def test_sources(folder: Path) -> None:
         RoleSpec(source(folder, "anna.png"), "mesh"),
         RoleSpec(source(folder, "bert.png", "anna 2.png", face=2), "mesh"),
     )
-    assert request.plan.sources == (0, 1)
     assert request.notes == ()
 
 
@@ -157,7 +156,6 @@ def test_settings_are_the_persons_own_and_else_the_commands(folder: Path) -> Non
     )
     # p2 sets nothing: the command's options, but those that the mesh does not read.
     assert request.roles[1] == RoleSpec(source(folder, "anna.png"), "mesh", replace(options, boost=1))
-    assert request.plan.sources == (0, 0)
     assert request.names["p1"] == "Anna"
 
 
@@ -185,7 +183,6 @@ source = ""
     assert person.spans == (Span(20, 30, NOBODY), Span(30, 60, 1), Span(60, 72, 2), Span(72, 300, NOBODY))
     request = asked(folder, p1=lines)
     assert [spec.swapper for spec in request.roles] == ["mesh", "mesh", "inswapper_128"]
-    assert request.plan.sources == (0, 1, 0)
 
 
 def test_a_frames_own_timecode_begins_with_it(folder: Path) -> None:

@@ -41,3 +41,26 @@ def test_a_role_has_the_vectors_that_its_own_swapper_needs(eyes: Eyes, twins: Pa
     assert "inswapper_128" in dict(swapped.models)
     assert kept(mesh) == (plain,), "another role of the same source does not change this one"
     assert kept(network, mesh) == (swapped, plain)
+
+
+def test_one_picture_has_one_number_however_it_is_named(eyes: Eyes, twins: Path, tmp_path: Path) -> None:
+    """A path with detours, a copy, another encoding, the face's number, further pictures: still one face."""
+    (tmp_path / "sub").mkdir()
+    picture, copy, again, mirrored = (tmp_path / name for name in ("a.png", "sub/b.png", "c.png", "d.png"))
+    Image.fromarray(astronaut()).save(picture)
+    copy.write_bytes(picture.read_bytes())
+    Image.fromarray(astronaut()).save(again, compress_level=1)
+    assert again.read_bytes() != picture.read_bytes()
+    Image.fromarray(astronaut()[:, ::-1]).save(mirrored)
+    specs = [
+        SourceSpec(str(picture)),
+        SourceSpec(str(mirrored)),
+        SourceSpec(str(tmp_path / "sub" / ".." / "a.png")),
+        SourceSpec(str(copy)),
+        SourceSpec(str(again)),
+        SourceSpec(str(picture), 1),
+        SourceSpec(str(picture), None, (str(mirrored),)),
+        SourceSpec(str(mirrored), None, (str(picture),)),
+    ]
+    kept = keep_sources(DiskStore(str(tmp_path / "store")), [RoleSpec(one, "mesh") for one in specs], eyes, twins)
+    assert kept.numbers == (0, 1, 0, 0, 0, 0, 0, 1)
