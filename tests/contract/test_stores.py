@@ -48,6 +48,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
             lambda: sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()),
         )
     request.getfixturevalue("s3")
+    (tmp_path / "local").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "local"))
     bucket = boto3.resource("s3").Bucket(f"jobs-{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:8]}")
     bucket.create()

@@ -22,8 +22,8 @@ from farm.store.s3path import ObjectPath, place_of
 from tests.farm.s3_proxy import Exchange, Spoil, proxy, refusal
 from tests.system.runs import farm_here
 
-FAST = Patience(tries=6, base_s=0.001, cap_s=0.01, connect_s=5.0, read_s=5.0)
-LONG = bytes(range(256)) * (PART_BYTES // 128)  # two parts
+FAST = Patience(tries=6, base_s=0.001, cap_s=0.01, connect_s=5.0, read_s=60.0)
+LONG = bytes(range(256)) * (PART_BYTES // 256 + 400)  # two parts
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ DATA = random.Random(7).randbytes(700_001)
 
 @pytest.fixture
 def films(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    (tmp_path / "local").mkdir()  # the server's files go there too
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "local"))
     made = boto3.resource("s3").Bucket("films")
     made.create()
