@@ -8,6 +8,7 @@
     ├── StorageError             4     the disk or store cannot take or give a file
     ├── WorkerLost               4     renderers died more often than the farm tolerates
     ├── VerifyFailed             4     the finished film is not what was promised; not published
+    ├── CopyFailed               4     a segment cannot be copied after all, or not joined: it is encoded instead
     └── Interrupted              130   the user stopped it; run again to resume
 
 Foreign exceptions are translated at the adapter that meets them (PyAV in core.media, ONNX Runtime in
@@ -71,6 +72,10 @@ class WorkerLost(FarmError):
 
 
 class VerifyFailed(FarmError):
+    exit_code = 4
+
+
+class CopyFailed(FarmError):
     exit_code = 4
 
 

@@ -19,7 +19,7 @@ from core.inference.manifest import by_id, by_role, load_manifests, manifest_fol
 from core.media.plan import plan_segments
 from core.records import Analysis, AnalysisOrder, AnalysisReceipt, JobSpec, Segment
 from farm.artifacts import DiskStore, storage_error, sync_folder
-from farm.models import ModelHashes
+from farm.models import ModelHashes, contracts
 from farm.stages import Film, Mapped
 
 ANALYSIS = "analysis.json"
@@ -73,11 +73,13 @@ def looking_models(looking: Looking, cache: Path) -> ModelHashes:
 def analysis_orders(
     film: Film, segments: Sequence[Segment], looking: Looking, models: ModelHashes, *, code: str
 ) -> list[AnalysisOrder]:
-    """One order a segment, named by the film, the segment, how it is looked at and the program's `code`."""
+    """One order a segment, named by the film, the segment, how it is looked at by which models, and the program's
+    `code`."""
     target = str(film.path.resolve())
+    used = contracts(models)
     return [
         AnalysisOrder(
-            id=codec.digest([film.index.sha256, segment, models, looking.detect_every, code]),
+            id=codec.digest([film.index.sha256, segment, models, used, looking.detect_every, code]),
             segment=segment,
             target=target,
             target_sha256=film.index.sha256,

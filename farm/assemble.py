@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core import codec
-from core.errors import PlanError, VerifyFailed
+from core.errors import CopyFailed, InputError, PlanError, VerifyFailed
 from core.media.smart import Copier, Copies
 from core.records import JobSpec, SegmentReceipt, VerifyReport
 from farm import stages
@@ -57,7 +57,7 @@ def assemble(film: stages.Film, plan: stages.Plan, casting: Casting, desk: Desk,
     done = len(desk.maps)
     try:
         return _attempt(film, plan, casting, desk, copies)
-    except (PlanError, VerifyFailed) as error:
+    except (CopyFailed, VerifyFailed) as error:
         why = error.what.removeprefix("not published: ")
     made = _attempt(film, plan, casting, desk, Copies())
     # The first attempt's segments are there now, but were made in this run.
@@ -67,7 +67,7 @@ def assemble(film: stages.Film, plan: stages.Plan, casting: Casting, desk: Desk,
 
 
 def _attempt(film: stages.Film, plan: stages.Plan, casting: Casting, desk: Desk, copies: Copies) -> Assembled:
-    store, stage = desk.store, desk.clock.stage
+    stage = desk.clock.stage
     orders = stages.work_orders(film, plan, casting.entries, casting.roles, code=desk.code, copies=copies.segments)
     rendered = desk.run_map(film, "render", orders)
     if not copies.segments:  # else they may still be needed
@@ -75,7 +75,7 @@ def _attempt(film: stages.Film, plan: stages.Plan, casting: Casting, desk: Desk,
     receipts = tuple(receipt for receipt in rendered.receipts if isinstance(receipt, SegmentReceipt))
     tags = provenance(receipts)
     with stage("join"):
-        joined = stages.join_stage(store, film, plan, receipts, tags)
+        joined = _join(film, plan, desk, receipts, tags, copies)
     try:
         with stage("verify"):
             # What is missing after the last frame is in the report, but is no frame of the film.
@@ -85,6 +85,23 @@ def _attempt(film: stages.Film, plan: stages.Plan, casting: Casting, desk: Desk,
         raise
     desk.pool.close()
     return Assembled(joined, receipts, checks, rendered.reused)
+
+
+def _join(
+    film: stages.Film,
+    plan: stages.Plan,
+    desk: Desk,
+    receipts: tuple[SegmentReceipt, ...],
+    tags: dict[str, str],
+    copies: Copies,
+) -> Path:
+    """Join the segments; what fails beside copies may not fail without them."""
+    try:
+        return stages.join_stage(desk.store, film, plan, receipts, tags)
+    except (InputError, PlanError) as error:
+        if not copies.segments:
+            raise
+        raise CopyFailed(error.what, where=error.where, hint=error.hint) from error
 
 
 def provenance(receipts: tuple[SegmentReceipt, ...]) -> dict[str, str]:

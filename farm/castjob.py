@@ -18,6 +18,8 @@ from farm.castfile import check_cast, read_cast, tracks_digest
 from farm.casting import Followed, follow_stage, roles_stage
 from farm.castings import Casting
 from farm.desk import Desk
+from farm.paths import place
+from farm.places import check_apart
 from farm.settings import Settings
 from farm.sources import Eyes, Sources, keep_sources
 
@@ -63,6 +65,8 @@ def _by_cast(path: Path, spec: JobSpec, film: stages.Film, desk: Desk, settings:
             options=spec.swap,
             least_face_px=spec.least_face_px,
         )
+        named = dict.fromkeys(path for role in request.roles for path in (role.source.path, *role.source.more))
+        check_apart(place(spec.output), [("a source image of the cast", place(name)) for name in named])
         sources = keep_sources(desk.store, request.roles, eyes, settings.model_cache)
         plan = replace(request.plan, sources=sources.numbers)
         return _casting(

@@ -22,7 +22,7 @@ from farm.desk import Clock, Desk, make_pool
 from farm.models import role_models
 from farm.options import check_swapper
 from farm.paths import place
-from farm.places import absolute_spec, check_output_place, check_store_place, store_place
+from farm.places import absolute_spec, check_apart, check_output_place, check_store_place, store_place
 from farm.ports import Pool, Progress
 from farm.report import make_report, merge_damage, merge_models, model_notes
 from farm.settings import RunOptions, Settings
@@ -40,8 +40,9 @@ def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progre
     check_spec(spec)
     check_output_place(output, target)
     root, owner = store_place(run.store, output)
-    sources = (spec.source.path, *spec.source.more) if spec.source is not None else ()
-    check_store_place(root, output, target, map(place, sources))
+    read = files_read(spec)
+    check_apart(output, read)
+    check_store_place(root, output, target, [path for _, path in read])
     if run.quality:
         check_quality_place(output)
     done = False
@@ -58,6 +59,14 @@ def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progre
                 store.remove()
             elif done:
                 store.finish()
+
+
+def files_read(spec: JobSpec) -> list[tuple[str, Path]]:
+    """What the options name beside the film, as (what it is, path); a cast names more."""
+    sources = (spec.source.path, *spec.source.more) if spec.source is not None else ()
+    read = [("a source image", place(path)) for path in sources]
+    read += [("the reference image", place(spec.reference))] if spec.reference is not None else []
+    return read + ([("the cast", place(spec.cast))] if spec.cast is not None else [])
 
 
 def check_spec(spec: JobSpec) -> None:

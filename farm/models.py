@@ -6,11 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.inference.manifest import ModelManifest, by_id, by_role, load_manifests, manifest_folder
+from core.inference.manifest import (
+    ModelManifest,
+    by_id,
+    by_role,
+    contract_hash,
+    load_manifests,
+    manifest_folder,
+)
 from core.records import RoleSpec
 from core.swap.swapper import MESH, mask_models
 
 ModelHashes = tuple[tuple[str, str], ...]  # (id, sha256) of the weights
+
+
+def contracts(models: ModelHashes) -> str:
+    """What the manifests of `models` say of how they are used: part of every key beside the hashes of their weights."""
+    manifests = load_manifests(manifest_folder())
+    return contract_hash([manifests[name] for name, _ in models if name in manifests])
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,19 @@ def publish_copy(finished: Path, output: Path) -> None:
             near.unlink(missing_ok=True)
 
 
+def check_apart(output: Path, read: Iterable[tuple[str, Path]]) -> None:
+    """`InputError` where `output` is one of the files that the job reads: (what it is, path)."""
+    for what, path in read:
+        try:
+            same = real(output) == real(path)
+            if not same and not isinstance(output, FarPath) and not isinstance(path, FarPath) and output.exists():
+                same = path.exists() and output.samefile(path)
+        except OSError:  # a file that cannot be asked is told when it is opened
+            continue
+        if same:
+            raise InputError(f"the output is {what}", where=str(output), hint="give another name with -o")
+
+
 def check_output_place(output: Path, target: Path) -> None:
     """`InputError` unless a film can be written to `output` without touching `target`; old parts of it are removed."""
     if isinstance(output, FarPath):

@@ -41,6 +41,7 @@ from core.records import (
 )
 from farm.artifacts import Store
 from farm.castings import SegmentCast
+from farm.models import ModelHashes, contracts
 from farm.places import publish_film
 from farm.ports import Pool, Progress
 
@@ -202,6 +203,7 @@ def work_orders(
     what does not decide pixels: where the film lies, and what is done about damage.
     """
     orders = []
+    known: dict[ModelHashes, str] = {}
     for segment, entry in zip(plan.segments, cast, strict=True):
         swaps = entry.faces > 0
         order = WorkOrder(
@@ -219,7 +221,9 @@ def work_orders(
             copy=segment.index in copies,
         )
         named = replace(order, target="", index="", stamp=None)
-        orders.append(replace(order, id=codec.digest([named, code])))
+        if order.models not in known:
+            known[order.models] = contracts(order.models)
+        orders.append(replace(order, id=codec.digest([named, known[order.models], code])))
     return orders
 
 

@@ -21,12 +21,18 @@ def version_of(package: str) -> str:
         return "absent"
 
 
+# Beside core: what of the job decides results that are kept.
+DECIDING = ("analysis.py", "casting.py", "castjob.py", "sources.py")
+
+
 def code_hash() -> str:
-    """Hash of the source text of core/, which decides every pixel, and of the libraries it stands on."""
+    """Hash of the source text of core/, which decides every pixel, of what in farm/ decides results that are kept, and
+    of the libraries they stand on."""
     digest = hashlib.sha256()
-    root = Path(core.__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    root, here = Path(core.__file__).parent, Path(__file__).parent
+    for path in [*sorted(root.rglob("*.py")), *(here / name for name in DECIDING)]:
+        name = path.relative_to(root) if path.is_relative_to(root) else path.relative_to(here.parent)
+        digest.update(name.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     for package in LIBRARIES:
         if package != "ray":
             digest.update(f"{package} {version_of(package)}\0".encode())

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import sysconfig
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from core import codec
 from core.errors import ModelError
 
 Role = Literal["detector", "mesh", "embedder", "swapper", "converter", "enhancer", "occlusion", "region", "screen"]
@@ -269,6 +270,17 @@ def manifest_folder() -> Path:
         if any(place.glob("*.toml")):
             return place
     raise ModelError("no model manifests", where=str(places[0]), hint="reinstall the program")
+
+
+# What of a manifest decides a model's results; titles, licences and places to fetch it from do not.
+CONTRACT = (
+    "id", "role", "inputs", "outputs", "family", "converter", "template", "pixels", "output_pixels", "swap",
+)  # fmt: skip
+
+
+def contract_hash(manifests: Iterable[ModelManifest]) -> str:
+    """Names how these models are used: another template, normalisation or tensor gives another hash."""
+    return codec.digest([[getattr(manifest, name) for name in CONTRACT] for manifest in manifests])
 
 
 def by_role(manifests: dict[str, ModelManifest], role: Role) -> ModelManifest:

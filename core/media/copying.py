@@ -13,7 +13,7 @@ import numpy as np
 from av.packet import Packet
 from av.stream import Stream
 
-from core.errors import PlanError
+from core.errors import CopyFailed, StorageError
 from core.media.bits import HeaderError
 from core.media.configuration import configuration
 from core.media.encode import EncodedSegment, container_options, intermediate_format
@@ -64,7 +64,7 @@ def copy_segment(
     """Copy the segment's packets to `output`, NAL units with LENGTH_BYTES of length before each.
 
     The file's header holds all parameter sets that are in force; its tag says whether the packets hold any too.
-    `heartbeat` is called with the number of frames copied. `PlanError` where the segment cannot be copied;
+    `heartbeat` is called with the number of frames copied. `CopyFailed` where the segment cannot be copied;
     `core.media.smart` tells beforehand.
     """
     try:
@@ -72,11 +72,14 @@ def copy_segment(
         extradata, tag = _header(source, index, segment, track)
         count = _write(source, index, segment, settings, output, track, extradata, tag, heartbeat or (lambda _: None))
     except HeaderError as error:
-        raise PlanError(f"segment {segment.index} cannot be copied: {error}", where=str(source)) from error
+        raise CopyFailed(f"segment {segment.index} cannot be copied: {error}", where=str(source)) from error
     except (av.error.FFmpegError, ValueError, OSError) as error:
-        raise media_fault(error, "cannot copy a segment", output) from error
+        fault = media_fault(error, "cannot copy a segment", output)
+        if isinstance(fault, StorageError):  # there is no room for an encoded segment either
+            raise fault from error
+        raise CopyFailed(fault.what, where=fault.where) from error
     if count != segment.frames:
-        raise PlanError(f"segment {segment.index}: {count} frames copied, {segment.frames} planned", where=str(source))
+        raise CopyFailed(f"segment {segment.index}: {count} frames copied, {segment.frames} planned", where=str(source))
     with output.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return EncodedSegment(count, output.stat().st_size, digest)

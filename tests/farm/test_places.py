@@ -154,3 +154,26 @@ def test_every_path_is_absolute_behind_the_border(folder: Path) -> None:
     root, owner = store_place(Path("shared"), folder / "o.mp4")
     assert root == folder / "shared"
     assert owner not in (store_place(Path("shared"), folder / "p.mp4")[1], store_place(None, folder / "o.mp4")[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--source", "{one}", "--source", "{two}", "-o", "{two}"), "the output is a source image"),
+        (("--source", "{one}", "-o", "{link}"), "the output is a source image"),
+        (("--source", "{one}", "--select", "reference:{two}", "-o", "{two}"), "the output is the reference image"),
+        (("--cast", "{cast}", "-o", "{cast}"), "the output is the cast"),
+    ],
+)
+def test_no_file_that_the_job_reads_is_written_over(
+    words: tuple[str, ...], told: str, clips: Path, tmp_path: Path
+) -> None:
+    film = make_clip("cfr_mp4", clips)
+    names = {name: tmp_path / f"{name}.mp4" for name in ("one", "two", "link", "cast")}
+    for name in ("one", "two", "cast"):
+        names[name].write_bytes(b"not to be lost")
+    names["link"].symlink_to(names["one"])
+    done = farm_here("render", film, "--local", *(word.format(**names) for word in words))
+    assert (done.code, told in done.error_line) == (2, True), done.err
+    assert all(names[name].read_bytes() == b"not to be lost" for name in ("one", "two", "cast"))
+    assert leftovers(tmp_path, [path.name for path in names.values()]) == []
