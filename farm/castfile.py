@@ -28,9 +28,9 @@ HEAD = (
     '    source = "faces/anna.jpg"             or ["anna1.jpg", "anna2.jpg"]: more images of the same face',
     "    source_face = 2                       which face of the (first) image, counted from the left",
     "Left empty, the person stays as he is. Settings of one person alone:",
-    '    swapper = "mesh", strength, boost, precision, enhancer, enhancer_blend, enhancer_weight, enhancer_may_go,',
-    "    paste, colour, masks, mask_blur, mask_padding, occlusion_model, region_model: as the options of",
-    "    `farm render`, which they replace",
+    "    swapper, precision, enhancer, enhancer_blend, enhancer_weight, enhancer_may_go, paste, colour: as the",
+    '    options of `farm render`, which they replace; beside a network, as swapper = "inswapper_128", and not',
+    "    beside the mesh, also strength, boost, masks, mask_blur, mask_padding, occlusion_model, region_model",
     "    never = true                          this person is never replaced",
     "Two tables show one person? Write into the second",
     '    same_as = "p1"',
@@ -111,7 +111,7 @@ def cast_text(
         "[film]\n"
         f"name = {quoted(film)}\nsha256 = {quoted(index.sha256)}\nframes = {index.frames}\n"
         f"analysis = {quoted(analysis)}\nversion = {VERSION}\n",
-        "[rules]\nminimum_face_px = 0      # smaller faces are left as they are\n"
+        "[rules]\nminimum_face_px = 0      # faces that are mostly smaller, by their track's median, are left\n"
         "share_sources = false    # true: two people of one frame may get the same face\n" + commented(RULES),
     ]
     blocks += [
@@ -187,6 +187,7 @@ def read_cast(
     least_px, share, bans = cast.rules
     plan = CastPlan(cast.people, bans, share=share, least_px=max(least_px, least_face_px))
     notes += _idle_ranges(plan, tracks, path)
+    notes += [f"{path.name}: nobody in the cast takes --{name.replace('_', '-')}" for name in cast.roles.unused()]
     return CastRequest(tuple(cast.roles.specs), plan, tuple(notes), {one.id: one.name for one in cast.entries})
 
 

@@ -13,6 +13,7 @@ from core.errors import FarmError, InputError
 from core.records import (
     NOBODY,
     ColourKind,
+    JobSpec,
     MaskKind,
     MediaIndex,
     PasteKind,
@@ -25,7 +26,7 @@ from core.records import (
 )
 from core.swap.swapper import BOOST_MAX
 from farm.casttoml import Fields, frames_between, shown, span_text
-from farm.options import check_swapper, read_by
+from farm.options import FIELDS, check_swapper, options_read, read_by
 
 PERSON_HINT = 'write source = "face.jpg" below the id of whoever is to be replaced'
 CHOICES = {"paste": PasteKind, "colour": ColourKind, "precision": Precision}
@@ -89,6 +90,8 @@ def _range(data: Any, person: Fields, index: MediaIndex) -> Range:
     table.done()
     if skip and wishes:
         raise table.error("skip = true, and a source or settings", "leave one of them out")
+    if wishes.get("source") == () and len(wishes) > 1:
+        raise table.error('source = "", which is nobody, and settings', "leave one of them out")
     if not skip and not wishes:
         raise table.error("changes nothing", "write skip = true, a source or settings")
     return Range(first, end, span_text(table), skip or wishes.get("source") == (), wishes)
@@ -108,7 +111,7 @@ def _wishes(table: Fields) -> dict[str, Any]:
         "enhancer": table.text("enhancer"),
         "enhancer_blend": table.number("enhancer_blend", 0, 1),
         "enhancer_weight": table.number("enhancer_weight", 0, 1),
-        "enhancer_may_go": table.flag("enhancer_may_go") or None,
+        "enhancer_may_go": table.said("enhancer_may_go"),
         "masks": _masks(table),
         "mask_blur": table.number("mask_blur", 0, 1),
         "mask_padding": _padding(table),
@@ -237,6 +240,17 @@ class Roles:
     def __init__(self, swapper: str, options: SwapOptions, *, checked: bool = True) -> None:
         self.specs: list[RoleSpec] = []
         self._swapper, self._options, self._checked = swapper, options, checked
+        self._used: set[str] = set()  # fields of SwapOptions, and "swapper", that some role has from the command
+
+    def unused(self) -> tuple[str, ...]:
+        """What the command says and no role has: "swapper" and fields of SwapOptions; () where nothing is checked."""
+        if not self._checked:
+            return ()
+        plain = SwapOptions()
+        said = [name for name in FIELDS if getattr(self._options, name) != getattr(plain, name)]
+        if self._swapper != JobSpec.swapper:
+            said.insert(0, "swapper")
+        return tuple(name for name in said if name not in self._used)
 
     def number(self, wishes: dict[str, Any], fields: Fields, whose: str) -> int:
         """The index of the role with these wishes; `InputError` or `ModelError` for what no swapper can do."""
@@ -256,7 +270,11 @@ class Roles:
             if swapper == "none":
                 raise InputError('swapper = "none" puts nobody in', hint='write source = ""')
             if self._checked:
+                read = options_read(swapper, options)
+                if "enhancer_weight" not in own and "enhancer_weight" not in read:
+                    options = replace(options, enhancer_weight=SwapOptions.enhancer_weight)
                 check_swapper(swapper, options, str)
+                self._used |= read - own.keys() | ({"swapper"} - wishes.keys())
         except FarmError as error:
             raise type(error)(f"{whose}: {error.what}", where=str(fields.path), hint=error.hint) from None
         return RoleSpec(SourceSpec(path, wishes.get("source_face"), tuple(more)), swapper, options)

@@ -49,7 +49,12 @@ class Fields:
         return value
 
     def flag(self, key: str) -> bool:
-        return bool(self.take(key, (bool,), f"{key} = true or {key} = false"))
+        return bool(self.said(key))
+
+    def said(self, key: str) -> bool | None:
+        """True, false, or None where the file says neither."""
+        value: bool | None = self.take(key, (bool,), f"{key} = true or {key} = false")
+        return value
 
     def number(self, key: str, low: float, high: float) -> float | None:
         """A number from `low` to `high`, both included."""
@@ -120,10 +125,16 @@ class Fields:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The file's data, with exact decimals; `InputError` where it cannot be read or is no TOML."""
+    """The file's data, with exact decimals; `InputError` where it cannot be read or is no TOML.
+
+    Editors may have put a byte order mark before UTF-8, and end lines with CR LF.
+    """
     hint = "make one with `farm cast`"
     try:
-        text = path.read_bytes().decode("utf-8")
+        data = path.read_bytes()
+        if _is_utf16(data):
+            raise InputError("saved as UTF-16 or UTF-32, not as UTF-8", where=str(path), hint="save it as UTF-8")
+        text = data.decode("utf-8-sig")
         return tomllib.loads(text, parse_float=Decimal)
     except FileNotFoundError:
         raise InputError("no such cast", where=str(path), hint=hint) from None
@@ -137,6 +148,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (ValueError, ArithmeticError, RecursionError) as error:
         what = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "numbers or brackets beyond all bounds"
         raise InputError(f"not valid TOML: {what}", where=str(path), hint="correct the line") from None
+
+
+def _is_utf16(data: bytes) -> bool:
+    """Whether a text is in units of two or four bytes: a byte order mark says so, or a zero in one of the first two.
+
+    A cast's first letter is of ASCII, so that without a mark one byte of it is zero and another is not.
+    """
+    return data.startswith((b"\xff\xfe", b"\xfe\xff")) or (len(data) > 1 and (data[0] == 0) != (data[1] == 0))
 
 
 def as_float(value: int | Decimal) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 from core.errors import InputError
 from core.inference.manifest import by_id, load_manifests, manifest_folder
@@ -11,6 +12,7 @@ from core.swap.swapper import check_options
 
 OF_NETWORKS = ("boost", "strength", "masks", "mask_blur", "mask_padding", "occlusion_model", "region_model")
 OF_ENHANCERS = ("enhancer", "enhancer_blend", "enhancer_may_go", "enhancer_weight")
+FIELDS = tuple(one.name for one in fields(SwapOptions))
 UNREAD = {
     "mesh": OF_NETWORKS,
     "none": (*OF_NETWORKS, "paste", "colour", *OF_ENHANCERS, "precision"),
@@ -24,7 +26,7 @@ def check_swapper(swapper: str, options: SwapOptions, said: Callable[[str], str]
     """
     manifests = load_manifests(manifest_folder())
     if options.enhancer is not None:
-        weighed = len(by_id(manifests, options.enhancer, "enhancer").inputs) > 1
+        weighed = _is_weighed(options.enhancer)
         if options.enhancer_weight != SwapOptions().enhancer_weight and not weighed:
             raise InputError(
                 f"{said('enhancer')} {options.enhancer} does not read {said('enhancer_weight')}",
@@ -38,6 +40,22 @@ def check_swapper(swapper: str, options: SwapOptions, said: Callable[[str], str]
             f"{said('swapper')} {swapper} does not read {said(unread[0])}",
             hint="leave it out, or choose a swapper of `farm models list`",
         )
+
+
+def options_read(swapper: str, options: SwapOptions) -> frozenset[str]:
+    """The fields of `options` that change something: `ModelError` when there is no such enhancer."""
+    unread = set(UNREAD.get(swapper, ()))
+    if options.enhancer is None:
+        unread |= {*OF_ENHANCERS} - {"enhancer"}
+    elif not _is_weighed(options.enhancer):
+        unread.add("enhancer_weight")
+    unread |= {f"{mask}_model" for mask in ("occlusion", "region") if mask not in options.masks}
+    return frozenset(FIELDS) - unread
+
+
+def _is_weighed(enhancer: str) -> bool:
+    """Whether the enhancer has a second input, which says how faithful it is."""
+    return len(by_id(load_manifests(manifest_folder()), enhancer, "enhancer").inputs) > 1
 
 
 def read_by(swapper: str, options: SwapOptions) -> SwapOptions:

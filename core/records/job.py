@@ -70,8 +70,9 @@ class JobSpec:
     """One film to make. What it says determines the output; how it is run (workers, Ray, store) is not here.
 
     `cast` is a cast.toml with who becomes whom; `source` and `select` are for jobs without one. `reference` is an
-    image of the person to replace, for `select` "reference". `least_face_px`: faces of fewer displayed pixels a side
-    are left as they are. `smart`: packets of segments in which nobody is replaced are copied where that can be done.
+    image of the person to replace, for `select` "reference". `least_face_px`: faces are left as they are whose
+    track's median area has a root of fewer displayed pixels. `smart`: packets of segments in which nobody is replaced
+    are copied where that can be done.
     """
 
     target: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import cast, get_args
@@ -60,15 +60,17 @@ def selection(text: str | None) -> tuple[Select, str | None]:
     return ("all" if kind == "all" else "largest"), None
 
 
-def check_cast(
-    path: Path | None, sources: Sequence[Path], source_face: int | None, select: str | None, swapper: str
-) -> None:
-    """Refuse beside a cast what the cast itself says."""
+def check_cast(path: Path | None, swapper: str, people: Mapping[str, object], looking: Mapping[str, object]) -> None:
+    """Refuse beside a cast what the cast itself says, and what its analysis was made with.
+
+    `people` and `looking` are what was written for options of these, by the option; None and () for nothing.
+    """
     if path is None:
         return
-    for option, given in (("--source", sources), ("--source-face", source_face), ("--select", select)):
-        if given:
-            raise typer.BadParameter(f"--cast and {option} exclude each other: the cast says who becomes whom")
+    for options, whose in ((people, "the cast says who becomes whom"), (looking, "the film is analysed already")):
+        for option, given in options.items():
+            if given not in (None, (), []):
+                raise typer.BadParameter(f"--cast and {option} exclude each other: {whose}")
     if swapper == "none":
         raise typer.BadParameter("--cast and --swapper none exclude each other: nobody would be replaced")
 

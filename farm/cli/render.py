@@ -98,22 +98,37 @@ def render(
     ] = None,
     min_face: Annotated[
         float,
-        typer.Option(min=0, rich_help_panel=FACES, help="Faces of fewer pixels a side are left as they are."),
+        typer.Option(
+            min=0,
+            rich_help_panel=FACES,
+            help="Leave faces as they are that are mostly smaller, in pixels a side: by the median from where a face "
+            "comes into sight to where it is lost, so that the choice does not flicker.",
+        ),
     ] = 0.0,
     detector: Annotated[
-        str, typer.Option(rich_help_panel=FACES, help="What finds faces: a detector of `farm models list`.")
+        str,
+        typer.Option(
+            rich_help_panel=FACES,
+            help="What finds faces: a detector of `farm models list`. Beside --cast: in pictures of sources alone.",
+        ),
     ] = JobSpec.detector,
     recogniser: Annotated[
-        str, typer.Option(rich_help_panel=FACES, help="What tells people apart: an embedder of `farm models list`.")
-    ] = JobSpec.recogniser,
+        str | None,
+        typer.Option(
+            rich_help_panel=FACES,
+            show_default=JobSpec.recogniser,
+            help="What tells people apart: an embedder of `farm models list`. Not beside --cast.",
+        ),
+    ] = None,
     detect_every: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
             rich_help_panel=FACES,
-            help="Look for faces in one frame of so many; between them they are filled in.",
+            show_default=str(JobSpec.detect_every),
+            help="Look for faces in one frame of so many; between them they are filled in. Not beside --cast.",
         ),
-    ] = JobSpec.detect_every,
+    ] = None,
     swapper: Annotated[
         str,
         typer.Option(
@@ -249,7 +264,12 @@ def render(
     if not min_face < float("inf"):
         raise typer.BadParameter(f"--min-face {min_face}: write a number of pixels")
     chosen, reference = selection(select)
-    check_cast(cast, source or [], source_face, select, swapper)
+    check_cast(
+        cast,
+        swapper,
+        people={"--source": source, "--source-face": source_face, "--select": select},
+        looking={"--detect-every": detect_every, "--recogniser": recogniser},
+    )
     if enhancer is None and cast is None:
         if enhancer_may_go:
             raise typer.BadParameter("--enhancer-may-go needs --enhancer")
@@ -283,8 +303,8 @@ def render(
             precision=precision.value,
         ),
         detector=detector,
-        recogniser=recogniser,
-        detect_every=detect_every,
+        recogniser=JobSpec.recogniser if recogniser is None else recogniser,
+        detect_every=JobSpec.detect_every if detect_every is None else detect_every,
         select=chosen,
         reference=reference,
         cast=str(cast) if cast is not None else None,

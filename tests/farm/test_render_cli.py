@@ -36,8 +36,8 @@ def test_sources() -> None:
 
 
 def test_a_cast_says_who_becomes_whom() -> None:
-    check_cast(None, [Path("a")], 1, "all", "none")
-    check_cast(Path("cast.toml"), [], None, None, "mesh")
+    check_cast(None, "none", {"--source": [Path("a")], "--source-face": 1, "--select": "all"}, {"--detect-every": 2})
+    check_cast(Path("cast.toml"), "mesh", {"--source": [], "--select": None}, {"--detect-every": None})
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,10 @@ def test_a_cast_says_who_becomes_whom() -> None:
         (["--cast", "c", "--source", "s"], "--cast and --source exclude each other"),
         (["--cast", "c", "--source-face", "1"], "--cast and --source-face exclude each other"),
         (["--cast", "c", "--select", "largest"], "--cast and --select exclude each other"),
+        (["--cast", "c", "--detect-every", "7"], "--cast and --detect-every exclude each other: the film is analysed"),
+        (["--cast", "c", "--detect-every", "1"], "--cast and --detect-every exclude each other"),
+        (["--cast", "c", "--recogniser", "nosuch"], "--cast and --recogniser exclude each other"),
+        (["--cast", "c", "--recogniser", "dlib_resnet"], "--cast and --recogniser exclude each other"),
         (["--cast", "c", "--swapper", "none"], "--cast and --swapper none exclude each other"),
         (["--select", "reference"], "--select reference needs an image"),
         (["--select", "some"], "write largest, all or reference:IMAGE"),
