@@ -49,6 +49,7 @@ def pictures(film: Path) -> NDArray[np.int16]:
         return np.stack([frame.to_ndarray(format="gray") for frame in opened.decode(video=0)]).astype(np.int16)
 
 
+@pytest.mark.heavy
 def test_the_enhancer_goes_at_last_and_only_where_it_may(command: list[str | Path], tmp_path: Path) -> None:
     enhance = ("--enhancer", "gpen_1024")
     refused = starved(SHORT_MIB, *command, *enhance, "-o", tmp_path / "refused.mp4")

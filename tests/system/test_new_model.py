@@ -39,6 +39,7 @@ def place(tmp_path: Path, twins: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
+@pytest.mark.heavy
 def test_masks_of_new_manifests(place: Path, tmp_path: Path) -> None:
     def run(*arguments: str | Path) -> Ran:
         return farm(*arguments, cwd=place)
