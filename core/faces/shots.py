@@ -12,6 +12,7 @@ ContentDetector found 48 with 353 false ones, its AdaptiveDetector 39 with 38, b
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,54 +159,91 @@ def find_cuts(index: MediaIndex, parts: Iterable[ShotScores]) -> Int64Array:
 
     `parts` cover the film in order; `PlanError` when they do not. A frame starts a shot when it differs more than
     CUT_SCORE from the one before, and several times more than frames around it do. It does not when the picture from
-    before comes back within FLASH_S: that was a flash, or something passed by.
+    before comes back within FLASH_S: that was a flash, or something passed by. Pictures are held no longer than it
+    takes to decide, so memory grows by a number a frame only.
     """
-    score, thumbs = _joined(index, parts)
-    time = np.asarray((index.pts - index.pts[0]) * float(index.time_base), np.float64)
-    steps = np.diff(time)
-    around = NEAR_FRAMES * max(float(np.median(steps)) if len(steps) else 0.0, NEAR_S / NEAR_FRAMES)
-    sharp = [place for place in np.flatnonzero(score >= CUT_SCORE).tolist() if _stands_out(score, time, place, around)]
-    cuts: list[int] = []
-    over = 0  # a flash is over
-    for number, place in enumerate(sharp):
-        if place < over:
-            continue
-        near = [later for later in sharp[number + 1 :] if time[later] - time[place] <= FLASH_S]
-        back = [later for later in near if difference(thumbs[place - 1], thumbs[later]) < SAME_SCORE]
-        if back:
-            over = back[-1] + 1
-        else:
-            cuts.append(place)
-    return np.array(cuts, np.int64)
-
-
-def _joined(index: MediaIndex, parts: Iterable[ShotScores]) -> tuple[Float32Array, dict[int, NDArray[np.uint8]]]:
-    """The scores of all frames, 0 for the first one, and the thumbnails on both sides of every large score."""
-    scores: list[Float32Array] = []
-    thumbs: dict[int, NDArray[np.uint8]] = {}
-    frames = 0
-    tail: NDArray[np.uint8] | None = None
+    cutter = Cutter(index)
     for part in parts:
-        if part.first != frames or not len(part.score):
-            raise PlanError(f"shot scores from frame {part.first}, expected from {frames}")
+        cutter.add(part)
+    return cutter.close()
+
+
+class Cutter:
+    """Decides where shots begin as scores come; see find_cuts."""
+
+    def __init__(self, index: MediaIndex) -> None:
+        self._time = np.asarray((index.pts - index.pts[0]) * float(index.time_base), np.float64)
+        steps = np.diff(self._time)
+        self._around = NEAR_FRAMES * max(float(np.median(steps)) if len(steps) else 0.0, NEAR_S / NEAR_FRAMES)
+        self._score = np.zeros(index.frames, np.float32)
+        self._frames = 0  # of which scores have come
+        self._seen = 0  # frames before this one are known to stand out or not
+        self._sharp: deque[int] = deque()  # those that do, and may be cuts
+        self._over = 0  # where a flash is over
+        self._cuts: list[int] = []
+        self._tail: NDArray[np.uint8] | None = None
+        self._thumbs: dict[int, NDArray[np.uint8]] = {}  # on both sides of large scores that are not decided
+
+    @property
+    def held(self) -> int:
+        """How many thumbnails are in memory."""
+        return len(self._thumbs)
+
+    def add(self, part: ShotScores) -> None:
+        """Take the scores of the next frames; `PlanError` when they are not the next, or not of this film."""
+        first, end = self._frames, self._frames + len(part.score)
+        if part.first != first or end == first:
+            raise PlanError(f"shot scores from frame {part.first}, expected from {first}")
+        if end > len(self._score):
+            raise PlanError(f"shot scores of {end} frames of a film of {len(self._score)}")
         score = part.score.copy()
-        score[0] = 0.0
-        if tail is not None:
-            score[0] = difference(tail, part.head)
-            if score[0] >= CUT_SCORE:
-                thumbs[frames - 1], thumbs[frames] = tail, part.head
-        large = score >= CUT_SCORE
+        score[0] = 0.0 if self._tail is None else difference(self._tail, part.head)
+        if self._tail is not None and score[0] >= CUT_SCORE:
+            self._thumbs[first - 1] = self._tail
+        large = np.append(score >= CUT_SCORE, False)
         for place, thumb in zip(part.kept.tolist(), part.thumbs, strict=True):
-            if large[place] or (place + 1 < len(score) and large[place + 1]):
-                thumbs[frames + place] = thumb
-        scores.append(score)
-        frames, tail = frames + len(score), part.tail
-    if frames != index.frames:
-        raise PlanError(f"shot scores of {frames} frames of a film of {index.frames}")
-    sharp = np.flatnonzero(np.concatenate(scores) >= CUT_SCORE).tolist()
-    if not all(place in thumbs and place - 1 in thumbs for place in sharp):
-        raise PlanError("shot scores without the pictures that they are of", hint="analyse the film again")
-    return np.concatenate(scores), thumbs
+            if large[place] or large[place + 1]:
+                self._thumbs[first + place] = thumb.copy()  # a view would hold all of the part's
+        self._score[first:end] = score
+        self._frames = end
+        self._tail = part.tail.copy()
+        self._decide()
+
+    def close(self) -> Int64Array:
+        """The film is over: the frames that start a shot. `PlanError` when scores are missing."""
+        if self._frames != len(self._score):
+            raise PlanError(f"shot scores of {self._frames} frames of a film of {len(self._score)}")
+        self._decide()
+        return np.array(self._cuts, np.int64)
+
+    def _decide(self) -> None:
+        """Decide what the scores that have come allow."""
+        all_here = self._frames == len(self._score)
+        newest = self._time[self._frames - 1]
+        # Around earlier frames than this all scores have come.
+        known = self._frames if all_here else int(np.searchsorted(self._time, newest - self._around))
+        for place in (self._seen + np.flatnonzero(self._score[self._seen : known] >= CUT_SCORE)).tolist():
+            if not (place in self._thumbs and place - 1 in self._thumbs):
+                raise PlanError("shot scores without the pictures that they are of", hint="analyse the film again")
+            if _stands_out(self._score, self._time, place, self._around):
+                self._sharp.append(place)
+        self._seen = max(self._seen, known)
+        while self._sharp and (all_here or self._time[self._seen] - self._time[self._sharp[0]] > FLASH_S):
+            self._settle(self._sharp.popleft())
+        needed = min([self._seen, *self._sharp]) - 1
+        self._thumbs = {place: thumb for place, thumb in self._thumbs.items() if place >= needed}
+
+    def _settle(self, place: int) -> None:
+        """Whether a frame that stands out starts a shot, or something comes back soon after it."""
+        if place < self._over:
+            return
+        near = [later for later in self._sharp if self._time[later] - self._time[place] <= FLASH_S]
+        before = self._thumbs[place - 1]
+        back = [later for later in near if difference(before, self._thumbs[later]) < SAME_SCORE]
+        if back:
+            self._over = back[-1] + 1
+        else:
+            self._cuts.append(place)
 
 
 def _stands_out(score: Float32Array, time: Float64Array, place: int, around: float) -> bool:

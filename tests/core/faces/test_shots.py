@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from core.errors import PlanError, StorageError
-from core.faces.shots import ShotScorer, ShotScores, find_cuts, read_scores, write_scores
+from core.faces.shots import (
+    THUMB_HIGH,
+    THUMB_WIDE,
+    Cutter,
+    ShotScorer,
+    ShotScores,
+    find_cuts,
+    read_scores,
+    write_scores,
+)
 from core.records import MediaIndex
 from tests.faces_assets import carphone
 from tests.follow_films import film
@@ -141,6 +151,28 @@ def test_scores_come_back_from_their_file(tmp_path: Path) -> None:
     (tmp_path / "two").write_bytes(b"nothing")
     with pytest.raises(StorageError, match="not shot scores"):
         read_scores(tmp_path / "two")
+
+
+def restless(frames: int, each: int) -> Iterator[ShotScores]:
+    """Scores that all are large, some far larger, in parts of `each` frames; with all their pictures."""
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (each, THUMB_HIGH, THUMB_WIDE, 3), np.uint8)
+    for first in range(0, frames, each):
+        score = np.where(np.arange(first, first + each) % 9 == 4, 0.9, 0.3).astype(np.float32)
+        yield ShotScores(first, score, np.arange(each), picture)
+
+
+def test_pictures_are_held_only_until_it_is_decided() -> None:
+    """However long the film, and however much its frames differ."""
+    most = []
+    for frames in (400, 4000):
+        cutter, held = Cutter(film(frames)), []
+        for part in restless(frames, 40):
+            cutter.add(part)
+            held.append(cutter.held)
+        assert len(cutter.close()) > frames / 20
+        most.append(max(held))
+    assert most[0] == most[1] < 40
 
 
 def test_scores_that_do_not_cover_the_film_are_refused() -> None:
