@@ -265,6 +265,7 @@ class Gate:
             self._change.notify_all()
 
 
+@pytest.mark.heavy
 @settings(max_examples=12)
 @given(turns=st.lists(st.booleans(), max_size=12), large=st.booleans())
 def test_any_interleaving_of_two_writers_leaves_one_whole_winner(
