@@ -16,6 +16,7 @@ from farm import stages
 from farm.analysis import SEGMENT_S, Looking, analyse_map, looking_models, save_analysis
 from farm.artifacts import Store
 from farm.castdir import open_folder, refuse_other_film
+from farm.castguard import refuse_change
 from farm.desk import Clock, Desk, make_pool
 from farm.places import absolute
 from farm.ports import Progress
@@ -28,12 +29,16 @@ NO_FACES = "no face was found in the film"
 
 @dataclass(frozen=True)
 class AnalyseSpec:
-    """Which film to look at, how, and the folder in which that is kept."""
+    """Which film to look at, how, and the folder in which that is kept.
+
+    `save`: analysis.json is written as soon as there is one; otherwise whoever asked does that.
+    """
 
     target: Path
     folder: Path
     looking: Looking
     on_damage: OnDamage = "fail"
+    save: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Analysed:
 def analysed(spec: AnalyseSpec, run: RunOptions, settings: Settings, progress: Progress) -> Iterator[Analysed]:
     """The analysis of the film, in its folder, which is locked as long as the context is entered.
 
-    Raises FarmError; what was finished before is kept, and the same call goes on from there.
+    Raises FarmError; what was finished before is kept, and the same call goes on from there. `InputError` where a cast
+    in the folder would be made useless, before the film is looked at if that can be told.
     """
     target, folder = Path(absolute(str(spec.target))), Path(absolute(str(spec.folder)))
     models = looking_models(spec.looking, settings.model_cache)
@@ -69,13 +75,16 @@ def analysed(spec: AnalyseSpec, run: RunOptions, settings: Settings, progress: P
             with unchanged(film.path, film.stamp):
                 if desk.stop_on_damage:
                     stages.refuse_index_damage(film, plan_segments(film.index, SEGMENT_S))
-
+                if spec.save:
+                    refuse_change(folder, store, film, spec.looking, code=desk.code)
                 analysis, mapped = analyse_map(
                     film, spec.looking, models, lambda name, orders: desk.run_map(film, name, orders), code=desk.code
                 )
         finally:
             pool.close()
-        save_analysis(folder, analysis)
+        if spec.save:
+            refuse_change(folder, store, film, spec.looking, analysis, code=desk.code)
+            save_analysis(folder, analysis)
         seconds = time.monotonic() - started_s
         yield Analysed(
             film, analysis, store, report_of(spec, film, analysis, mapped, desk.clock.seconds, seconds, pool.workers)

@@ -26,6 +26,8 @@ from core.records import Analysis, CastPlan, FaceTable, Int32Array, MediaIndex, 
 from farm.artifacts import Store
 from farm.castings import SegmentCast
 
+SEGMENT_S = Fraction(10)  # the rendering's default: who follows before it makes its pieces
+
 
 @dataclass(frozen=True)
 class Piece:

@@ -46,7 +46,8 @@ def cast(
         typer.Option(rich_help_panel=FACES, help="NAME=IMAGE: who looks like the face in IMAGE is called NAME."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Make the cast anew; a cast.toml that is there is kept as cast.toml.old.")
+        bool,
+        typer.Option("--force", help="Make the cast anew; one that is there is kept as cast.toml.old, .old.2, ..."),
     ] = False,
     detector: Annotated[
         str, typer.Option(rich_help_panel=FACES, help="What finds faces: a detector of `farm models list`.")

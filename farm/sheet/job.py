@@ -6,8 +6,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +24,12 @@ from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.media.stamp import check_stamp
 from core.records import AnalysisReport, Doubt, FaceTable, Person
 from farm.analyse_job import Analysed, AnalyseSpec, analysed
+from farm.analysis import save_analysis
 from farm.artifacts import storage_error
 from farm.castdir import CAST
 from farm.castfile import tracks_digest, write_cast
-from farm.casting import Followed, follow_stage
+from farm.castguard import OLD, put_aside
+from farm.casting import SEGMENT_S, Followed, follow_stage
 from farm.places import absolute
 from farm.ports import Progress
 from farm.settings import RunOptions, Settings
@@ -40,16 +41,14 @@ from farm.sources import Eyes
 from farm.versions import code_hash
 
 PICTURES = "people"
-OLD = ".old"
 JPEG_QUALITY = 90
-SEGMENT_S = Fraction(10)  # the rendering's default, so that its pieces are these
 
 
 @dataclass(frozen=True)
 class SheetSpec:
     """Which film, looked at how, in which folder; `known` are (name, image) of people to name where they are seen.
 
-    `force`: a cast.toml that is there is put aside, with the ending .old.
+    `force`: a cast.toml that is there is put aside, with the ending .old, .old.2, ...
     """
 
     analyse: AnalyseSpec
@@ -76,12 +75,13 @@ def make_sheet(spec: SheetSpec, run: RunOptions, settings: Settings, progress: P
     folder = Path(absolute(str(spec.analyse.folder)))
     cast = folder / CAST
     if cast.exists() and not spec.force:
-        hint = f"edit it, or make it anew with --force: the old one is kept as {CAST}{OLD}"
+        hint = f"edit it, or make it anew with --force: the old one is kept as {CAST}{OLD} or the next free name"
         raise InputError("there is a cast already", where=str(cast), hint=hint)
     eyes = Eyes(settings.model_cache, settings.cores, spec.analyse.looking.detector)
     # Pictures of people are looked at first: one that will not do is told before the film is analysed.
     known = {name: eyes.reference(path, spec.analyse.looking.recogniser) for name, path in spec.known}
-    with analysed(spec.analyse, run, settings, progress) as done:
+    # The analysis of a cast that is there stays until that cast is put aside.
+    with analysed(replace(spec.analyse, save=not cast.exists()), run, settings, progress) as done:
         if not done.report.faces:
             told = f"no face was found in {done.report.frames} frames: there is nobody to cast"
             raise InputError(told, where=str(spec.analyse.target), hint="try another --detector")
@@ -146,10 +146,11 @@ def _write(
         _replace(folder / "cast.png", sheet_png(film.path.name, listed, pictures))
         _replace(folder / "index.html", sheet_page(film.path, folder, index, listed, doubts).encode())
         _replace(folder / "doubts.json", codec.encode(doubts) + b"\n")
-        if cast.exists():
-            cast.replace(cast.with_name(CAST + OLD))
+        aside = put_aside(cast)
     except OSError as error:
         raise storage_error(error, error.filename or folder) from error
+    notes = [*notes, *([f"the cast that was here is kept as {aside.name}"] if aside is not None else [])]
+    save_analysis(folder, done.analysis)
     write_cast(cast, film.path.name, index, tracks_digest(tracks), people, tracks, thumbnails=paths, names=names)
     return CastReport(
         cast=str(cast),

@@ -112,6 +112,62 @@ def test_an_edited_cast_is_not_overwritten_and_put_aside_when_it_must_be(
     assert (folder / "cast.toml.old").read_text() == edited
     plain = re.sub('name = "Eileen"', 'name = ""', (made / "cast.toml").read_text())
     assert (folder / "cast.toml").read_text() == plain
+    assert "kept as cast.toml.old" in again.err
+    for number in (2, 2, 3):  # what was written is never lost; an unchanged cast is kept once
+        text = plain if number == 2 else plain.replace('name = ""', 'name = "another"', 1)
+        (folder / "cast.toml").write_text(text)
+        assert farm_here("cast", film, "-o", folder, "--local", "--force").code == 0
+        assert (folder / f"cast.toml.old.{number}").read_text() == text
+    assert (folder / "cast.toml.old").read_text() == edited
+    assert len(list(folder.glob("cast.toml*"))) == 4
+
+
+def test_another_way_of_looking_does_not_spoil_the_cast_that_is_there(made: Path, film: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "film.cast"
+    shutil.copytree(made, folder)
+    analysis, cast = (folder / name for name in ("analysis.json", "cast.toml"))
+    before, mine = analysis.read_bytes(), cast.read_text().replace('name = ""', 'name = "mine"')
+    cast.write_text(mine)
+    rarely = ("-o", folder, "--local", "--detect-every", "3")
+    refused = farm_here("analyse", film, *rarely)
+    assert refused.code == 2
+    assert "a cast of another analysis is here" in refused.error_line
+    assert "another folder with -o, or make it anew: farm cast --force" in refused.error_line
+    assert (analysis.read_bytes(), cast.read_text()) == (before, mine)
+    assert farm_here("analyse", film, "-o", folder, "--local", "--json").json["segments_analysed"] == 0
+    # a cast that cannot be read is somebody's work too
+    cast.write_text(mine + "[[people")
+    assert farm_here("analyse", film, *rarely).code == 2
+    cast.write_text(mine)
+    nobody = farm_here("cast", film, *rarely, "--force", "--known", f"a={tmp_path / 'missing.png'}")
+    assert (nobody.code, analysis.read_bytes(), cast.read_text()) == (2, before, mine)
+    assert farm_here("cast", film, *rarely, "--force").code == 0
+    assert json.loads(analysis.read_bytes())["detect_every"] == 3
+    # back again: the cast of before is not of this analysis, so that nothing is spoilt by the old one
+    (folder / "cast.toml.old").replace(cast)
+    assert farm_here("analyse", film, "-o", folder, "--local").code == 0
+    assert analysis.read_bytes() == before
+    assert farm_here("analyse", film, *rarely).code == 2
+
+
+def test_one_face_to_one_person_of_a_frame_in_whatever_spelling(
+    made: Path, film: Path, pictures: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    """And the film is compared by the same plan, with settings that belong to a swapper it is not told of."""
+    folder, out = tmp_path / "cast", tmp_path / "out.mp4"
+    shutil.copytree(made, folder)
+    shutil.copy(pictures[2], folder / "copy.png")
+    head, man, astronaut = (made / "cast.toml").read_text().split("[[people]]\n")
+    man = man.replace('source = ""', f'source = "{pictures[2]}"')
+    astronaut = astronaut.replace('source = ""', 'source = "copy.png"\nsource_face = 1')
+    (folder / "cast.toml").write_text("[[people]]\n".join([head, man, astronaut]))
+    report = farm_here("render", film, "--cast", folder / "cast.toml", "-o", out, "--local", "--json").report
+    assert report.faces == FRAMES, "the second of them stays, in the frames in which both are seen"
+    man = man.replace("source =", 'masks = "hull"\nsource =')
+    (folder / "cast.toml").write_text("[[people]]\n".join([head, man, astronaut]))
+    done = farm_here("compare", film, out, "--cast", folder / "cast.toml", "-o", tmp_path / "report", "--json")
+    assert done.code == 0, done.err
+    assert [one["wanted"] for one in done.json["people"]] == [FRAMES, 0]
 
 
 def test_a_rendering_from_the_cast_gives_each_his_face(

@@ -10,11 +10,14 @@ import pytest
 from PIL import Image
 
 from core import codec
+from core.errors import InputError
 from core.records import JobSpec, PersonQuality, QualityReport, SourceSpec
 from farm import stages
 from farm.artifacts import open_store
+from farm.castings import nobody
 from farm.castjob import cast_film
 from farm.desk import Clock, Desk, make_pool
+from farm.driver import measure
 from farm.progress import StderrProgress
 from farm.quality.job import PAGE, REPORT, default_folder, doubts_of_job, quality_of_job
 from farm.settings import RunOptions, load_settings
@@ -157,6 +160,23 @@ def test_a_job_is_measured_by_its_own_faces(pair: Pair, compared: QualityReport,
     assert other.to_source is not None
     assert one.to_source.mean == pytest.approx(other.to_source.mean, abs=1e-6)
     assert (default_folder(output) / PAGE).exists()
+
+
+def test_where_the_report_fails_it_is_told_how_to_have_it(pair: Pair, tmp_path: Path) -> None:
+    progress = StderrProgress((tmp_path / "progress").open("w"))
+    output, cast = str(tmp_path / "my film.mp4"), str(tmp_path / "film.cast" / "cast.toml")
+    run, settings = RunOptions(local=True), load_settings()
+    with open_store(tmp_path / "store", "test") as store:
+        desk = Desk(store, make_pool(store, run, settings), Clock(progress), code_hash(), stop_on_damage=True)
+        film = stages.index_stage(store, pair.film, code=desk.code)
+        for spec, known in (
+            (JobSpec(str(pair.film), output, cast=cast), f" --cast {cast}"),
+            (JobSpec(str(pair.film), output, SourceSpec(str(pair.source))), ""),
+        ):
+            with pytest.raises(InputError, match="finished and verified, but not its quality report") as caught:
+                measure(spec, film, nobody(()), store, run, settings)
+            assert caught.value.hint == f"run farm compare {pair.film} '{output}'{known}"
+        desk.pool.close()
 
 
 def test_films_that_cannot_be_compared(pair: Pair, tmp_path: Path) -> None:
