@@ -174,10 +174,10 @@ def read_cast(
     """What the cast at `path` asks for of the film of `index`.
 
     `analysis` names what the tracks' numbers belong to; `swapper` and `options` are those of people who set none, and
-    faces below the greater of `least_face_px` and the file's own are left. Who wants to know only who becomes whom
-    leaves `checked` out: then settings need not be those that a swapper can do. The plan's `sources` are (): which
-    pictures show the same face is known when they are read (farm.sources). `InputError` or `ModelError` in one line
-    for whatever is wrong, with the file and the person.
+    faces below the greater of `least_face_px` and the file's own are left. Not `checked`, for
+    who wants to know only who becomes whom, settings need not be those that a swapper can do. The plan's `sources`
+    are (): which pictures show the same face is known when they are read (farm.sources). `InputError` or `ModelError`
+    in one line for whatever is wrong, with the file and the person.
     """
     cast = _written(path, index, swapper, options, checked=checked)
     if cast.analysis != analysis:
