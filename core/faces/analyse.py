@@ -1,8 +1,9 @@
 """Look for faces in one segment of a film. Per frame and without memory, so it does not matter how a film is cut.
 
 Every frame is scored against the one before it, for shots. Vectors are dear, so they are taken of some frames only,
-by a rule that sees one frame: its ordinal, which spreads them evenly over every track, and whether faces are close
-to each other, because there tracks may change places and the vectors alone tell who is who.
+by a rule that sees one frame: its ordinal, which spreads them evenly over every track, and where shapes and places do
+not tell who is who: where faces are close to each other, because there tracks may change places, and at the picture's
+edge, where a face that is seen in part changes its shape.
 """
 
 from __future__ import annotations
@@ -36,9 +37,12 @@ SURE_SCORE = 0.5
 WEAK_PRESENCE_MIN = 10.0  # what a find below SURE_SCORE must show
 # Frames from one with vectors of all its faces to the next: six or more a second are enough for a track's mean, and a
 # vector takes as long as the mesh does (7 ms of processor time; the detector 40 ms a frame).
+# Where only some frames are looked at, a face changes much from one to the next, and all of these have vectors: of the
+# carphone clip with every second or third frame, whose head shakes, that alone makes one track.
 VECTOR_EVERY = 4
 # Faces are close when their boxes, enlarged by this factor, touch: they cannot change places before they do so.
 CLOSE_SCALE = 1.5
+EDGE = 0.05  # of the box's side: nearer to the picture's edge than this a face may be seen in part
 # In a crowd everybody is close to somebody. The largest so many get their vectors each time, the others every
 # VECTOR_EVERY frames.
 CLOSE_MOST = 16
@@ -160,6 +164,7 @@ class _View:
     small_width: int  # of the coded picture before it is turned
     small_height: int
     turns: int  # quarter turns counter-clockwise
+    coded_size: tuple[int, int]  # width and height
 
     @staticmethod
     def of(index: MediaIndex, detector: Detector) -> _View:
@@ -169,7 +174,7 @@ class _View:
         turns = round(video.rotation / 90) % 4
         unturned = (small_high, small_wide) if turns % 2 else (small_wide, small_high)
         small = compose(scaling(small_wide / wide, small_high / high), shown)
-        return _View(shown, small, *unturned, turns)
+        return _View(shown, small, *unturned, turns, (video.width, video.height))
 
     def small(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The coded picture uint8 RGB as the detector wants it: small and upright."""
@@ -219,7 +224,7 @@ def _vectors(
 ) -> Float32Array:
     """Vectors [n,D] of the rows that get one, NaN for the others. Chips are cut upright and with square pixels."""
     vector = np.full((len(table), embedder.dimensions), np.nan, np.float32)
-    rows = np.flatnonzero(rows_with_vectors(table.frame, table.box, detect_every))
+    rows = np.flatnonzero(rows_with_vectors(table.frame, table.box, view.coded_size, detect_every))
     chips = []
     for row in rows:
         chip = chip_from_points(apply(view.display_from_coded, table.points[row]), embedder.template)
@@ -229,22 +234,24 @@ def _vectors(
     return vector
 
 
-def rows_with_vectors(frame: Int64Array, box: Float32Array, detect_every: int = 1) -> BoolArray:
-    """Which faces [n] get a vector, from their frames [n] and boxes [n,4]; those of a frame by that frame alone.
+def rows_with_vectors(frame: Int64Array, box: Float32Array, size: tuple[int, int], detect_every: int = 1) -> BoolArray:
+    """Which faces [n] get a vector, from their frames [n] and boxes [n,4] in a picture of `size` (width, height); those
+    of a frame by that frame alone.
 
-    All of every frame whose ordinal is a multiple of the least multiple of `detect_every` from VECTOR_EVERY on; of
-    other frames the faces that are close to another one, at most the CLOSE_MOST largest.
+    All of every frame whose ordinal is a multiple of VECTOR_EVERY, or of `detect_every` where that is more than 1; of
+    other frames the faces that are close to another one or at the picture's edge, at most the CLOSE_MOST largest.
     """
-    every = -(-VECTOR_EVERY // detect_every) * detect_every
-    chosen: BoolArray = frame % every == 0
+    chosen: BoolArray = frame % (VECTOR_EVERY if detect_every == 1 else detect_every) == 0
     area = box_area(box)
     centre, side = (box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]
+    rim = EDGE * side
+    at_edge = ((box[:, :2] <= rim) | (box[:, 2:] >= np.array(size) - 1 - rim)).any(axis=1)
     for ordinal in np.unique(frame[~chosen]):
         rows = np.flatnonzero(frame == ordinal)
         apart = np.abs(centre[rows, None] - centre[None, rows])
         touch = (apart <= CLOSE_SCALE / 2 * (side[rows, None] + side[None, rows])).all(axis=-1)
-        close = rows[touch.sum(axis=1) > 1]  # everybody touches himself
-        chosen[close[np.argsort(-area[close], kind="stable")][:CLOSE_MOST]] = True
+        doubtful = rows[(touch.sum(axis=1) > 1) | at_edge[rows]]  # everybody touches himself
+        chosen[doubtful[np.argsort(-area[doubtful], kind="stable")][:CLOSE_MOST]] = True
     return chosen
 
 

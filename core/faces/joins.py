@@ -15,7 +15,7 @@ import numpy as np
 
 from core.faces.metric import Metric
 from core.faces.onway import Face
-from core.faces.steps import CALM, GROWTH_MAX, Reach, centre_of, close, covered, deformation, growth_of
+from core.faces.steps import CALM, GROWTH_MAX, Reach, centre_of, covered, deformation, growth_of
 from core.faces.track import KNOWN, OVERLAP_MIN, SURE_SCORE, Sighting, distance_of, mean_of
 from core.geometry import Float64Array, box_area, iou
 from core.records import Float32Array
@@ -136,18 +136,9 @@ class Joiner:
             return None
         overlap = float(np.max(iou(np.stack([expected, last.box]), face.box[None])))
         changed = deformation(last, face) if overlap >= OVERLAP_MIN and growth <= GROWTH_MAX else None
-        plain = changed is not None and (changed <= CALM or not self._crowded(last, face, {before, after}))
+        plain = changed is not None and changed <= CALM
         cost = away + float(np.log(growth)) + 0.02 * (steps - 1) + (UNLIKE_COST if changed is None else changed)
         return _Fit(cost, before, after, plain)
-
-    def _crowded(self, last: Face, face: Face, own: set[int]) -> bool:
-        """Whether another face was close from the frame where one was lost to the frame where one was found."""
-        ends = np.stack([last.box, face.box])
-        for frame, boxes, whose in self._boxes:
-            others = boxes[[number not in own for number in whose]]
-            if last.frame <= frame <= face.frame and close(ends, others).any():
-                return True
-        return False
 
     def _outside(self, last: Face, face: Face, movement: Float64Array) -> bool:
         """Whether a lost face went out of the picture and came back."""

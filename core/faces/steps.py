@@ -21,7 +21,7 @@ TURN_MAX_RAD = 0.5
 POINTS_MAX = 0.25  # root mean square of what a shift leaves, over half of the box's side
 SLOW_FRAMES = 5  # over more frames than these a face may deform more
 # Measured on the astronaut and the carphone clip: 19 in 20 steps of one person are below 0.035, of one and another all
-# are above 0.08. A greater step is of one face alone where no other is close, or where the vectors say so.
+# are above 0.08. A greater step is of one face only where the vectors say so.
 CALM = 0.5  # of DEFORMATION_MAX, or of POINTS_MAX
 GAP_S = Fraction(1, 2)  # how long a face may be lost for, and is filled in
 GAP_FRAMES = 2  # so many frames may be lost, however long they are

@@ -4,6 +4,8 @@ After ByteTrack (Zhang et al., "ByteTrack: multi-object tracking by associating 
 go to the pieces first, then the weak ones to the pieces that are left. A find goes on with a piece when its box
 overlaps the one predicted from the piece's last two, its mesh or, where one has none, its five points are a small
 deformation of the last one's, and its vector, where both have some, does not speak against it.
+A greater deformation ends the piece unless the vectors agree, for somebody else may be at the same place after a cut
+that was not seen.
 
 A piece may pass from one person to another all the same: where faces touch, or a step is rough, or a cut was not
 seen. So the steps of some frames are remembered, and when the vectors after one of them are another person's, the piece
@@ -202,7 +204,8 @@ class Linker:
         for number, column in np.argwhere(overlap >= OVERLAP_MIN).tolist():
             away = self._unlike(live[number], faces[places[column]])
             alone = neighbours[column] <= 1 + near[column, len(faces) + number]
-            most = np.inf if alone or (away is not None and away <= 1) else CALM
+            # A face that changes more than one person's does may be another one at the same place, alone or not.
+            most = np.inf if away is not None and away <= 1 else CALM
             if away is None or away <= STRANGER or alone:
                 weight = VECTOR_WEIGHT * min(UNKNOWN if away is None else away, STRANGER)
                 costs.append((1 - overlap[number, column] + weight, number, column, most))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,11 +12,24 @@ import pytest
 
 from core.faces.analyse import FaceModels, analyse_segment
 from core.faces.embed import SAME_PERSON
+from core.faces.metric import metric_of
+from core.faces.people import group_people
+from core.faces.shots import find_cuts
 from core.media.index import index_film
 from core.media.plan import plan_segments
 from core.records import FaceTable, MediaIndex
 from tests.follow_films import Following, follow
-from tests.known_people import ASTRONAUT, CARPHONE, KnownPeople, Truth, close_people_clip, known_people_clip
+from tests.known_people import (
+    ASTRONAUT,
+    CARPHONE,
+    Cue,
+    KnownPeople,
+    Shot,
+    Truth,
+    close_people_clip,
+    film_of,
+    known_people_clip,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,11 @@ def known(clips: Path, models: FaceModels) -> Film:
 @pytest.fixture(scope="module")
 def close(clips: Path, models: FaceModels) -> Film:
     return analysed(close_people_clip(clips), models)
+
+
+def at_one_place(people: Sequence[tuple[int, int]]) -> tuple[Shot, ...]:
+    """Shots of one person each, so many frames long, before the same plate, all at the same place and as large."""
+    return tuple(Shot(long, (Cue(who, ((0, 240, 136, 110), (long - 1, 240, 136, 110))),), 2) for who, long in people)
 
 
 def wrong_frames(film: Film, followed: Following) -> int:
@@ -139,3 +157,26 @@ def test_a_face_that_leaves_the_frame_is_cut_cleanly(known: Film) -> None:
     assert of_her.score[-1] > 0
     middle = followed.table.box.reshape(-1, 2, 2).mean(axis=1)
     assert ((middle >= 0) & (middle <= (known.index.video.width, known.index.video.height))).all()
+
+
+@pytest.mark.parametrize("detect_every", [1, 3])
+def test_a_stranger_for_some_frames_at_the_same_place_is_nobody_else(
+    detect_every: int, clips: Path, models: FaceModels
+) -> None:
+    """Where no cut is found, for the picture is next to the same; the shortest stranger has no vector."""
+    shots = at_one_place([(CARPHONE, 20), (ASTRONAUT, 5), (CARPHONE, 20), (ASTRONAUT, 3), (CARPHONE, 20)])
+    clip = film_of(clips / "one-place.mp4", shots)
+    index = index_film(clip.path)
+    (segment,) = plan_segments(index, Fraction(100))
+    seen = analyse_segment(clip.path, index, segment, models, heartbeat=lambda _: None, detect_every=detect_every)
+    film = Film(index, clip.truth, seen.faces)
+    cuts = find_cuts(index, [seen.shots])
+    assert cuts.tolist() == []
+    followed = follow(index, seen.faces, cuts=cuts.tolist(), detect_every=detect_every)
+    assert wrong_frames(film, followed) == 0
+    looked_at = set(range(0, index.frames, detect_every))
+    for person in (ASTRONAUT, CARPHONE):
+        assert looked_at & set(clip.truth.of(person, 0.95).tolist()) <= covered(film, followed, person)
+    who = clip.truth.who(followed.table)
+    for one in group_people(followed.tracks, metric_of("dlib")):
+        assert len(set(who[np.isin(followed.table.track, one.tracks)].tolist())) == 1
