@@ -38,6 +38,7 @@ def test_build_says_where_each_model_runs(twins: Path) -> None:
     ]
 
 
+@pytest.mark.heavy
 def test_build_makes_what_a_render_loads(tmp_path: Path, twins: Path) -> None:
     """The precision is for what a job gives it to; INT8 is not made up, and where calibrated its parity is told"""
     cache = tmp_path / "cache"

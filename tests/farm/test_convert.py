@@ -49,6 +49,7 @@ def test_half_floats_as_json(cache: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (told["id"], one["batch"], one["precision"], one["parity"]["passed"]) == ("w600k_r50", 4, "fp16", True)
 
 
+@pytest.mark.heavy
 def test_half_floats_are_compared_on_a_film_s_faces(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     film = ("--calibrate", str(carphone()))
     assert convert(cache, "inswapper_128", "--fp16", *film, "--batch", "4") == 0
@@ -80,6 +81,7 @@ def test_int8_is_made_for_everything_that_a_render_loads(cache: Path, capsys: py
         assert ready.parity is not None
 
 
+@pytest.mark.heavy
 def test_a_model_of_large_pictures_gets_its_own_batch(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifests = load_manifests(manifest_folder())
     assert loaded_batches(manifests["gpen_1024"]) == loaded_batches(manifests["gpen_2048"]) == (1,)

@@ -147,6 +147,7 @@ def test_a_segment_of_a_long_film_costs_its_own_bytes(films: Any, tmp_path: Path
     assert spent[1] < spent[0], "headers and what was read ahead are kept"
 
 
+@pytest.mark.heavy
 def test_farm_render_reads_and_writes_buckets(films: Any, clips: Path, tmp_path: Path) -> None:
     films.put_object(Key="film.mp4", Body=make_clip("cfr_mp4", clips).read_bytes())
     plain = ("--swapper", "none", "--local", "--preset", "ultrafast", "--json")

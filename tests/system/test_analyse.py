@@ -189,6 +189,7 @@ def test_a_damaged_film_fails_by_name_or_keeps_its_timeline(name: str, clips: Pa
     refused(farm_here(*command), "--on-damage keep")
 
 
+@pytest.mark.heavy
 def test_a_full_disk_is_exit_code_4_and_the_next_run_goes_on(target: Path, plain: Path, tmp_path: Path) -> None:
     largest = max(path.stat().st_size for path in plain.rglob("*.parquet"))
 

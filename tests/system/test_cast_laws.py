@@ -156,6 +156,7 @@ def test_law_2_what_changed_is_done_again_and_nothing_else(folder: Path, cast: C
     assert rendered(HIS, 'source = "../man.png"')[0] == GOPS
 
 
+@pytest.mark.heavy
 def test_law_2_another_source_does_not_repeat_the_analysis(folder: Path, tmp_path: Path) -> None:
     film, store = folder / "film.mkv", tmp_path / "store"
     command = ("render", film, "--local", "--segment-seconds", "0", "--store", store, "--keep", *QUICK)

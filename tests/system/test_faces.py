@@ -71,6 +71,7 @@ def test_a_face_is_replaced_labelled_and_marked_and_the_work_is_kept(film: Path,
     assert leftovers(tmp_path, ["store", "first.mp4", "again.mp4", "all.mp4", "other.mp4"]) == []
 
 
+@pytest.mark.heavy
 def test_ray_and_one_process_make_the_same_film(film: Path, folder: Path, tmp_path: Path) -> None:
     local = render(film, folder / "astronaut.png", tmp_path / "local.mp4", "--local")
     source = folder / "astronaut.png"

@@ -57,6 +57,7 @@ def test_a_film_with_each_kind_of_identity(swapper: str, film: Path, folder: Pat
     assert farm_here("verify", film, tmp_path / "out.mp4").code == 0
 
 
+@pytest.mark.heavy
 def test_all_options_at_once_and_the_same_film_on_ray(film: Path, folder: Path, tmp_path: Path) -> None:
     options = ("--swapper", "inswapper_128", "--detector", "centerface", "--select", "all")
     options += ("--boost", "2", "--strength", "0.7", "--masks", "box,hull,occlusion,region", "--mask-blur", "0.2")

@@ -65,6 +65,7 @@ def test_segments_without_faces_are_copied(folder: Path, tmp_path: Path) -> None
     assert again.segments_analysed == 0
 
 
+@pytest.mark.heavy
 def test_without_it_every_segment_is_encoded(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     report = render(folder, output, "--no-smart", "--crf", "40")

@@ -76,6 +76,7 @@ def test_a_batch_of_4_equals_four_single_runs(name: str, cache: Path) -> None:
     assert together_and_alone(made, cache, manifest, 4) < limit
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", LARGE)
 def test_the_large_ones_in_batches_of_2(name: str, cache: Path) -> None:
     made = prepare(manifest_of(name), cache, Variant(2))
