@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from farm.cli.render import Device
+from farm.cli.running import Device
 from farm.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine: the media path, the swap, the farm.")

@@ -14,7 +14,7 @@ from core import codec
 from core.errors import InputError, ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
 from farm.cli.out import put
-from farm.cli.render import Device
+from farm.cli.running import Device
 from farm.settings import load_settings, shared_place
 from farm.shelves import open_shelf
 

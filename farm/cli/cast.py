@@ -13,11 +13,12 @@ import typer
 from core import codec
 from core.errors import StorageError
 from farm.cli.out import put
-from farm.cli.render import Device, OnDamage
+from farm.cli.render import OnDamage
+from farm.cli.running import Address, Device, Local, RunsOn, Workers, check_local
 from farm.paths import usable_path
 from farm.settings import RunOptions, load_settings
 
-FACES, RUN = "Faces", "How it is run"
+FACES = "Faces"
 
 
 def known_people(words: list[str]) -> tuple[tuple[str, str], ...]:
@@ -62,28 +63,16 @@ def cast(
     on_damage: Annotated[
         OnDamage, typer.Option(help="A damaged film: fail and name the first bad frame, or keep the timeline.")
     ] = OnDamage.fail,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, rich_help_panel=RUN, help="Renderers (default: one a GPU, else what the cores can feed)."),
-    ] = None,
-    device: Annotated[
-        Device,
-        typer.Option(rich_help_panel=RUN, help="Where models run; auto takes the best that works, others insist."),
-    ] = Device.auto,
-    address: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=RUN, help="A running Ray cluster, or auto (default: one of this run's own)."),
-    ] = None,
-    local: Annotated[
-        bool, typer.Option("--local", rich_help_panel=RUN, help="Run in this process, without Ray.")
-    ] = False,
+    workers: Workers = None,
+    device: RunsOn = Device.auto,
+    address: Address = None,
+    local: Local = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
 ) -> None:
     """Tell the people of TARGET apart: a page to look at, and a cast.toml in which one writes who becomes whom."""
     del debug  # farm.cli.main reads it
-    if local and (workers is not None or address is not None):
-        raise typer.BadParameter("--local runs in this process: leave out --workers and --address")
+    check_local(local, workers, address)
     from farm.analyse_job import AnalyseSpec  # noqa: PLC0415 - other commands start without the media core
     from farm.analysis import Looking  # noqa: PLC0415
     from farm.castdir import default_folder  # noqa: PLC0415

@@ -14,7 +14,7 @@ import typer
 from core import codec
 from core.records import SourceSpec
 from farm.cli.out import put
-from farm.cli.render import Device
+from farm.cli.running import Device
 from farm.paths import usable_path
 from farm.settings import load_settings
 

@@ -16,10 +16,11 @@ from core.errors import StorageError
 from core.records import EncodeSpec, JobSpec, SwapOptions
 from farm.cli.out import put
 from farm.cli.parse import check_cast, mask_kinds, padding, seconds, selection, source_spec
+from farm.cli.running import RUN, Address, Device, Local, RunsOn, Workers
 from farm.paths import place, usable_path
 from farm.settings import RunOptions, load_settings
 
-FACES, SWAP, BLEND, FILM, RUN = "Faces", "Swap", "Blending", "Film", "How it is run"
+FACES, SWAP, BLEND, FILM = "Faces", "Swap", "Blending", "Film"
 EPILOGUE = (
     "Environment: FARM_MODEL_CACHE, folder of models; FARM_GPU_MEM_LIMIT, what one model may take of a GPU's memory "
     "(8G); FARM_ENGINE_CACHE, where machines share TensorRT engines; RAY_ADDRESS, the cluster if --address names none."
@@ -48,13 +49,6 @@ class ColourMatch(StrEnum):
     mean = "mean"
     histogram = "histogram"
     light = "light"
-
-
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    tensorrt = "tensorrt"
 
 
 def render(
@@ -219,21 +213,10 @@ def render(
     segment_seconds: Annotated[
         str, typer.Option(rich_help_panel=RUN, help="About how long a segment is; 0 makes one a keyframe.")
     ] = "10",
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, rich_help_panel=RUN, help="Renderers (default: one a GPU, else what the cores can feed)."),
-    ] = None,
-    device: Annotated[
-        Device,
-        typer.Option(rich_help_panel=RUN, help="Where models run; auto takes the best that works, others insist."),
-    ] = Device.auto,
-    address: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=RUN, help="A running Ray cluster, or auto (default: one of this run's own)."),
-    ] = None,
-    local: Annotated[
-        bool, typer.Option("--local", rich_help_panel=RUN, help="Run in this process, without Ray.")
-    ] = False,
+    workers: Workers = None,
+    device: RunsOn = Device.auto,
+    address: Address = None,
+    local: Local = False,
     store: Annotated[
         Path | None,
         typer.Option(
