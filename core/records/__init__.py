@@ -59,6 +59,7 @@ from core.records.quality import (
     QualityReport,
     Spread,
 )
+from core.records.status import LETTERS, JobState, JobStatus, SegmentState, SegmentStatus
 from core.records.work import (
     AnalysisOrder,
     AnalysisReceipt,
@@ -75,6 +76,7 @@ from core.records.work import (
 
 __all__ = [
     "EYE_OUTER",
+    "LETTERS",
     "MESH_POINTS",
     "NOBODY",
     "Analysis",
@@ -101,6 +103,8 @@ __all__ = [
     "Int64Array",
     "JobReport",
     "JobSpec",
+    "JobState",
+    "JobStatus",
     "MaskKind",
     "Mastering",
     "MediaIndex",
@@ -122,6 +126,8 @@ __all__ = [
     "RoleUse",
     "Segment",
     "SegmentReceipt",
+    "SegmentState",
+    "SegmentStatus",
     "Select",
     "SourceIdentity",
     "SourceSpec",
