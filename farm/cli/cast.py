@@ -6,19 +6,19 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from core import codec
 from core.errors import StorageError
+from farm.cli.expand import expand
+from farm.cli.film_options import FACES
+from farm.cli.looking_options import LookingOptions, analyse_spec
 from farm.cli.out import put
-from farm.cli.render import OnDamage
-from farm.cli.running import Address, Device, Local, RunsOn, Workers, check_local
+from farm.cli.running import Running, run_options
 from farm.paths import usable_path
-from farm.settings import RunOptions, load_settings
-
-FACES = "Faces"
+from farm.settings import load_settings
 
 
 def known_people(words: list[str]) -> tuple[tuple[str, str], ...]:
@@ -35,13 +35,11 @@ def known_people(words: list[str]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+@expand
 def cast(
     target: Annotated[Path, typer.Argument(help="The film.")],
     *,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder of the cast (default: TARGET's name, ending .cast, beside it)."),
-    ] = None,
+    looking: LookingOptions,
     known: Annotated[
         list[str] | None,
         typer.Option(rich_help_panel=FACES, help="NAME=IMAGE: who looks like the face in IMAGE is called NAME."),
@@ -50,40 +48,16 @@ def cast(
         bool,
         typer.Option("--force", help="Make the cast anew; one that is there is kept as cast.toml.old, .old.2, ..."),
     ] = False,
-    detector: Annotated[
-        str, typer.Option(rich_help_panel=FACES, help="What finds faces: a detector of `farm models list`.")
-    ] = "centerface",
-    recogniser: Annotated[
-        str, typer.Option(rich_help_panel=FACES, help="What tells people apart: an embedder of `farm models list`.")
-    ] = "dlib_resnet",
-    detect_every: Annotated[
-        int,
-        typer.Option(rich_help_panel=FACES, help="Look at every so manieth frame only, and interpolate between."),
-    ] = 1,
-    on_damage: Annotated[
-        OnDamage, typer.Option(help="A damaged film: fail and name the first bad frame, or keep the timeline.")
-    ] = OnDamage.fail,
-    workers: Workers = None,
-    device: RunsOn = Device.auto,
-    address: Address = None,
-    local: Local = False,
+    running: Running,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
 ) -> None:
     """Tell the people of TARGET apart: a page to look at, and a cast.toml in which one writes who becomes whom."""
     del debug  # farm.cli.main reads it
-    check_local(local, workers, address)
-    from farm.analyse_job import AnalyseSpec  # noqa: PLC0415 - other commands start without the media core
-    from farm.analysis import Looking  # noqa: PLC0415
-    from farm.castdir import default_folder  # noqa: PLC0415
-    from farm.sheet.job import SheetSpec, make_sheet, summary  # noqa: PLC0415
+    run = run_options(running)
+    from farm.sheet.job import SheetSpec, make_sheet, summary  # noqa: PLC0415 - other commands start without it
 
-    usable_path(target, "check the path")
-    folder = usable_path(output if output is not None else default_folder(target), "name another folder with -o")
-    looking = Looking(detector, recogniser, detect_every)
-    damage: Literal["fail", "keep"] = "keep" if on_damage is OnDamage.keep else "fail"
-    spec = SheetSpec(AnalyseSpec(target, folder, looking, damage), known_people(known or []), force)
-    run = RunOptions(local=local, workers=workers, address=address, device=device.value)
+    spec = SheetSpec(analyse_spec(target, looking), known_people(known or []), force)
     from farm.progress import StderrProgress  # noqa: PLC0415
 
     progress = StderrProgress(sys.stderr)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+from farm.settings import RunOptions
 
 RUN = "How it is run"
 
@@ -17,21 +20,31 @@ class Device(StrEnum):
     tensorrt = "tensorrt"
 
 
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, rich_help_panel=RUN, help="Renderers (default: one a GPU, else what the cores can feed)."),
-]
-RunsOn = Annotated[
-    Device, typer.Option(rich_help_panel=RUN, help="Where models run; auto takes the best that works, others insist.")
-]
-Address = Annotated[
-    str | None,
-    typer.Option(rich_help_panel=RUN, help="A running Ray cluster, or auto (default: one of this run's own)."),
-]
-Local = Annotated[bool, typer.Option("--local", rich_help_panel=RUN, help="Run in this process, without Ray.")]
+@dataclass(frozen=True)
+class Running:
+    """Where renderers run, and how many; see farm.cli.expand."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=RUN, help="Renderers (default: one a GPU, else what the cores can feed)."),
+    ] = None
+    device: Annotated[
+        Device,
+        typer.Option(rich_help_panel=RUN, help="Where models run; auto takes the best that works, others insist."),
+    ] = Device.auto
+    address: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=RUN, help="A running Ray cluster, or auto (default: one of this run's own)."),
+    ] = None
+    local: Annotated[bool, typer.Option("--local", rich_help_panel=RUN, help="Run in this process, without Ray.")] = (
+        False
+    )
 
 
-def check_local(local: bool, workers: int | None, address: str | None) -> None:
-    """Refuse --local beside what starts or joins a cluster."""
-    if local and (workers is not None or address is not None):
+def run_options(running: Running) -> RunOptions:
+    """How to run, checked: --local is refused beside what starts or joins a cluster."""
+    if running.local and (running.workers is not None or running.address is not None):
         raise typer.BadParameter("--local runs in this process: leave out --workers and --address")
+    return RunOptions(
+        local=running.local, workers=running.workers, address=running.address, device=running.device.value
+    )
