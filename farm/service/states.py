@@ -4,8 +4,8 @@
               └──────────┴────────────┴──────────┴──────────┴────────────┴───────> failed, refused, cancelled, paused
 
 `casting` waits for a person and holds no lease; with a cast it goes back to `queued`, as `paused` does by resume and
-the ends but `succeeded` by retry. A coordinator moves a job forward only; a job that is leased again begins at `indexing`
-with the next epoch, and finds in its store what was finished.
+the ends but `succeeded` by retry. A coordinator moves a job forward only; a job that is leased again begins at
+`indexing` with the next epoch, and finds in its store what was finished.
 """
 
 from __future__ import annotations
