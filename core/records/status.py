@@ -56,8 +56,9 @@ class JobStatus:
     frames_per_second: over this run's map so far. eta_low_s, eta_high_s: seconds until the map is worked off, None
     while nothing can be said. retries: attempts that were lost, by cause.
 
-    slots: renderers that are up; busy: those of them that work. cost in `currency`, of this run, None where no price
-    is known. notes: the last of what the user should know. error and exit_code: of a run that ended.
+    slots: renderers that are up; busy: those of them that work. words: what a renderer says that takes minutes, as an
+    engine that is built. cost in `currency`, of this run, None where no price is known. notes: the last of what the
+    user should know. error and exit_code: of a run that ended.
     """
 
     run: str
@@ -86,6 +87,7 @@ class JobStatus:
     busy: int = 0
     cost: float | None = None
     currency: str = ""
+    words: str = ""
     notes: tuple[str, ...] = ()
     error: str = ""
     exit_code: int | None = None

@@ -2,6 +2,7 @@
 
     jobs/<owner>/<hash>.json      names that a job uses: removing one job leaves what another one claims
     jobs/<owner>/FINISHED         the job's film is published: what it claims may expire
+    jobs/<owner>/status.json      how far the job is, told again and again: the only name whose content changes
     index/<key>.<sha256>.json     the film's table, keyed by the file's identity and the code
     plan/<key>.json               segments
     identity/<sha256>.json        the source face
@@ -33,6 +34,7 @@ CONTENT = ("jobs", "index", "plan", "identity", "cast", *ORDERS)
 THE_OUTPUT = "output"  # the owner of OUT.farm: all in there was made for OUT, wherever both were moved to
 DONE = "DONE.json"
 FINISHED = "FINISHED"
+STATUS = "status.json"
 
 
 def looks_like_store(names: Collection[str]) -> bool:
@@ -80,6 +82,13 @@ class Store(ABC):
         """Publish the finished file `temporary` as `name` and remove it; False where the name exists already."""
 
     @abstractmethod
+    def replace(self, name: str, data: bytes) -> None:
+        """Put `data` in the place of what `name` holds, if anything: whoever reads it gets the one or the other.
+
+        For what is told and never built upon: it may be lost in a power cut.
+        """
+
+    @abstractmethod
     def discard(self, name: str) -> None:
         """Take `name` away; nothing where it is not there."""
 
@@ -110,6 +119,11 @@ class Store(ABC):
     @abstractmethod
     def _close_down(self) -> None:
         """Remove the place itself where nothing of others is left in it; the lock goes last."""
+
+    @property
+    def status_name(self) -> str:
+        """Where this job's JobStatus is told."""
+        return f"jobs/{self.owner}/{STATUS}"
 
     def exists(self, name: str) -> bool:
         return self.size(name) is not None
@@ -200,7 +214,7 @@ class Store(ABC):
     def _claimed(self, whose: Callable[[str], bool]) -> set[str]:
         claimed: set[str] = set()
         for name in self.listed("jobs"):
-            if name.endswith(".json") and whose(name.split("/")[1]):
+            if name.endswith(".json") and not name.endswith(f"/{STATUS}") and whose(name.split("/")[1]):
                 claimed.update(self.load(name, tuple[str, ...]) or ())
         return claimed
 

@@ -119,6 +119,17 @@ class DiskStore(Store):
         finally:
             temporary.unlink(missing_ok=True)
 
+    def replace(self, name: str, data: bytes) -> None:
+        temporary, final = self.scratch(".part"), self.path(name)
+        try:
+            temporary.write_bytes(data)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(final)
+        except OSError as error:
+            raise storage_error(error, final) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
     def discard(self, name: str) -> None:
         try:
             self.path(name).unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from farm.store.lease import Lease
 from farm.store.refusals import Missing, Patience, Refused, Unfit, Unreachable
 
 QUESTIONS_AT_ONCE = 16
+ONCE = Patience(tries=1)  # what is told again soon
 LOOK = Patience(tries=3, connect_s=5.0)  # before any work: a wrong address is told early
 NO_CONDITIONS = "the bucket's server has no conditional puts: do not start one job twice at the same instant"
 
@@ -93,6 +94,10 @@ class S3Store(Store):
             return made
         finally:
             temporary.unlink(missing_ok=True)
+
+    def replace(self, name: str, data: bytes) -> None:
+        self._check()
+        self.bucket.settled(conditional=self.bucket.conditional, patience=ONCE).put(self._key(name), data)
 
     def discard(self, name: str) -> None:
         self._check()
