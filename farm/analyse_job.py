@@ -18,7 +18,6 @@ from farm.artifacts import Store
 from farm.castdir import open_folder, refuse_other_film
 from farm.castguard import refuse_change
 from farm.desk import Clock, Desk, make_pool
-from farm.places import absolute
 from farm.ports import Progress
 from farm.report import merge_damage, merge_models
 from farm.settings import RunOptions, Settings
@@ -58,7 +57,7 @@ def analysed(spec: AnalyseSpec, run: RunOptions, settings: Settings, progress: P
     Raises FarmError; what was finished before is kept, and the same call goes on from there. `InputError` where a cast
     in the folder would be made useless, before the film is looked at if that can be told.
     """
-    target, folder = Path(absolute(str(spec.target))), Path(absolute(str(spec.folder)))
+    target, folder = spec.target.absolute(), spec.folder.absolute()
     models = looking_models(spec.looking, settings.model_cache)
     started_s = time.monotonic()
     with open_folder(folder) as store:

@@ -6,7 +6,6 @@ which `farm analyse` keeps it (`farm.castdir`). Either way each segment is an or
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,9 +17,10 @@ from core.errors import InputError, PlanError, StorageError
 from core.inference.manifest import by_id, by_role, load_manifests, manifest_folder
 from core.media.plan import plan_segments
 from core.records import Analysis, AnalysisOrder, AnalysisReceipt, JobSpec, Segment
-from farm.artifacts import DiskStore, storage_error, sync_folder
+from farm.artifacts import Store, storage_error, store_at
 from farm.models import ModelHashes, contracts
 from farm.stages import Film, Mapped
+from farm.store.whole import put_whole
 
 ANALYSIS = "analysis.json"
 STORE = "store"
@@ -131,20 +131,11 @@ def analysis_of(film: Film, segments: Sequence[Segment], looking: Looking, recei
 def save_analysis(folder: Path, analysis: Analysis) -> Path:
     """Write `folder`/analysis.json, all of it or nothing; a file that says the same already stays as it is."""
     path, data = folder / ANALYSIS, codec.encode(analysis)
-    temporary = folder_store(folder).scratch(".json")
     try:
-        if path.is_file() and path.read_bytes() == data:
-            return path
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(folder)
+        if not path.is_file() or path.read_bytes() != data:
+            put_whole(path, data)
     except OSError as error:
         raise storage_error(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -160,9 +151,9 @@ def load_analysis(folder: Path, film_sha256: str) -> Analysis:
         raise InputError("no analysis in this folder", where=str(folder), hint="make it with farm analyse TARGET -o")
     if analysis.film_sha256 != film_sha256:
         raise InputError("the analysis is of another film", where=str(path), hint="name the film it was made of")
-    for file, sha256 in files_of(analysis):
-        if not store.intact(file, sha256):
-            raise StorageError("a part of the analysis is missing or altered", where=str(store.path(file)), hint=AGAIN)
+    for file in store.altered(dict(files_of(analysis))):
+        where = f"{folder / STORE}/{file}"
+        raise StorageError("a part of the analysis is missing or altered", where=where, hint=AGAIN)
     return analysis
 
 
@@ -200,6 +191,19 @@ def files_of(analysis: Analysis) -> Iterator[tuple[str, str]]:
         yield receipt.shots, receipt.shots_sha256
 
 
-def folder_store(folder: Path) -> DiskStore:
+def finder(store: Store, analysis: Analysis) -> Callable[[str], Path]:
+    """Where the files of `analysis` are, by their names in `store`; all are brought when the first is asked for."""
+    names = [name for name, _ in files_of(analysis)]
+    files: dict[str, Path] = {}
+
+    def found(name: str) -> Path:
+        if not files:
+            files.update(zip(names, store.paths(names), strict=True))
+        return files[name]
+
+    return found
+
+
+def folder_store(folder: Path) -> Store:
     """The store of a folder, as it is: not made, not locked."""
-    return DiskStore(str(folder / STORE))
+    return store_at(folder / STORE)

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.errors import DISK_FULL, InputError, StorageError
+from core.media.far import FarPath
 from farm.analysis import ANALYSIS, STORE, read_analysis
 from farm.artifacts import Store, open_store, storage_error
 
@@ -62,7 +63,7 @@ def open_folder(folder: Path) -> Iterator[Store]:
 def check_folder(folder: Path) -> bool:
     """Whether `folder` is yet to be made; `InputError` unless it is that, empty, or a cast's. OSError passes."""
     if not folder.exists():
-        if not folder.parent.is_dir():
+        if not isinstance(folder, FarPath) and not folder.parent.is_dir():
             raise InputError("the output's folder does not exist", where=str(folder.parent), hint="create it first")
         return True
     if not folder.is_dir():

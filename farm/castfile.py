@@ -18,6 +18,7 @@ from core.records import NOBODY, Ban, CastPlan, MediaIndex, Person, PersonPlan, 
 from farm.artifacts import storage_error
 from farm.castpeople import PERSON_HINT, Entry, Roles, merged, plan_of, read_person
 from farm.casttoml import Fields, commented, frame_timecode, frames_between, number_list, quoted, read_toml
+from farm.store.whole import put_whole
 
 VERSION = 1
 HEAD = (
@@ -86,14 +87,10 @@ def write_cast(
     `StorageError` when it cannot be written.
     """
     text = cast_text(film, index, analysis, people, tracks, thumbnails or {}, names or {})
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(text.encode())
-        part.replace(path)
+        put_whole(path, text.encode())
     except OSError as error:
         raise storage_error(error, path) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def cast_text(

@@ -8,11 +8,13 @@ from itertools import count
 from pathlib import Path
 
 from core.errors import InputError, StorageError
+from core.media.far import FarPath
 from core.records import Analysis
-from farm.analysis import Looking, files_of, read_analysis
+from farm.analysis import Looking, files_of, finder, read_analysis
 from farm.artifacts import Store
 from farm.castdir import CAST
 from farm.stages import Film
+from farm.store.whole import move
 
 OLD = ".old"
 
@@ -22,14 +24,19 @@ def put_aside(cast: Path) -> Path | None:
 
     One that says the same already is used again. None where there is no such file. OSError passes.
     """
-    if not os.path.lexists(cast):
+    if not _there(cast):
         return None
     for number in count(1):
         old = cast.with_name(cast.name + OLD + (f".{number}" if number > 1 else ""))
         same = cast.is_file() and old.is_file() and cast.read_bytes() == old.read_bytes()
-        if same or not os.path.lexists(old):
-            return cast.replace(old)
+        if same or not _there(old):
+            return move(cast, old)
     return None
+
+
+def _there(path: Path) -> bool:
+    """Whether the name is taken, by a link that leads nowhere too."""
+    return path.exists() if isinstance(path, FarPath) else os.path.lexists(path)
 
 
 def refuse_change(
@@ -70,8 +77,8 @@ def _fits(cast: Path, store: Store, film: Film, known: Analysis, code: str) -> b
         made_of = read_toml(cast).get("film", {}).get("analysis")
     except (InputError, AttributeError):
         return True
-    if known.film_sha256 != film.index.sha256 or not all(store.intact(*file) for file in files_of(known)):
+    if known.film_sha256 != film.index.sha256 or store.altered(dict(files_of(known))):
         return True
     metric = metric_of(by_id(load_manifests(manifest_folder()), known.recogniser, "embedder").family)
-    tracks = follow_stage(store, film.index, known, store.path, metric, SEGMENT_S, code=code).tracks
+    tracks = follow_stage(store, film.index, known, finder(store, known), metric, SEGMENT_S, code=code).tracks
     return bool(tracks_digest(tracks) == made_of)

@@ -78,7 +78,7 @@ def follow_stage(
     kept = store.load(name, Followed)
     if kept is not None:
         store.claim(piece.file for piece in kept.pieces)
-        if all(store.intact(piece.file, piece.sha256) for piece in kept.pieces):
+        if not store.altered({piece.file: piece.sha256 for piece in kept.pieces}):
             return kept
         store.discard(name)
 
@@ -123,12 +123,13 @@ def roles_stage(
     if kept is not None:
         files = {entry.file: entry.sha256 for entry in kept if entry.file is not None and entry.sha256 is not None}
         store.claim(files)
-        if all(store.intact(file, sha256) for file, sha256 in files.items()):
+        if not store.altered(files):
             return kept
         store.discard(name)
     entries = []
-    for piece in followed.pieces:
-        table = assign(read_table(store.path(piece.file)), followed.tracks, plan, index)
+    tables = store.paths([piece.file for piece in followed.pieces])
+    for piece, faces in zip(followed.pieces, tables, strict=True):
+        table = assign(read_table(faces), followed.tracks, plan, index)
         rows, roles = in_use(table)
         if not len(rows):
             entries.append(SegmentCast(piece.segment.index))

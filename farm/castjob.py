@@ -13,7 +13,7 @@ from core.faces.roles import plan_for_select
 from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.records import Analysis, CastPlan, Float32Array, JobSpec, RoleSpec
 from farm import stages
-from farm.analysis import Looking, analyse_map, folder_store, load_analysis, looking_models
+from farm.analysis import Looking, analyse_map, finder, folder_store, load_analysis, looking_models
 from farm.castfile import check_cast, read_cast, tracks_digest
 from farm.casting import Followed, follow_stage, roles_stage
 from farm.castings import Casting
@@ -32,7 +32,7 @@ def cast_film(spec: JobSpec, film: stages.Film, desk: Desk, settings: Settings, 
     Pictures of people are looked at before the film is, so that one that will not do is told at once.
     """
     if spec.cast is not None:
-        return _by_cast(Path(spec.cast), spec, film, desk, settings, eyes)
+        return _by_cast(place(spec.cast), spec, film, desk, settings, eyes)
     if spec.source is None:
         raise InputError("no source face given", hint="name an image with --source, or use --swapper none")
     wanted = (RoleSpec(spec.source, spec.swapper, spec.swap),)
@@ -45,7 +45,7 @@ def cast_film(spec: JobSpec, film: stages.Film, desk: Desk, settings: Settings, 
         film, looking, models, lambda name, orders: desk.run_map(film, name, orders), code=desk.code
     )
     with desk.clock.stage("cast"):
-        followed = _followed(spec, film, desk, analysis, desk.store.path)
+        followed = _followed(spec, film, desk, analysis, finder(desk.store, analysis))
         plan = _plan_of_options(spec, followed, _metric(analysis), alike)
         return _casting(film, desk, followed, plan, wanted, sources, analysis, mapped.reused, ())
 
@@ -55,7 +55,7 @@ def _by_cast(path: Path, spec: JobSpec, film: stages.Film, desk: Desk, settings:
     with desk.clock.stage("cast"):
         check_cast(path, film.index, swapper=spec.swapper, options=spec.swap)
         analysis = load_analysis(path.parent, film.index.sha256)
-        followed = _followed(spec, film, desk, analysis, folder_store(path.parent).path)
+        followed = _followed(spec, film, desk, analysis, finder(folder_store(path.parent), analysis))
         request = read_cast(
             path,
             film.index,

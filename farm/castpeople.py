@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from core.errors import FarmError, InputError
+from core.media.far import FarPath
 from core.records import (
     NOBODY,
     ColourKind,
@@ -27,6 +27,8 @@ from core.records import (
 from core.swap.swapper import BOOST_MAX
 from farm.casttoml import Fields, frames_between, shown, span_text
 from farm.options import FIELDS, check_swapper, options_read, read_by
+from farm.paths import place, place_from
+from farm.places import real
 
 PERSON_HINT = 'write source = "face.jpg" below the id of whoever is to be replaced'
 CHOICES = {"paste": PasteKind, "colour": ColourKind, "precision": Precision}
@@ -129,16 +131,20 @@ def _source(table: Fields) -> tuple[str, ...] | None:
     given = table.texts("source")
     if given is None or not any(given):
         return None if given is None else ()
-    paths = tuple(str(table.path.absolute().parent / one) for one in given)
-    for written, path in zip(given, paths, strict=True):
+    folder = table.path.absolute().parent
+    paths = []
+    for written in given:
         try:
-            there = bool(written) and "\0" not in written and Path(path).is_file()
+            path = place_from(folder, written)
+            if isinstance(path, FarPath):
+                path.look()
+            there = bool(written) and "\0" not in written and path.is_file()
         except (OSError, ValueError):
             there = False
         if not there:
-            folder = table.path.absolute().parent
             raise table.error(f"there is no source image {shown(written)}", f"paths start at {folder}")
-    return paths
+        paths.append(str(path))
+    return tuple(paths)
 
 
 def _masks(table: Fields) -> tuple[str, ...] | None:
@@ -224,7 +230,7 @@ def _one_of(group: Sequence[Entry]) -> Entry:
 def _same(one: Any, other: Any, key: str) -> bool:
     """Whether two tables say the same of one person; the files of a source may be spelled in several ways."""
     if key == "source":
-        return [os.path.realpath(path) for path in one] == [os.path.realpath(path) for path in other]
+        return [real(place(path)) for path in one] == [real(place(path)) for path in other]
     return bool(one == other)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from actors.drive import Receipt
 from core.errors import FarmError, InputError
-from core.media.far import FarPath
 from core.media.stamp import unchanged
 from core.records import JobReport, JobSpec, RoleSpec
 from farm import stages
@@ -157,8 +156,6 @@ def check_quality_place(output: Path) -> None:
     """`InputError` where the folder of the quality report cannot be made beside `output`."""
     from farm.quality.job import check_folder, default_folder  # noqa: PLC0415 - loads OpenCV
 
-    if isinstance(output, FarPath):
-        raise InputError("no quality report beside an object", where=str(output), hint="leave --quality out")
     check_folder(default_folder(output))
 
 
@@ -183,4 +180,4 @@ def measure(
         known = ["--cast", spec.cast] if spec.cast is not None else []
         again = shlex.join(["farm", "compare", spec.target, spec.output, *known])
         raise type(error)(told, where=error.where, hint=f"run {again}") from error
-    return str(default_folder(Path(spec.output)) / PAGE)
+    return str(default_folder(place(spec.output)) / PAGE)

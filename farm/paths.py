@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from core.errors import InputError
 from core.media.far import FarPath
@@ -15,6 +18,20 @@ def place(text: str) -> Path:
     from farm.store.s3path import ObjectPath  # noqa: PLC0415 - loads boto3
 
     return ObjectPath(text)
+
+
+def place_from(folder: Path, text: str) -> Path:
+    """The path that `text` means where it is written in a file of `folder`: an address, else relative to it."""
+    return place(text) if text.startswith("s3://") else folder / text
+
+
+def link_from(folder: Path, film: Path) -> str:
+    """A link, escaped for HTML, from a page in `folder` to `film`; the address where they are in different places."""
+    far = [str(path).split("/")[2] if isinstance(path, FarPath) else "" for path in (folder, film)]
+    if far[0] != far[1]:
+        return escape(quote(str(film.absolute()), safe="/:"))
+    names = [str(path.absolute()).removeprefix("s3:/") for path in (film, folder)]
+    return escape(quote(Path(os.path.relpath(*names)).as_posix()))
 
 
 def usable_path(path: Path, hint: str) -> Path:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,11 +51,8 @@ class Eyes:
     def identity(self, source: SourceSpec, recognisers: Sequence[str]) -> SourceIdentity:
         """The face of `source` with the vectors of the recognisers whose manifests are named."""
         from core.faces.identity import load_identity  # noqa: PLC0415 - loads OpenCV
-        from farm.store.output import near  # noqa: PLC0415 - loads boto3
 
-        with ExitStack() as files:
-            path, *more = (files.enter_context(near(path)) for path in (source.path, *source.more))
-            here = replace(source, path=path, more=tuple(more))
+        with near_source(source) as here:
             return load_identity(here, self._models(), [self._recogniser(name) for name in recognisers])
 
     def reference(self, path: str, recogniser: str) -> Float32Array:
@@ -83,6 +80,16 @@ class Eyes:
 
             self._sessions = Sessions(self._cache, DeviceSpec(wish="cpu", threads=self._threads))
         return self._sessions
+
+
+@contextmanager
+def near_source(source: SourceSpec) -> Iterator[SourceSpec]:
+    """`source` with its pictures as files of this machine; errors name them as they were given."""
+    from farm.store.output import near  # noqa: PLC0415 - loads boto3
+
+    with ExitStack() as files:
+        path, *more = (files.enter_context(near(path)) for path in (source.path, *source.more))
+        yield replace(source, path=path, more=tuple(more))
 
 
 def keep_sources(store: Store, specs: Sequence[RoleSpec], eyes: Eyes, cache: Path) -> Sources:

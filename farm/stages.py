@@ -273,7 +273,7 @@ def join_stage(store: Store, film: Film, plan: Plan, receipts: Sequence[SegmentR
     """
     check_stamp(film.path, film.stamp)
     joined = store.scratch(Path(film.path).suffix or ".film")
-    pieces = [(segment, store.path(receipt.file)) for segment, receipt in zip(plan.segments, receipts, strict=True)]
+    pieces = list(zip(plan.segments, store.paths([receipt.file for receipt in receipts]), strict=True))
     hashes = {segment.index: receipt.sha256 for segment, receipt in zip(plan.segments, receipts, strict=True)}
     copies = [receipt.segment for receipt in receipts if receipt.copied]
     join_film(

@@ -62,17 +62,17 @@ def verify_film(
     segments whose packets were copied.
     """
     before = source_index if source_index is not None else index_film(as_path(source))
-    after = index_film(Path(output))
+    after = index_film(as_path(output))
     container = source_container(after)
     checks = [
         *_time_checks(before, after, container),
         *_picture_checks(before, after, settings),
         *_inventory_checks(before, after, container, extra_tags),
-        *_copy_checks(as_path(source), Path(output), before, after),
+        *_copy_checks(as_path(source), as_path(output), before, after),
     ]
-    faults = compare.undecodable_places(Path(output), after, joints)
+    faults = compare.undecodable_places(as_path(output), after, joints)
     checks.append(Check("keyframes decode", "all", "; ".join(faults[:3]) or "all", not faults))
-    checks += copy_checks(as_path(source), Path(output), before, after, copies)
+    checks += copy_checks(as_path(source), as_path(output), before, after, copies)
     return VerifyReport(tuple(checks))
 
 

@@ -16,6 +16,7 @@ from farm.cli.expand import expand
 from farm.cli.looking_options import LookingOptions, analyse_spec
 from farm.cli.out import put
 from farm.cli.running import Running, run_options
+from farm.paths import place
 from farm.settings import RunOptions, load_settings
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @expand
 def analyse(
-    target: Annotated[Path, typer.Argument(help="The film.")],
+    target: Annotated[Path, typer.Argument(parser=place, metavar="TARGET", help="The film, a file or s3://.")],
     *,
     looking: LookingOptions,
     running: Running,

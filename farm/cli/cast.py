@@ -17,7 +17,7 @@ from farm.cli.film_options import FACES
 from farm.cli.looking_options import LookingOptions, analyse_spec
 from farm.cli.out import put
 from farm.cli.running import Running, run_options
-from farm.paths import usable_path
+from farm.paths import place, usable_path
 from farm.settings import load_settings
 
 
@@ -28,7 +28,7 @@ def known_people(words: list[str]) -> tuple[tuple[str, str], ...]:
         name, sign, path = word.partition("=")
         if not (name and sign and path):
             raise typer.BadParameter(f"--known {word!r}: write NAME=IMAGE")
-        usable_path(Path(path), "check the path")
+        usable_path(place(path), "check the path")
         pairs.append((name, path))
     if len({name for name, _ in pairs}) != len(pairs):
         raise typer.BadParameter("--known: a name is given twice")
@@ -37,7 +37,7 @@ def known_people(words: list[str]) -> tuple[tuple[str, str], ...]:
 
 @expand
 def cast(
-    target: Annotated[Path, typer.Argument(help="The film.")],
+    target: Annotated[Path, typer.Argument(parser=place, metavar="TARGET", help="The film, a file or s3://.")],
     *,
     looking: LookingOptions,
     known: Annotated[

@@ -15,7 +15,7 @@ from core import codec
 from core.records import SourceSpec
 from farm.cli.out import put
 from farm.cli.running import Device
-from farm.paths import usable_path
+from farm.paths import place, usable_path
 from farm.settings import load_settings
 
 if TYPE_CHECKING:
@@ -23,23 +23,40 @@ if TYPE_CHECKING:
 
 
 def compare(
-    original: Annotated[Path, typer.Argument(help="The film as it was.", metavar="SRC")],
-    made: Annotated[Path, typer.Argument(help="The film made of it, by whatever program.", metavar="OUT")],
+    original: Annotated[Path, typer.Argument(parser=place, metavar="SRC", help="The film as it was, a file or s3://.")],
+    made: Annotated[
+        Path, typer.Argument(parser=place, metavar="OUT", help="The film made of it, by whatever program.")
+    ],
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the report (default: OUT's name, ending .quality, beside it)."),
+        typer.Option(
+            "--output",
+            "-o",
+            parser=place,
+            metavar="PATH",
+            help="Folder of the report, or s3://bucket/prefix (default: OUT's name, ending .quality, beside it).",
+        ),
     ] = None,
     source: Annotated[
         list[Path] | None,
-        typer.Option("--source", help="An image of the face that was put in. Given again: more of the same person."),
+        typer.Option(
+            "--source",
+            parser=place,
+            metavar="PATH",
+            help="An image of the face that was put in. Given again: more of the same person.",
+        ),
     ] = None,
     source_face: Annotated[
         int | None, typer.Option(min=1, help="Which face of the (first) image, counted from the left.")
     ] = None,
     cast: Annotated[
         Path | None,
-        typer.Option(help="A cast.toml, or a folder of `farm analyse`: who is in SRC, and who became whom."),
+        typer.Option(
+            parser=place,
+            metavar="PATH",
+            help="A cast.toml, or a folder of `farm analyse`: who is in SRC, and who became whom.",
+        ),
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Measure faces in every so manieth frame only.")] = 1,
     device: Annotated[

@@ -70,6 +70,8 @@ class FilmOptions:
     cast: Annotated[
         Path | None,
         typer.Option(
+            parser=place,
+            metavar="PATH",
             rich_help_panel=FACES,
             help="A cast.toml of `farm cast`: who becomes whom, instead of --source and --select. Options of the swap "
             "are for those who set none there.",

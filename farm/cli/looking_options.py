@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from farm.cli.film_options import FACES, OnDamage
-from farm.paths import usable_path
+from farm.paths import place, usable_path
 
 if TYPE_CHECKING:
     from farm.analyse_job import AnalyseSpec
@@ -21,7 +21,13 @@ class LookingOptions:
 
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the cast (default: TARGET's name, ending .cast, beside it)."),
+        typer.Option(
+            "--output",
+            "-o",
+            parser=place,
+            metavar="PATH",
+            help="Folder of the cast, or s3://bucket/prefix (default: TARGET's name, ending .cast, beside it).",
+        ),
     ] = None
     detector: Annotated[
         str, typer.Option(rich_help_panel=FACES, help="What finds faces: a detector of `farm models list`.")

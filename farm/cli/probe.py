@@ -12,7 +12,7 @@ import typer
 from core import codec
 from core.records import MediaIndex
 from farm.cli.out import put
-from farm.paths import usable_path
+from farm.paths import place, usable_path
 
 DEFAULT_SEGMENT_S = Fraction(10)
 
@@ -82,7 +82,7 @@ def lines(index: MediaIndex, path: Path) -> list[str]:
 
 
 def probe(
-    target: Annotated[Path, typer.Argument(help="The film.")],
+    target: Annotated[Path, typer.Argument(parser=place, metavar="TARGET", help="The film, a file or s3://.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 from core import codec
 from core.records import VerifyReport
 from farm.cli.out import put
-from farm.paths import usable_path
+from farm.paths import place, usable_path
 
 WIDTH = 60
 
@@ -32,8 +32,8 @@ def shorten(text: str) -> str:
 
 
 def verify(
-    source: Annotated[Path, typer.Argument(help="The film as it was.", metavar="SRC")],
-    output: Annotated[Path, typer.Argument(help="The film as it was rendered.", metavar="OUT")],
+    source: Annotated[Path, typer.Argument(parser=place, metavar="SRC", help="The film as it was, a file or s3://.")],
+    output: Annotated[Path, typer.Argument(parser=place, metavar="OUT", help="The film as it was rendered.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
 ) -> None:

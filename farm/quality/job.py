@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -28,6 +28,7 @@ from core.faces.table import read_tables
 from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.inference.providers import DeviceSpec
 from core.inference.sessions import Sessions
+from core.media.far import FarPath
 from core.records import (
     Analysis,
     Doubt,
@@ -40,17 +41,19 @@ from core.records import (
     SourceSpec,
 )
 from farm.analyse_job import AnalyseSpec, analysed
-from farm.analysis import Looking, folder_store, load_analysis
+from farm.analysis import Looking, finder, folder_store, load_analysis
 from farm.artifacts import Store, storage_error
 from farm.castdir import CAST
 from farm.castfile import CastRequest, read_cast, tracks_digest
 from farm.castings import Casting
+from farm.paths import place
 from farm.ports import Progress
 from farm.quality.films import Cast, Heard, Side, check_pair, compare_films
 from farm.quality.page import Page
 from farm.settings import RunOptions, Settings
-from farm.sources import source_numbers
+from farm.sources import near_source, source_numbers
 from farm.stages import Film, index_film_safely
+from farm.store.whole import put_whole
 
 if TYPE_CHECKING:
     from core.inference.providers import Wish
@@ -112,7 +115,7 @@ def quality_of_job(
     Nothing is looked for again in the original. `store` is the job's, which must still be there. Raises FarmError;
     `InputError` for a job that replaced nobody.
     """
-    output = Path(spec.output)
+    output = place(spec.output)
     folder = default_folder(output)
     check_folder(folder)
     followed, plan = casting.followed, casting.plan
@@ -182,11 +185,12 @@ def _analysis(
     """An analysis of the original, and where its files are: the cast's, or one made now."""
     if spec.cast is not None:
         folder = spec.cast if spec.cast.is_dir() else spec.cast.parent
-        yield load_analysis(folder, index.sha256), folder_store(folder).path
+        known = load_analysis(folder, index.sha256)
+        yield known, finder(folder_store(folder), known)
         return
     looked = AnalyseSpec(spec.original, scratch / "cast", Looking(), on_damage="keep")
     with analysed(looked, RunOptions(local=True, device=spec.device), settings, progress) as done:
-        yield done.analysis, done.store.path
+        yield done.analysis, finder(done.store, done.analysis)
 
 
 def _cast(
@@ -217,7 +221,8 @@ def _cast(
         return Cast(lambda: _with_role(tables(), 0), people, [source], False, names, doubts)
     if request is None:
         return Cast(tables, people, (), False, names, doubts)
-    faces = [load_identity(role.source, models) for role in request.roles]
+    with ExitStack() as files:
+        faces = [load_identity(files.enter_context(near_source(role.source)), models) for role in request.roles]
     sources = [_named(role.source, face) for role, face in zip(request.roles, faces, strict=True)]
     plan = replace(request.plan, sources=source_numbers(faces))
 
@@ -257,7 +262,8 @@ def _request(spec: CompareSpec, index: MediaIndex, followed: Followed) -> CastRe
 
 
 def _source(source: SourceSpec, models: FaceModels) -> Source:
-    return _named(source, load_identity(source, models))
+    with near_source(source) as here:
+        return _named(source, load_identity(here, models))
 
 
 def _named(source: SourceSpec, face: SourceIdentity) -> Source:
@@ -275,7 +281,7 @@ def check_folder(folder: Path) -> None:
     """`InputError` unless `folder` is yet to be made, empty, or one of a report."""
     hint = "name another folder with -o"
     if not folder.exists():
-        if not folder.absolute().parent.is_dir():
+        if not isinstance(folder, FarPath) and not folder.absolute().parent.is_dir():
             raise InputError("the folder's own folder does not exist", where=str(folder), hint="create it first")
     elif not folder.is_dir():
         raise InputError("is a file, not a folder", where=str(folder), hint=hint)
@@ -291,11 +297,6 @@ def write_report(
     try:
         folder.mkdir(exist_ok=True)
         for name, data in ((REPORT, codec.encode(report)), (PAGE, page.encode())):
-            part = folder / f".{name}.part"
-            try:
-                part.write_bytes(data)
-                part.replace(folder / name)
-            finally:
-                part.unlink(missing_ok=True)
+            put_whole(folder / name, data)
     except OSError as error:
         raise storage_error(error, folder) from error

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from urllib.parse import quote
 
 from core.faces.moments import Kept
 from core.records import Doubt, PersonQuality, QualityReport, Spread
+from farm.paths import link_from, place
 from farm.quality.plots import outside_plots, person_plots
 from farm.quality.style import CSS
 from farm.quality.svg import clock_text
@@ -44,7 +43,7 @@ class Page:
         portraits: Mapping[str, bytes] | None = None,
     ) -> None:
         self._report, self._kept, self._portraits = report, kept, portraits or {}
-        self._original, self._output = (_link(Path(path), folder) for path in (report.original, report.output))
+        self._original, self._output = (link_from(folder, place(path)) for path in (report.original, report.output))
         self._seconds = (report.pts - report.pts[0]) * float(report.time_base)
         self._end_s = float((report.end_pts - int(report.pts[0])) * report.time_base)
 
@@ -260,8 +259,3 @@ def _anchor(number: int) -> str:
 
 def _uri(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-
-
-def _link(film: Path, folder: Path) -> str:
-    """The film's place as seen from the page, as a link."""
-    return escape(quote(Path(os.path.relpath(film.absolute(), folder.absolute())).as_posix()))

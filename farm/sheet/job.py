@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,13 +23,12 @@ from core.inference.manifest import by_id, load_manifests, manifest_folder
 from core.media.stamp import check_stamp
 from core.records import AnalysisReport, Doubt, FaceTable, Person
 from farm.analyse_job import Analysed, AnalyseSpec, analysed
-from farm.analysis import save_analysis
+from farm.analysis import finder, save_analysis
 from farm.artifacts import storage_error
 from farm.castdir import CAST
 from farm.castfile import tracks_digest, write_cast
 from farm.castguard import OLD, put_aside
 from farm.casting import SEGMENT_S, Followed, follow_stage
-from farm.places import absolute
 from farm.ports import Progress
 from farm.settings import RunOptions, Settings
 from farm.sheet.contents import PersonEntry, entries
@@ -38,6 +36,7 @@ from farm.sheet.page import sheet_page
 from farm.sheet.picture import sheet_png
 from farm.sheet.stills import best_tracks, portraits
 from farm.sources import Eyes
+from farm.store.whole import put_whole
 from farm.versions import code_hash
 
 PICTURES = "people"
@@ -72,7 +71,7 @@ class CastReport:
 
 def make_sheet(spec: SheetSpec, run: RunOptions, settings: Settings, progress: Progress) -> CastReport:
     """Write cast.toml, index.html and cast.png. Raises FarmError; `InputError` for a film without faces."""
-    folder = Path(absolute(str(spec.analyse.folder)))
+    folder = spec.analyse.folder.absolute()
     cast = folder / CAST
     if cast.exists() and not spec.force:
         hint = f"edit it, or make it anew with --force: the old one is kept as {CAST}{OLD} or the next free name"
@@ -88,7 +87,13 @@ def make_sheet(spec: SheetSpec, run: RunOptions, settings: Settings, progress: P
         progress.stage("cast")
         metric = metric_of(by_id(load_manifests(manifest_folder()), done.analysis.recogniser, "embedder").family)
         followed = follow_stage(
-            done.store, done.film.index, done.analysis, done.store.path, metric, SEGMENT_S, code=code_hash()
+            done.store,
+            done.film.index,
+            done.analysis,
+            finder(done.store, done.analysis),
+            metric,
+            SEGMENT_S,
+            code=code_hash(),
         )
         people = group_people(followed.tracks, metric)
         if not people:
@@ -142,10 +147,10 @@ def _write(
             if re.fullmatch(r"p\d+\.jpg", old.name) and old.stem not in pictures:
                 old.unlink()
         for key, data in pictures.items():
-            _replace(folder / paths[key], data)
-        _replace(folder / "cast.png", sheet_png(film.path.name, listed, pictures))
-        _replace(folder / "index.html", sheet_page(film.path, folder, index, listed, doubts).encode())
-        _replace(folder / "doubts.json", codec.encode(doubts) + b"\n")
+            put_whole(folder / paths[key], data)
+        put_whole(folder / "cast.png", sheet_png(film.path.name, listed, pictures))
+        put_whole(folder / "index.html", sheet_page(film.path, folder, index, listed, doubts).encode())
+        put_whole(folder / "doubts.json", codec.encode(doubts) + b"\n")
         aside = put_aside(cast)
     except OSError as error:
         raise storage_error(error, error.filename or folder) from error
@@ -165,27 +170,14 @@ def _write(
 
 
 def _rows(done: Analysed, followed: Followed) -> Iterator[FaceTable]:
-    for piece in followed.pieces:
-        yield from read_tables(done.store.path(piece.file))
+    for file in done.store.paths([piece.file for piece in followed.pieces]):
+        yield from read_tables(file)
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:
     out = io.BytesIO()
     PIL.Image.fromarray(picture).save(out, "JPEG", quality=JPEG_QUALITY)
     return out.getvalue()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; OSError passes."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def summary(report: CastReport) -> str:

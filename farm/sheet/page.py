@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 from core.records import Doubt, MediaIndex
 from farm.casttoml import frame_timecode
+from farm.paths import link_from
 from farm.quality.style import CSS
 from farm.quality.svg import Span, clock_text, ribbon
 from farm.quality.texts import REASONS, doubt_text
@@ -33,7 +33,7 @@ def sheet_page(
     film: Path, folder: Path, index: MediaIndex, people: Sequence[PersonEntry], doubts: Sequence[Doubt]
 ) -> str:
     """The page for the file `folder`/index.html; its links lead to `film` at the frames it names."""
-    link = escape(quote(Path(os.path.relpath(film.absolute(), folder.absolute())).as_posix()))
+    link = link_from(folder, film)
     end_s = float((index.end_pts - int(index.pts[0])) * index.time_base)
     name = escape(film.name)
     count = f"{len(people)} {'person' if len(people) == 1 else 'people'}"

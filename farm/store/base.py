@@ -18,7 +18,7 @@ counts as absent and is made again. tests/contract holds every implementation to
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -128,6 +128,14 @@ class Store(ABC):
     def exists(self, name: str) -> bool:
         return self.size(name) is not None
 
+    def paths(self, names: Sequence[str]) -> list[Path]:
+        """The files of `path` for many names at once."""
+        return [self.path(name) for name in names]
+
+    def altered(self, files: Mapping[str, str]) -> list[str]:
+        """Those of `files`, hashes by name, that are not there or not what their hash says."""
+        return [name for name, sha256 in files.items() if not self.intact(name, sha256)]
+
     def load(self, name: str, kind: type[T]) -> T | None:
         """The record at `name`. None where there is none, and where it cannot be read: then it is removed."""
         if not self.exists(name):
@@ -153,7 +161,7 @@ class Store(ABC):
         files = {receipt.file: receipt.sha256}
         if isinstance(receipt, AnalysisReceipt) and receipt.shots:
             files[receipt.shots] = receipt.shots_sha256
-        if all(self.intact(file, sha256) for file, sha256 in files.items()):
+        if not self.altered(files):
             return receipt
         # Somebody removed or changed a file behind the receipt: the order is open again.
         self.discard(name)

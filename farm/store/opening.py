@@ -7,7 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from farm.store.base import THE_OUTPUT, Store
-from farm.store.disk import open_disk
+from farm.store.disk import DiskStore, open_disk
+
+
+def store_at(root: Path, owner: str = THE_OUTPUT) -> Store:
+    """The store at `root` as it is, to read: not made, not looked at, not locked."""
+    if not str(root).startswith("s3://"):
+        return DiskStore(str(root), owner)
+    from farm.store.bucket import Bucket  # noqa: PLC0415 - loads boto3
+    from farm.store.s3 import S3Store, s3_place  # noqa: PLC0415
+
+    name, prefix = s3_place(str(root))
+    return S3Store(Bucket(name), prefix, owner)
 
 
 @contextmanager

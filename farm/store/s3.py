@@ -12,11 +12,11 @@ so the film is the same; only the lock of the driver then rests on time (farm.st
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import InputError, StorageError
 from farm.store.base import DONE, ORDERS, THE_OUTPUT, ReceiptT, Store, looks_like_store
@@ -29,6 +29,10 @@ QUESTIONS_AT_ONCE = 16
 ONCE = Patience(tries=1)  # what is told again soon
 LOOK = Patience(tries=3, connect_s=5.0)  # before any work: a wrong address is told early
 NO_CONDITIONS = "the bucket's server has no conditional puts: do not start one job twice at the same instant"
+
+
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 
 
 class S3Store(Store):
@@ -129,9 +133,17 @@ class S3Store(Store):
     def receipts(self, kind: type[ReceiptT], folder: str, orders: Sequence[str]) -> dict[str, ReceiptT]:
         finished = self.done(folder)
         asked = [order for order in orders if order in finished]
-        with ThreadPoolExecutor(QUESTIONS_AT_ONCE) as pool:
-            answers = pool.map(lambda order: self.receipt(kind, folder, order), asked)
-            return {order: answer for order, answer in zip(asked, answers, strict=True) if answer is not None}
+        answers = _at_once(lambda order: self.receipt(kind, folder, order), asked)
+        return {order: answer for order, answer in zip(asked, answers, strict=True) if answer is not None}
+
+    def paths(self, names: Sequence[str]) -> list[Path]:
+        return _at_once(self.path, names)
+
+    def altered(self, files: Mapping[str, str]) -> list[str]:
+        if len(files) < QUESTIONS_AT_ONCE:  # asked by one of many who ask at once
+            return super().altered(files)
+        whole = _at_once(lambda file: self.intact(*file), list(files.items()))
+        return [name for name, kept in zip(files, whole, strict=True) if not kept]
 
     def sweep(self) -> None:
         self._check()
@@ -186,6 +198,12 @@ class S3Store(Store):
         """The object of `head` as a file; what is in the cache is known by its hash, else by its ETag."""
         key = head.sha256 or f"etag-{hashlib.sha256(head.etag.encode()).hexdigest()}"
         return self.cache.file(key, name, head.size, lambda file: self.bucket.download(head, file))
+
+
+def _at_once(ask: Callable[[Asked], Answer], asked: Sequence[Asked]) -> list[Answer]:
+    """The answers, in order, to questions that wait for the line and not for this machine."""
+    with ThreadPoolExecutor(QUESTIONS_AT_ONCE) as pool:
+        return list(pool.map(ask, asked))
 
 
 def s3_place(url: str) -> tuple[str, str]:

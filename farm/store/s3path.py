@@ -1,7 +1,9 @@
-"""s3:// addresses as paths, so that what takes a film's path takes an object's too.
+"""s3:// addresses as paths, so that what takes a film's path takes an object's too, and a folder's a prefix.
 
-Only what is done with films, outputs and stores is here: their names, `stat` and `open` to read. A path of the file
-system that is asked of the object store says what a file that is not there says.
+Only what is done with films, outputs, stores and the folders of casts and reports is here: their names, `stat`,
+`open` to read, whole small objects, and what lies under a prefix. A path of the file system that is asked of the
+object store says what a file that is not there says; what the store refuses is a `StorageError`, and an `InputError`
+from `look` alone, which is asked before any work.
 """
 
 from __future__ import annotations
@@ -10,12 +12,15 @@ import errno
 import hashlib
 import io
 import os
+import posixpath
 import stat
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from core.errors import InputError
 from core.media.far import FarPath
 from farm.store.bucket import Bucket, Head
 from farm.store.ranged import AHEAD_BLOCKS, BLOCK_BYTES, Blocks, ObjectFile
@@ -33,6 +38,15 @@ def is_s3(text: str) -> bool:
 def place_of(text: str) -> Path:
     """The path that `text` means: an object's for s3://bucket/key, else one of the file system."""
     return ObjectPath(text) if is_s3(text) else Path(text)
+
+
+def joined(url: str, name: str) -> str:
+    """The address that the relative path `name` means from the prefix `url`; `InputError` outside of the bucket."""
+    bucket, _, key = url.removeprefix(SCHEME).partition("/")
+    path = posixpath.normpath(posixpath.join(key, name))
+    if path == ".." or path.startswith("../"):
+        raise InputError("leads out of the bucket", where=f"{url}/{name}", hint="write the whole address")
+    return f"{SCHEME}{bucket}" if path == "." else f"{SCHEME}{bucket}/{path}"
 
 
 class ObjectPath(FarPath):
@@ -85,25 +99,79 @@ class ObjectPath(FarPath):
     def with_name(self, name: str) -> ObjectPath:
         return ObjectPath(f"{self.url.rpartition('/')[0]}/{name}")
 
+    def with_suffix(self, suffix: str) -> ObjectPath:
+        return self.with_name(f"{self.stem}{suffix}")
+
+    def __truediv__(self, name: Any) -> Any:
+        """What `name` means from here: another address, a path of this machine where it is absolute, or below this."""
+        text = str(name)
+        return place_of(text) if is_s3(text) or text.startswith("/") else ObjectPath(joined(self.url, text))
+
+    def joinpath(self, *names: Any) -> Any:
+        made: Any = self
+        for name in names:
+            made = made / name
+        return made
+
+    @property
+    def parent(self) -> ObjectPath:
+        return ObjectPath(self.url.rpartition("/")[0]) if self.key else self
+
     # ------------------------------------------------------------ the object
 
     def head(self) -> Head | None:
-        """What is there now; `InputError` where that cannot be asked."""
-        with early("check the address"):
-            return self.bucket.head(self.key) if self.key else None
+        """What is there now."""
+        return self.bucket.head(self.key) if self.key else None
 
     def look(self) -> None:
         """With little patience; a bucket that is not there is told apart from an object that is not."""
         with early("check the address"):
             bucket = self.bucket.settled(conditional=True, patience=LOOK)
-            if self.key and bucket.head(self.key) is None:
+            if not self.key or bucket.head(self.key) is None:
                 bucket.call("list_objects_v2", "", Prefix=self.key, MaxKeys=1)
 
-    def is_dir(self) -> bool:
-        return not self.key
-
     def exists(self, **_: Any) -> bool:
+        return self.is_file() or self.is_dir()
+
+    def is_file(self, **_: Any) -> bool:
         return self.head() is not None
+
+    def is_dir(self, **_: Any) -> bool:
+        """Whether something lies below; a bucket is a folder, empty or not."""
+        return not self.key or any(True for _ in self.bucket.list(self._below, folders=True))
+
+    def iterdir(self) -> Iterator[ObjectPath]:
+        """What lies directly below: objects, and prefixes as folders."""
+        for entry in self.bucket.list(self._below, folders=True):
+            name = entry.key.removeprefix(self._below).rstrip("/")
+            if name:  # else it is what consoles make for an empty folder
+                yield ObjectPath(f"{self.url}/{name}")
+
+    def read_bytes(self) -> bytes:
+        found = self.bucket.get(self.key) if self.key else None
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.url)
+        return found[0]
+
+    def write_bytes(self, data: Any) -> int:
+        """Put a small object, whole, in the place of what is there."""
+        self.bucket.put(self.key, bytes(data))
+        return len(data)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        if not missing_ok:
+            self._there()
+        self.bucket.delete([self.key])
+
+    def mkdir(self, *_: Any, **__: Any) -> None:
+        """Nothing: a prefix needs no making."""
+
+    def rmdir(self) -> None:
+        """Nothing: a prefix is gone with the last object below it."""
+
+    @property
+    def _below(self) -> str:
+        return f"{self.key}/" if self.key else ""
 
     def stat(self, **_: Any) -> os.stat_result:
         head = self._there()
