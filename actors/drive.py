@@ -1,4 +1,4 @@
-"""The loop between the dispatcher, which decides, and a transport, which obeys: one for Ray and for one process."""
+"""The words between a pool and those who use it, and the loop over a single list of orders."""
 
 from __future__ import annotations
 
@@ -7,30 +7,54 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.dispatch import (
-    Assign,
-    Cancel,
-    Decision,
-    Dispatcher,
-    Event,
-    Finish,
-    Kill,
-    Quarantine,
-    Release,
-    Restart,
-    Task,
-    Tick,
-)
+from actors.dispatch import Assign, Decision, Event, Task
+from actors.work import JobStore, Order, Receipt, Works
 from core.errors import FarmError, PlanError
-from core.records import AnalysisOrder, AnalysisReceipt, SegmentReceipt, WorkOrder
+from core.records import WorkOrder
 
-Order = AnalysisOrder | WorkOrder
-Receipt = AnalysisReceipt | SegmentReceipt
-Watch = Callable[[Event], None]
+__all__ = [
+    "Batch",
+    "Halt",
+    "Happening",
+    "JobStore",
+    "Order",
+    "Patience",
+    "Receipt",
+    "Terms",
+    "Transport",
+    "Watch",
+    "Works",
+    "drive",
+    "task_of",
+    "unexpected",
+]
+
+Happening = Event | Decision
+# Hears what happened or was decided, and when, in seconds of the pool's clock. The tasks of events and decisions are
+# order ids. It may raise `Halt`; anything else that it raises ends the job and comes out of `run`.
+Watch = Callable[[Happening, float], None]
 
 POLL_S = 0.5
 # A frame with a face costs some ten times a frame that only passes through; the order of length is all that matters.
 FRAMES_A_FACE = 10
+
+
+class Halt(Exception):
+    """Raised by a watch: its job ends with `error`. With `finish`, what runs is finished, and nothing new is begun."""
+
+    def __init__(self, error: FarmError, *, finish: bool = False) -> None:
+        super().__init__(error)
+        self.error = error
+        self.finish = finish
+
+
+@dataclass(frozen=True)
+class Terms:
+    """One job in a pool. No two open jobs have one name; higher priorities go first, one priority shares by weight."""
+
+    name: str = ""
+    priority: int = 0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,22 +67,12 @@ class Patience:
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of a list of orders: receipts by order id, the error that ended it, and renderers lost."""
+    """What became of a list of orders: receipts by order id, the error that ended it, and renderers that the pool lost
+    meanwhile."""
 
     receipts: dict[str, Receipt]
     error: FarmError | None
     deaths: int
-
-
-class Works(Protocol):
-    """What does the work of one slot: actors.worker.Worker, or a stand-in that only takes its time."""
-
-    words: str  # the last that it said of something that takes minutes
-
-    def setup(self) -> object: ...
-
-    def work(self, order: Order, attempt: int, heartbeat: Callable[[int], None]) -> Receipt:
-        """Do one order; two may run at once, each on a thread of its own. Raises what `heartbeat` raises."""
 
 
 class Transport(Protocol):
@@ -66,10 +80,12 @@ class Transport(Protocol):
 
     def start(self, slot: str) -> None: ...
 
-    def submit(self, assign: Assign, order: Order) -> None: ...
+    def submit(self, assign: Assign, order: Order, store: JobStore) -> None:
+        """Let the slot do an order of the job in `store`. Every attempt that was submitted ends with a `Done` or a
+        `Failed`, cancelled ones too, unless its slot ended before."""
 
     def cancel(self, slot: str, task: str, attempt: int, /) -> None:
-        """Stop one attempt, which works or waits; what it still says is not waited for."""
+        """Stop one attempt, which works or waits."""
 
     def restart(self, slot: str) -> None: ...
 
@@ -80,61 +96,38 @@ class Transport(Protocol):
     def poll(self, timeout_s: float) -> list[tuple[Event, Receipt | None]]:
         """Events since the last call, each `Done` with its receipt; waits at most `timeout_s` for the first."""
 
+    def wake(self) -> None:
+        """Let a `poll` that waits return. The one method that any thread may call."""
 
-def task_of(order: Order) -> Task:
+
+def task_of(order: Order, name: str = "") -> Task:
+    """The order as the dispatcher knows it, by its id or by a `name` that is the pool's own."""
     faces = order.face_count if isinstance(order, WorkOrder) else 0
-    return Task(order.id, order.segment.index, order.segment.frames + FRAMES_A_FACE * faces)
+    return Task(name or order.id, order.segment.index, order.segment.frames + FRAMES_A_FACE * faces)
 
 
 def drive(
     transport: Transport,
     slots: Sequence[str],
     orders: Sequence[Order],
+    store: JobStore,
     patience: Patience,
     watch: Watch,
     clock: Callable[[], float] = time.monotonic,
 ) -> Batch:
-    """Run `orders` to their end on `slots`; raises only what the transport raises, failed work is in the batch.
+    """Run `orders` to their end on `slots`, by the damage rule of actors.dispatch, in this thread.
 
-    `clock` gives the seconds that the transport's waits are in.
+    Raises what the transport and the watch raise; failed work is in the batch. `clock` gives the seconds that the
+    transport's waits are in.
     """
-    by_id = {order.id: order for order in orders}
-    if len(by_id) != len(orders):
-        raise PlanError("two segments have one work order id")
-    dispatcher = Dispatcher(map(task_of, orders), slots, at_s=clock(), hang_s=patience.hang_s, start_s=patience.start_s)
-    receipts: dict[str, Receipt] = {}
-    for slot in slots:
-        transport.start(slot)
-    while not dispatcher.finished:
-        events = transport.poll(POLL_S)
-        events.append((Tick(), None))
-        for event, receipt in events:
-            if receipt is not None:
-                receipts.setdefault(receipt.order_id, receipt)
-            watch(event)
-            for decision in dispatcher.handle(event, clock()):
-                error = obey(transport, decision, by_id)
-                if error is not None or isinstance(decision, Finish):
-                    return Batch(receipts, error, dispatcher.deaths)
-    raise PlanError("the dispatcher ended without a verdict")
+    from actors.loop import Job, Loop  # noqa: PLC0415 - which needs the words above
 
-
-def obey(transport: Transport, decision: Decision, orders: dict[str, Order]) -> FarmError | None:
-    """Carry out one decision; the error of a `Finish` is handed back."""
-    match decision:
-        case Assign():
-            transport.submit(decision, orders[decision.task])
-        case Restart():
-            transport.restart(decision.slot)
-        case Kill():
-            transport.kill(decision.slot)
-        case Cancel():
-            transport.cancel(decision.slot, decision.task, decision.attempt)
-        case Quarantine() | Release():
-            transport.retire(decision.slot)
-        case Finish():
-            return decision.error
-    return None
+    ended: list[Batch] = []
+    loop = Loop(transport, slots, patience, clock)
+    loop.add(Job(orders, store, Terms(), watch, ended.append, stop_on_damage=True))
+    while not ended:
+        loop.step(POLL_S)
+    return ended[0]
 
 
 def unexpected(error: BaseException) -> FarmError:

@@ -10,86 +10,32 @@ on another (group "control"), so a long render never hides its progress.
 
 from __future__ import annotations
 
-import logging
-import os
+import queue
 import shutil
-import signal
-import socket
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from actors.deaths import as_farm_error, lost_reason
-from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, SlotDied, SlotReady
-from actors.drive import Batch, Order, Patience, Receipt, Watch, Works, drive, unexpected
+from actors.drive import Patience
+from actors.pooled import Pooled
+from actors.ray.joining import join, not_started, ray, signals_unwrapped, start_own_ray
+from actors.ray.nodes import Nodes
+from actors.ray.renderer import SLOTS_AN_ACTOR, Renderer
+from actors.ray.transport import RayTransport
+from actors.work import Works
 from actors.worker import Worker, WorkerSettings
-from core.errors import FarmError, Interrupted, WorkerLost
-from core.quiet import in_silence
 
-# Read by Ray when it is imported: no report to its makers (the farm uses no network), and no warning about GPUs.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
-import ray
-
-SLOTS_AN_ACTOR = 2
-BEAT_S = 1.0
 START_S = 20.0
-REACH_S = 5.0
-# Ray sends its token to a cluster that is named by address only when it is told to.
-TOKEN_HINT = "check the address; where the cluster asks for a token, set RAY_AUTH_MODE=token"
-OBJECT_STORE_BYTES = 100 * 2**20  # Ray's least is 75 MiB; nothing but descriptors goes through it
-
-
-class Renderer:
-    """The actor. Every method is safe to call while orders run."""
-
-    def __init__(self, settings: WorkerSettings, make: Callable[[WorkerSettings], Works] = Worker) -> None:
-        self._worker = make(settings)
-        self._frames: dict[str, int] = {}
-        self._cancelled: set[tuple[str, int]] = set()
-
-    def setup(self) -> object:
-        return self._worker.setup()
-
-    @ray.method(concurrency_group="work")
-    def work(self, order: Order, attempt: int) -> Receipt:
-        """Do one order. Errors that are not ours are put into one of ours here, where their class is known."""
-
-        def heartbeat(frames: int) -> None:
-            if (order.id, attempt) in self._cancelled:
-                raise Interrupted("another attempt was first")
-            self._frames[order.id] = frames
-
-        try:
-            return self._worker.work(order, attempt, heartbeat)
-        except FarmError:
-            raise
-        except Exception as error:
-            raise unexpected(error) from error
-        finally:
-            self._frames.pop(order.id, None)
-            self._cancelled.discard((order.id, attempt))
-
-    @ray.method(concurrency_group="control")
-    def cancel(self, order_id: str, attempt: int) -> None:
-        """Stop an attempt at its next sign of life, or before its first."""
-        self._cancelled.add((order_id, attempt))
-
-    @ray.method(concurrency_group="control")
-    def progress(self) -> tuple[dict[str, int], str]:
-        """Frames done by order id, of what runs now, and what else takes long."""
-        return dict(self._frames), self._worker.words
+QUIET_S = 3.0
 
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """Which Ray to use: `address` None starts one on this machine for this run alone.
+    """Which Ray to use: `address` None starts one on this machine for this pool alone.
 
     `workers` None takes one renderer a GPU of the cluster, or `cpu_workers` where it has none.
     """
@@ -101,27 +47,34 @@ class ClusterSpec:
     patience: Patience
 
 
-class RayPool:
+class RayPool(Pooled):
     """Renderers on Ray; `start` brings Ray up, `close` ends everything that `start` began."""
 
     def __init__(
         self, settings: WorkerSettings, cluster: ClusterSpec, *, make: Callable[[WorkerSettings], Works] = Worker
     ) -> None:
+        super().__init__(quiet_s=QUIET_S)
         self._settings = settings
         self._make = make
         self._cluster = cluster
-        self._actors: dict[str, Any] = {}
+        self._renderers: RayTransport | None = None
         self._session: Path | None = None
         self._ours = False
         self._gpus_an_actor = 0.0
+        self._begun = threading.Lock()
         self.workers = cluster.workers or cluster.cpu_workers
 
     def start(self) -> None:
-        """Connect to Ray, or start it, and bring the renderers up. `WorkerLost` when Ray does not start."""
-        if self._actors:
-            return
-        with signals_unwrapped():
-            self._bring_up()
+        """Connect to Ray, or start it, and bring the renderers up. `WorkerLost` when Ray does not start.
+
+        After the loop ended for an error, everything is brought up anew.
+        """
+        with self._begun:
+            if self._check_open():
+                return
+            with signals_unwrapped():
+                self._put_away()
+                self._bring_up()
 
     def _bring_up(self) -> None:
         self._connect()
@@ -130,34 +83,30 @@ class RayPool:
         if gpus:
             self.workers = cluster.workers or gpus
             self._gpus_an_actor = min(1.0, gpus / self.workers)  # Ray then shows each renderer its own
-        self._actors = {f"renderer-{number}": self._new_actor() for number in range(self.workers)}
+        self._renderers = RayTransport(self._new_actor, Nodes().name_and_kind)
+        ups: queue.SimpleQueue[None] = queue.SimpleQueue()
+        slots = [f"renderer-{number}" for number in range(self.workers)]
+        self._begin(self._renderers, slots, cluster.patience, ready=lambda: ups.put(None))
         # Usually they are up within seconds; where a cluster must first grow, `run` begins with those that are.
-        ray.wait([actor.setup.remote() for actor in self._actors.values()], num_returns=self.workers, timeout=START_S)
+        until_s = time.monotonic() + START_S
+        with suppress(queue.Empty):
+            for _ in slots:
+                ups.get(timeout=max(0.0, until_s - time.monotonic()))
+                if not self._check_open():
+                    raise self._why
 
     def _connect(self) -> None:
         if ray.is_initialized():
             return
-        try:
-            if self._cluster.address is not None:
-                knock(self._cluster.address)
-                with in_silence():  # what goes wrong is said once, below
-                    ray.init(
-                        address=self._cluster.address,
-                        namespace=f"farm-{uuid.uuid4().hex}",
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
-                    )
-            else:
+        if self._cluster.address is not None:
+            join(self._cluster.address)
+        else:
+            try:
                 self._session = start_own_ray(max(self._cluster.cores, self.workers))
-        except SystemError:  # a signal, see signals_unwrapped
-            raise
-        except Exception as error:  # that a node is too slow to come up, Ray says with a bare Exception
-            reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-            raise WorkerLost(
-                f"Ray did not start: {reason}",
-                where=self._cluster.address or "",
-                hint=TOKEN_HINT if self._cluster.address else "see `farm doctor`, or try --local",
-            ) from error
+            except SystemError:  # a signal, see signals_unwrapped
+                raise
+            except Exception as error:
+                raise not_started(error, "") from error
         self._ours = True
 
     def _new_actor(self) -> Any:
@@ -170,214 +119,19 @@ class RayPool:
         )(Renderer)
         return renderer.remote(self._settings, self._make)
 
-    def run(self, orders: Sequence[Order], watch: Watch, *, stop_on_damage: bool) -> Batch:
-        """Work off `orders`; with `stop_on_damage` by the damage rule of actors.dispatch. Needs `start`."""
-        transport = _RayTransport(self._actors, self._new_actor, stop_on_damage)
-        with signals_unwrapped():
-            return drive(transport, sorted(self._actors), orders, self._cluster.patience, watch)
-
     def close(self) -> None:
         """End the actors, and Ray itself when this pool started or joined it."""
-        for actor in self._actors.values():
+        super().close()
+        self._put_away()
+
+    def _put_away(self) -> None:
+        if self._renderers is not None:
             with suppress(Exception):  # at the end a cluster that is already gone is no failure
-                ray.kill(actor)
-        self._actors.clear()
+                self._renderers.end()
+            self._renderers = None
         if self._ours:
             ray.shutdown()
             self._ours = False
         if self._session is not None:
             shutil.rmtree(self._session, ignore_errors=True)
-
-
-def knock(address: str) -> None:
-    """See that somebody listens at `host:port` or `ray://host:port`; `OSError` within `REACH_S` when nobody does.
-
-    Ray itself tries for a minute, and says why in lines of its own. Other forms ("auto") are left to Ray.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
-        return
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S):
-            return
-    except (OSError, OverflowError) as error:
-        raise ConnectionError(f"nobody answers at {host}:{port} ({error})") from error
-
-
-def start_own_ray(cores: int) -> Path:
-    """Start a Ray on this machine that ends with this process; the folder of its logs and sockets.
-
-    When this process is killed, renderers and raylet end with it; two idle agents of Ray follow after a minute, in
-    which they try to tell the head of the raylet's death (a fixed time-out of Ray 2.60).
-    """
-    # Ray puts its own handler for SIGTERM, which prints a stack and exits past every `finally`; ours comes back.
-    on_main = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if on_main else {}
-    try:
-        context: Any = ray.init(
-            address="local",
-            namespace=f"farm-{uuid.uuid4().hex}",
-            num_cpus=cores,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    return Path(context.address_info["session_dir"])
-
-
-@contextmanager
-def signals_unwrapped() -> Iterator[None]:
-    """Ray may wrap what a signal handler raises inside its calls into a SystemError; give the original on."""
-    try:
-        yield
-    except SystemError as error:
-        if isinstance(error.__cause__, KeyboardInterrupt):
-            raise error.__cause__ from None
-        raise
-
-
-@dataclass(frozen=True)
-class _Call:
-    """A call under way: which incarnation of which slot it went to, and for which attempt if it is work."""
-
-    slot: str
-    epoch: int
-    kind: str  # setup | work | progress
-    assign: Assign | None = None
-
-
-class _RayTransport:
-    """Ray calls for the decisions, events for the answers."""
-
-    def __init__(self, actors: dict[str, Any], new_actor: Callable[[], Any], stop_on_damage: bool) -> None:
-        """`actors` by slot is the pool's own, so that renderers outlive a batch; `new_actor` makes another."""
-        self._actors = actors
-        self._new_actor = new_actor
-        self._stop_on_damage = stop_on_damage
-        self._calls: dict[Any, _Call] = {}
-        self._epoch: dict[str, int] = {}
-        self._asked_s = 0.0
-
-    # ------------------------------------------------------------ decisions
-
-    def start(self, slot: str) -> None:
-        self._epoch[slot] = self._epoch.get(slot, 0) + 1
-        if slot not in self._actors:
-            self._actors[slot] = self._new_actor()
-        self._calls[self._actors[slot].setup.remote()] = _Call(slot, self._epoch[slot], "setup")
-
-    def submit(self, assign: Assign, order: Order) -> None:
-        reference = self._actors[assign.slot].work.remote(order, assign.attempt)
-        self._calls[reference] = _Call(assign.slot, self._epoch[assign.slot], "work", assign)
-
-    def cancel(self, slot: str, task: str, attempt: int) -> None:
-        """Nobody waits for the answer: when the renderer is gone, so is the attempt."""
-        self._actors[slot].cancel.remote(task, attempt)
-
-    def restart(self, slot: str) -> None:
-        self._end(slot)
-        self.start(slot)
-
-    def retire(self, slot: str) -> None:
-        self._end(slot)
-
-    def kill(self, slot: str) -> None:
-        """End a slot that hangs; its calls then fail, which is how its death is noticed."""
-        ray.kill(self._actors[slot])
-
-    def _end(self, slot: str) -> None:
-        actor = self._actors.pop(slot, None)
-        if actor is not None:
-            ray.kill(actor)
-
-    # ------------------------------------------------------------ events
-
-    def poll(self, timeout_s: float) -> list[tuple[Event, Receipt | None]]:
-        self._ask()
-        if not self._calls:
-            return []
-        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
-        if ready:
-            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
-        events: list[tuple[Event, Receipt | None]] = []
-        for reference in ready:
-            events += self._answer(reference, self._calls.pop(reference))
-        return events
-
-    def _ask(self) -> None:
-        """Ask every slot that works how far it is, one question at a time."""
-        now_s = time.monotonic()
-        if now_s - self._asked_s < BEAT_S:
-            return
-        self._asked_s = now_s
-        waiting = {call.slot for call in self._calls.values() if call.kind == "progress"}
-        working = {call.slot for call in self._calls.values() if call.kind == "work" and self._current(call)}
-        for slot in working - waiting:
-            self._calls[self._actors[slot].progress.remote()] = _Call(slot, self._epoch[slot], "progress")
-
-    def _current(self, call: _Call) -> bool:
-        return self._epoch.get(call.slot) == call.epoch
-
-    def _answer(self, reference: Any, call: _Call) -> list[tuple[Event, Receipt | None]]:
-        try:
-            with signals_unwrapped():
-                value = ray.get(reference)
-        except Exception as error:  # everything Ray can raise is sorted by the table of actors.deaths
-            return self._refusal(error, call)
-        if call.assign is not None:
-            damaged = self._stop_on_damage and bool(value.damage)
-            return [(Done(call.slot, call.assign.task, call.assign.attempt, damaged), value)]
-        if not self._current(call):
-            return []
-        if call.kind == "setup":
-            return [(SlotReady(call.slot, SLOTS_AN_ACTOR), None)]
-        attempts = {
-            other.assign.task: other.assign.attempt
-            for other in self._calls.values()
-            if other.assign is not None and other.slot == call.slot and self._current(other)
-        }
-        frames, words = value
-        beats: list[Event] = [
-            Beat(call.slot, task, attempts[task], count) for task, count in frames.items() if task in attempts
-        ]
-        return [(event, None) for event in (*beats, *([Busy(call.slot, words)] if words else []))]
-
-    def _refusal(self, error: Exception, call: _Call) -> list[tuple[Event, Receipt | None]]:
-        reason = lost_reason(error)
-        if reason is not None:
-            if not self._current(call):
-                return []
-            # The first call to fail tells of the death; the others of the same incarnation add nothing.
-            self._epoch[call.slot] += 1
-            return [(SlotDied(call.slot, reason), None)]
-        told = as_farm_error(error)
-        if call.assign is None:
-            raise told from error
-        return [(Failed(call.slot, call.assign.task, call.assign.attempt, told), None)]
-
-
-class _Probe:
-    """The least actor there can be."""
-
-    def answer(self) -> int:
-        return 42
-
-
-def try_ray() -> str | None:
-    """Start a Ray of one core on this machine and ask an actor; None when it answers, else the reason."""
-    session: Path | None = None
-    try:
-        with signals_unwrapped():
-            session = start_own_ray(1)
-            actor = cast(Any, ray).remote(_Probe).remote()
-            return None if ray.get(actor.answer.remote(), timeout=60) == 42 else "the actor gave a wrong answer"
-    except Exception as error:  # whatever it is, the doctor's answer is its first line
-        return (str(error).splitlines() or [type(error).__name__])[0]
-    finally:
-        ray.shutdown()
-        if session is not None:
-            shutil.rmtree(session, ignore_errors=True)
+            self._session = None

@@ -1,9 +1,11 @@
 """The renderer: what runs inside one actor, or in this process. Sets its models up once and lives with them.
 
-It reads what an order names out of the job's store and publishes what it makes there; orders and receipts are all
-that travels. Two orders may run at once, each on a thread of its own: while one renders, the next opens its film,
-decodes up to its first frames and waits for its turn. One encoder at a time keeps a renderer's memory within bounds;
-it costs no throughput, because an encoder has threads of its own.
+It reads what an order names out of the order's job's store and publishes what it makes there; orders and receipts are
+all that travels. It belongs to no job: what it loaded for one stays for the next.
+
+Two orders may run at once, each on a thread of its own: while one renders, the next opens its film, decodes up to its
+first frames and waits for its turn. One encoder at a time keeps a renderer's memory within bounds; it costs no
+throughput, because an encoder has threads of its own.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from actors.drive import Order, Receipt
+from actors.work import Heartbeat, JobStore, Order, Receipt
 from core import codec
 from core.errors import DISK_FULL, PlanError, StorageError
 from core.kept import Kept
@@ -45,39 +47,15 @@ if TYPE_CHECKING:  # the models and OpenCV are loaded by the first order that ne
     from core.inference.shelf import Shelf
     from core.swap.stages import OpenRole, RoleOpener
 
-Heartbeat = Callable[[int], None]
 WAIT_S = 0.2
 TARGETS_HELD = 2
 IDENTITIES_HELD = 64  # source faces of up to 1 MB
-T = TypeVar("T")
 ReceiptT = TypeVar("ReceiptT", AnalysisReceipt, SegmentReceipt)
-
-
-class JobStore(Protocol):
-    """What a renderer needs of the store of a job; see farm.store.base for the meaning of each."""
-
-    def path(self, name: str) -> Path: ...
-
-    def exists(self, name: str) -> bool: ...
-
-    def size(self, name: str) -> int | None: ...
-
-    def read(self, name: str) -> bytes: ...
-
-    def scratch(self, suffix: str) -> Path: ...
-
-    def load(self, name: str, kind: type[T]) -> T | None: ...
-
-    def discard(self, name: str) -> None: ...
-
-    def write(self, name: str, data: bytes) -> bool: ...
-
-    def adopt(self, temporary: Path, name: str) -> bool: ...
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """Where the job's state is, where the models are, and how many threads one segment may use.
+    """Where the models are, and how many threads one segment may use.
 
     `threads` (decoder and encoder of one segment) is the same for every worker of a job, because encoders give other
     bytes with another number of threads; `model_threads` is this worker's share of the cores; `device` is where its
@@ -85,7 +63,6 @@ class WorkerSettings:
     may take of a GPU (core.inference.providers); `place` makes the path of a film, which may be far, of its name.
     """
 
-    store: JobStore
     model_cache: str
     threads: int
     model_threads: int
@@ -115,14 +92,14 @@ class WorkerInfo:
 
 
 class Worker:
-    """Analyses and renders segments for one job."""
+    """Analyses and renders segments, two at a time, of any jobs."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self.words = ""  # the last of what takes minutes and is told again and again: an engine that is built
         self._lock = threading.Lock()
         self._turn = threading.Lock()
-        self._index: tuple[str, MediaIndex] | None = None
+        self._indexes: Kept[tuple[JobStore, str], MediaIndex] = Kept(TARGETS_HELD)
         self._identities: Kept[str, SourceIdentity] = Kept(IDENTITIES_HELD)
         self._targets: Kept[str, Path] = Kept(TARGETS_HELD)
         self._sessions: Sessions | None = None
@@ -132,7 +109,7 @@ class Worker:
     def setup(self) -> WorkerInfo:
         return WorkerInfo(os.getpid(), platform.node())
 
-    def work(self, order: Order, attempt: int, heartbeat: Heartbeat) -> Receipt:
+    def work(self, order: Order, attempt: int, heartbeat: Heartbeat, store: JobStore) -> Receipt:
         """Do one order and publish its result, or hand back what an attempt published that died before it could say so.
 
         Raises FarmError; an operating system's refusal is a StorageError. A film that changes meanwhile is an
@@ -141,19 +118,21 @@ class Worker:
         try:
             with unchanged(self._target(order), order.stamp) as film:
                 if isinstance(order, AnalysisOrder):
-                    known = self._published(f"analysis/{order.id}", AnalysisReceipt)
-                    return known or self.analyse(order, attempt, heartbeat, film)
-                made = self._published(f"segments/{order.id}", SegmentReceipt)
-                return made or self.render(order, attempt, heartbeat, film)
+                    known = published(store, f"analysis/{order.id}", AnalysisReceipt)
+                    return known or self.analyse(order, attempt, heartbeat, film, store)
+                made = published(store, f"segments/{order.id}", SegmentReceipt)
+                return made or self.render(order, attempt, heartbeat, film, store)
         except OSError as error:
             full = error.errno in DISK_FULL
             raise StorageError(
                 "the disk is full" if full else error.strerror or str(error),
-                where=str(error.filename or self._settings.store.path("")),
+                where=str(error.filename or store.path("")),
                 hint=f"{'free some space' if full else 'check the disk'}, then run the same command again",
             ) from error
 
-    def analyse(self, order: AnalysisOrder, attempt: int, heartbeat: Heartbeat, film: FileStamp) -> AnalysisReceipt:
+    def analyse(
+        self, order: AnalysisOrder, attempt: int, heartbeat: Heartbeat, film: FileStamp, store: JobStore
+    ) -> AnalysisReceipt:
         """Look for faces in one segment of the film with the stamp `film`; faces and shots are published as Parquet."""
         from core.faces.analyse import look_at_segment  # noqa: PLC0415 - loads OpenCV
         from core.faces.shots import write_scores  # noqa: PLC0415
@@ -161,7 +140,6 @@ class Worker:
 
         started = time.monotonic()
         models = self._face_models(order.detector, order.recogniser)
-        store = self._settings.store
         frames: set[int] = set()
         scratch, scored = store.scratch(".parquet"), store.scratch(".shots.parquet")
         try:
@@ -173,7 +151,7 @@ class Worker:
 
                 shots, damage = look_at_segment(
                     self._target(order),
-                    self._film(order),
+                    self._film(order, store),
                     order.segment,
                     models,
                     found,
@@ -207,22 +185,23 @@ class Worker:
         finally:
             scratch.unlink(missing_ok=True)
             scored.unlink(missing_ok=True)
-        return self._publish(f"analysis/{order.id}", receipt, AnalysisReceipt)
+        return publish(store, f"analysis/{order.id}", receipt, AnalysisReceipt)
 
-    def render(self, order: WorkOrder, attempt: int, heartbeat: Heartbeat, film: FileStamp) -> SegmentReceipt:
+    def render(
+        self, order: WorkOrder, attempt: int, heartbeat: Heartbeat, film: FileStamp, store: JobStore
+    ) -> SegmentReceipt:
         """Render one segment of the film with the stamp `film`; the file holds one video stream and no other."""
         from core.swap.segment import render_segment  # noqa: PLC0415 - the driver imports this module too
 
-        store = self._settings.store
         scratch = store.scratch(".mp4")
         turn = _Turn(self._turn, heartbeat)
         try:
             made = render_segment(
                 source=self._target(order),
-                index=self._film(order),
+                index=self._film(order, store),
                 order=order,
-                faces=self._faces(order),
-                roles=self._opened(order.roles),
+                faces=faces_of(order, store),
+                roles=self._opened(order.roles, store),
                 output=scratch,
                 threads=self._settings.threads,
                 heartbeat=turn.heartbeat,
@@ -243,32 +222,7 @@ class Worker:
         finally:
             turn.end()
             scratch.unlink(missing_ok=True)
-        return self._publish(f"segments/{order.id}", receipt, SegmentReceipt)
-
-    def _publish(self, folder: str, receipt: ReceiptT, kind: type[ReceiptT]) -> ReceiptT:
-        """Make the result count. Where another attempt was first, its receipt counts and our file goes."""
-        store = self._settings.store
-        name = f"{folder}/DONE.json"
-        while not store.write(name, codec.encode(receipt)):
-            known = self._published(folder, kind)
-            if known is not None:
-                for name in files_of(receipt):
-                    store.discard(name)
-                return known
-        return receipt
-
-    def _published(self, folder: str, kind: type[ReceiptT]) -> ReceiptT | None:
-        """The receipt of an attempt that finished; one whose files are gone, or not whole in size, is taken back."""
-        name = f"{folder}/DONE.json"
-        store = self._settings.store
-        receipt = store.load(name, kind)
-        if receipt is None:
-            return None
-        whole = store.size(receipt.file) == receipt.size_bytes
-        if not whole or not all(store.exists(name) for name in files_of(receipt)):
-            store.discard(name)
-            return None
-        return receipt
+        return publish(store, f"segments/{order.id}", receipt, SegmentReceipt)
 
     # ------------------------------------------------------------ what stays loaded
 
@@ -276,36 +230,17 @@ class Worker:
         """The film's path, one and the same for all orders of a film: a far one keeps what was read of it."""
         return self._targets.get(order.target, lambda: self._settings.place(order.target))
 
-    def _film(self, order: Order) -> MediaIndex:
-        with self._lock:
-            if self._index is None or self._index[0] != order.index:
-                self._index = (order.index, codec.decode(self._settings.store.read(order.index), MediaIndex))
-            index = self._index[1]
+    def _film(self, order: Order, store: JobStore) -> MediaIndex:
+        index = self._indexes.get((store, order.index), lambda: codec.decode(store.read(order.index), MediaIndex))
         if index.sha256 != order.target_sha256:
             raise PlanError("the table in the store is not of the film that the order names", where=order.index)
         return index
 
-    def _source(self, role: Role) -> SourceIdentity:
-        data = self._settings.store.read(role.identity)
-        if hashlib.sha256(data).hexdigest() != role.identity_sha256:
-            raise PlanError("the source face in the store is not the one the order names", where=role.identity)
-        return codec.decode(data, SourceIdentity)
-
-    def _faces(self, order: WorkOrder) -> FaceTable:
-        if order.faces is None:
-            return FaceTable.empty()
-        from core.faces.table import read_table  # noqa: PLC0415 - loads pyarrow
-
-        path = self._settings.store.path(order.faces)
-        if hashlib.sha256(path.read_bytes()).hexdigest() != order.faces_sha256:
-            raise PlanError("the face table in the store is not the one the order names", where=str(path))
-        return read_table(path)
-
-    def _opened(self, roles: Sequence[Role]) -> list[OpenRole]:
+    def _opened(self, roles: Sequence[Role], store: JobStore) -> list[OpenRole]:
         """The roles with their faces and models; those of the last ones are kept."""
         if not roles:
             return []
-        named = [(role, self._identities.get(role.identity_sha256, partial(self._source, role))) for role in roles]
+        named = [(role, self._identities.get(role.identity_sha256, partial(source_of, role, store))) for role in roles]
         with self._lock:
             if self._opener is None:
                 from core.swap.stages import RoleOpener  # noqa: PLC0415 - only for jobs that replace faces
@@ -359,6 +294,51 @@ class Worker:
                     hint="give every machine the same models, then run the same command again",
                 )
         return uses
+
+
+def source_of(role: Role, store: JobStore) -> SourceIdentity:
+    """The face that the role names; `PlanError` where the store's is another."""
+    data = store.read(role.identity)
+    if hashlib.sha256(data).hexdigest() != role.identity_sha256:
+        raise PlanError("the source face in the store is not the one the order names", where=role.identity)
+    return codec.decode(data, SourceIdentity)
+
+
+def faces_of(order: WorkOrder, store: JobStore) -> FaceTable:
+    """The rows of the cast that the order names; `PlanError` where the store's are others."""
+    if order.faces is None:
+        return FaceTable.empty()
+    from core.faces.table import read_table  # noqa: PLC0415 - loads pyarrow
+
+    path = store.path(order.faces)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != order.faces_sha256:
+        raise PlanError("the face table in the store is not the one the order names", where=str(path))
+    return read_table(path)
+
+
+def publish(store: JobStore, folder: str, receipt: ReceiptT, kind: type[ReceiptT]) -> ReceiptT:
+    """Make the result count. Where another attempt was first, its receipt counts and our file goes."""
+    name = f"{folder}/DONE.json"
+    while not store.write(name, codec.encode(receipt)):
+        known = published(store, folder, kind)
+        if known is not None:
+            for name in files_of(receipt):
+                store.discard(name)
+            return known
+    return receipt
+
+
+def published(store: JobStore, folder: str, kind: type[ReceiptT]) -> ReceiptT | None:
+    """The receipt of an attempt that finished; one whose files are gone, or not whole in size, is taken back."""
+    name = f"{folder}/DONE.json"
+    receipt = store.load(name, kind)
+    if receipt is None:
+        return None
+    whole = store.size(receipt.file) == receipt.size_bytes
+    if not whole or not all(store.exists(name) for name in files_of(receipt)):
+        store.discard(name)
+        return None
+    return receipt
 
 
 def sha256_of(path: Path) -> str:

@@ -61,7 +61,7 @@ def analysed(spec: AnalyseSpec, run: RunOptions, settings: Settings, progress: P
     models = looking_models(spec.looking, settings.model_cache)
     started_s = time.monotonic()
     with open_folder(folder) as store:
-        pool = make_pool(store, run, settings)
+        pool = make_pool(run, settings)
         desk = Desk(store, pool, Clock(progress), code_hash(), stop_on_damage=spec.on_damage == "fail")
         with desk.clock.stage("index"):
             film = stages.index_stage(store, target, code=desk.code)

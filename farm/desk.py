@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from actors.drive import Order, Patience
+from actors.drive import Order, Patience, Terms
 from actors.worker import WorkerSettings
 from farm import stages
 from farm.artifacts import Store
@@ -36,13 +36,15 @@ class Clock:
 
 @dataclass
 class Desk:
-    """`code` is the hash of the program, part of every key; `stop_on_damage` ends a map at the first damaged frame."""
+    """`code` is the hash of the program, part of every key; `stop_on_damage` ends a map at the first damaged frame;
+    `terms` are the job's in the pool."""
 
     store: Store
     pool: Pool
     clock: Clock
     code: str
     stop_on_damage: bool
+    terms: Terms = field(default_factory=Terms)
     maps: list[stages.Mapped] = field(default_factory=list)
 
     def run_map(self, film: stages.Film, name: str, orders: Sequence[Order]) -> stages.Mapped:
@@ -52,16 +54,15 @@ class Desk:
             with self.clock.stage("start"):
                 self.pool.start()
         with self.clock.stage(name):
-            mapped = stages.run_map(self.pool, self.clock.progress, film, todo)
+            mapped = stages.run_map(self.pool, self.clock.progress, film, todo, store=self.store, terms=self.terms)
         self.maps.append(mapped)
         return mapped
 
 
-def worker_settings(store: Store, run: RunOptions, settings: Settings) -> WorkerSettings:
-    """What every renderer of the job is told."""
+def worker_settings(run: RunOptions, settings: Settings) -> WorkerSettings:
+    """What every renderer is told."""
     workers = 1 if run.local else run.workers or settings.default_workers
     return WorkerSettings(
-        store=store,
         model_cache=str(settings.model_cache),
         threads=settings.segment_threads,
         model_threads=max(1, settings.cores // (SEGMENTS_IN_FLIGHT if run.local else workers)),
@@ -72,9 +73,9 @@ def worker_settings(store: Store, run: RunOptions, settings: Settings) -> Worker
     )
 
 
-def make_pool(store: Store, run: RunOptions, settings: Settings) -> Pool:
+def make_pool(run: RunOptions, settings: Settings) -> Pool:
     """The pool that the options ask for; nothing is started yet."""
-    worker = worker_settings(store, run, settings)
+    worker = worker_settings(run, settings)
     if run.local:
         from actors.local import LocalPool  # noqa: PLC0415
 

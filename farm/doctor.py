@@ -127,7 +127,7 @@ def look_at_decoders() -> Iterator[Finding]:
 
 
 def look_at_ray() -> Iterator[Finding]:
-    from actors.pool import try_ray  # noqa: PLC0415
+    from actors.ray.joining import try_ray  # noqa: PLC0415
 
     started = time.monotonic()
     reason = try_ray()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from actors.drive import Receipt
+from actors.drive import Receipt, Terms
 from core.errors import FarmError, InputError
 from core.media.stamp import unchanged
 from core.records import JobReport, JobSpec, RoleSpec
@@ -32,8 +32,19 @@ UNUSED_SOURCE = "the source face was not used: --swapper none"
 NO_QUALITY = "nobody was replaced: no quality to measure"
 
 
-def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progress) -> JobReport:
-    """Render the film of `spec`. Raises FarmError; a job that failed half-way is resumed by the same call."""
+def run_job(
+    spec: JobSpec,
+    run: RunOptions,
+    settings: Settings,
+    progress: Progress,
+    *,
+    pool: Pool | None = None,
+    terms: Terms = Terms(),  # noqa: B008 - frozen
+) -> JobReport:
+    """Render the film of `spec`. Raises FarmError; a job that failed half-way is resumed by the same call.
+
+    A `pool` that is given is used under `terms`, beside other jobs, and stays open; without one, the job has its own.
+    """
     spec = absolute_spec(spec)
     output, target = place(spec.output), place(spec.target)
     check_spec(spec)
@@ -46,13 +57,14 @@ def run_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progre
         check_quality_place(output)
     done = False
     with open_store(root, owner) as store:
-        pool = make_pool(store, run, settings)
+        used = pool or make_pool(run, settings)
         try:
-            report = render_film(spec, store, pool, run, settings, progress)
+            report = render_film(spec, store, used, run, settings, progress, terms)
             done = True
             return report
         finally:
-            pool.close()
+            if pool is None:
+                used.close()
             store.sweep()
             if (done or not store.holds_work()) and not run.keep:
                 store.remove()
@@ -89,11 +101,17 @@ def check_models(spec: JobSpec, cache: Path) -> None:
 
 
 def render_film(
-    spec: JobSpec, store: Store, pool: Pool, run: RunOptions, settings: Settings, progress: Progress
+    spec: JobSpec,
+    store: Store,
+    pool: Pool,
+    run: RunOptions,
+    settings: Settings,
+    progress: Progress,
+    terms: Terms,
 ) -> JobReport:
     """Index, analyse, cast, render, join, verify, publish; then measure how good it is, where that is asked for."""
     started_s = time.monotonic()
-    desk = Desk(store, pool, Clock(progress), code_hash(), stop_on_damage=spec.on_damage == "fail")
+    desk = Desk(store, pool, Clock(progress), code_hash(), stop_on_damage=spec.on_damage == "fail", terms=terms)
     stage = desk.clock.stage
     check_models(spec, settings.model_cache)
     eyes = Eyes(settings.model_cache, settings.cores, spec.detector)

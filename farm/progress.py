@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from actors.dispatch import Beat, Busy, Done, Event, SlotDied
-from actors.drive import Order, Watch
+from actors.dispatch import Beat, Busy, Done, SlotDied
+from actors.drive import Happening, Order, Watch
 from core.records import WorkOrder
 
 REFRESH_S = 0.2
@@ -93,7 +93,8 @@ class _Map:
         self._partial: dict[str, int] = {}
         self._lost = 0
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Happening, at_s: float) -> None:
+        del at_s  # this listener has a clock of its own
         match event:
             case Beat():
                 if event.task not in self._done:

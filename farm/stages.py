@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from actors.drive import Order, Receipt
+from actors.drive import Order, Receipt, Terms
 from core import codec
 from core.errors import InputError, PlanError, VerifyFailed
 from core.media.containers import check_output, container_for
@@ -245,13 +245,24 @@ def open_work(store: Store, orders: Sequence[Order], *, stop_on_damage: bool) ->
     return Todo(tuple(orders), found, tuple(todo), stop_on_damage)
 
 
-def run_map(pool: Pool, progress: Progress, film: Film, todo: Todo) -> Mapped:
-    """Do what is open. Raises the error that ended the batch, or `InputError` naming the film's first damaged frame."""
+def run_map(
+    pool: Pool,
+    progress: Progress,
+    film: Film,
+    todo: Todo,
+    *,
+    store: Store,
+    terms: Terms = Terms(),  # noqa: B008 - frozen
+) -> Mapped:
+    """Do what is open, into the `store`.
+
+    Raises the error that ended the batch, or `InputError` naming the film's first damaged frame.
+    """
     receipts = dict(todo.found)
     deaths = 0
     if todo.open:
         watch = progress.watch(todo.orders, todo.open)
-        batch = pool.run(todo.open, watch, stop_on_damage=todo.stop_on_damage)
+        batch = pool.run(todo.open, watch, store=store, stop_on_damage=todo.stop_on_damage, terms=terms)
         deaths = batch.deaths
         receipts |= batch.receipts
         if batch.error is not None:

@@ -195,7 +195,7 @@ class Dispatcher:
 
     def _job_stopped(self, event: JobStopped, at_s: float) -> None:
         ledger = self._jobs.halt(event.job, event.error)
-        if ledger is not None:
+        if ledger is not None and not event.finish:
             for slot, task in self._fleet.working_on(ledger):
                 attempt = self._fleet.take_off(slot, task)
                 ledger.drop(attempt.rank)

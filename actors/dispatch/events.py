@@ -40,10 +40,14 @@ class JobAdded:
 
 @dataclass(frozen=True, slots=True)
 class JobStopped:
-    """Nothing more of this job: its queue is dropped and what runs is cancelled; it ends with `error`."""
+    """Nothing more of this job: its queue is dropped and what runs is cancelled; it ends with `error`.
+
+    With `finish`, what runs is finished first.
+    """
 
     job: str
     error: FarmError
+    finish: bool = False
 
 
 @dataclass(frozen=True, slots=True)

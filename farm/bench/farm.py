@@ -71,13 +71,13 @@ def run_small_farm(folder: Path, renderers: int, segments: int, segment_s: float
 
     scene = small_scene(renderers, segments, segment_s)
     orders = film_orders(scene.tasks(0))
-    settings = WorkerSettings(store=DiskStore(str(folder)), model_cache="", threads=1, model_threads=1)
+    settings = WorkerSettings(model_cache="", threads=1, model_threads=1)
     cluster = ClusterSpec(address=None, workers=renderers, cpu_workers=renderers, cores=renderers, patience=PATIENCE)
     pool = RayPool(settings, cluster, make=Pace(1 / FACES_A_SECOND, PREPARE_S))
     try:
         pool.start()
         began = time.monotonic()
-        batch = pool.run(orders, lambda _: None, stop_on_damage=True)
+        batch = pool.run(orders, lambda _, __: None, store=DiskStore(str(folder)), stop_on_damage=True)
         wall_s = time.monotonic() - began
     finally:
         pool.close()

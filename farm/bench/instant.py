@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Sequence
 
 from actors.dispatch import Assign, Beat, Done, Event, SlotReady, Task
-from actors.drive import Batch, Order, Patience, Receipt, drive
+from actors.drive import Batch, JobStore, Order, Patience, Receipt, drive
 from core.errors import PlanError
 from core.records import WorkOrder
+from farm.artifacts import DiskStore
 from farm.bench.sleeping import film_orders, receipt_of
 
 SLOTS = 200
@@ -26,7 +27,8 @@ class InstantTransport:
     def start(self, slot: str) -> None:
         self._events.append((SlotReady(slot, 2), None))
 
-    def submit(self, assign: Assign, order: Order) -> None:
+    def submit(self, assign: Assign, order: Order, store: JobStore) -> None:
+        del store  # nothing is made
         if not isinstance(order, WorkOrder):
             raise PlanError("only segments to render are timed here")
         self._events.append((Beat(assign.slot, assign.task, assign.attempt, order.segment.frames // 2), None))
@@ -36,6 +38,9 @@ class InstantTransport:
         events = list(self._events)
         self._events.clear()
         return events
+
+    def wake(self) -> None:
+        """No call of `poll` waits."""
 
     def cancel(self, slot: str, task: str, attempt: int) -> None:
         """What was begun is done by now."""
@@ -49,7 +54,7 @@ class InstantTransport:
 def drive_instantly(orders: Sequence[Order]) -> Batch:
     """Work off the orders on `SLOTS` renderers."""
     slots = [f"renderer-{number}" for number in range(SLOTS)]
-    return drive(InstantTransport(), slots, orders, PATIENCE, lambda _: None)
+    return drive(InstantTransport(), slots, orders, DiskStore(""), PATIENCE, lambda _, __: None)
 
 
 def main(segments: int) -> int:

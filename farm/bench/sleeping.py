@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from actors.dispatch import Task
-from actors.drive import Order, Receipt
+from actors.drive import JobStore, Order, Receipt
 from actors.worker import WorkerSettings
 from core.errors import PlanError
 from core.records import EncoderSettings, FileStamp, Role, Segment, SegmentReceipt, WorkOrder
@@ -45,7 +45,8 @@ class SleepingWorker:
     def setup(self) -> None:
         """Nothing to load."""
 
-    def work(self, order: Order, attempt: int, heartbeat: Callable[[int], None]) -> Receipt:
+    def work(self, order: Order, attempt: int, heartbeat: Callable[[int], None], store: JobStore) -> Receipt:
+        del store  # nothing is made
         if not isinstance(order, WorkOrder):
             raise PlanError("a sleeping renderer was asked to look for faces")
         time.sleep(self._pace.prepare_s)

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 import ray
 
-from actors.dispatch import MAX_TRIES, Done, Event, SlotDied
-from actors.drive import Batch, Patience
+from actors.dispatch import MAX_TRIES, Done, SlotDied
+from actors.drive import Batch, Happening, Patience, Terms
 from actors.local import LocalPool
-from actors.pool import ClusterSpec, RayPool, start_own_ray
+from actors.pool import ClusterSpec, RayPool
+from actors.ray.joining import start_own_ray
 from actors.worker import WorkerSettings
 from core.errors import InputError, WorkerLost
 from core.records import SegmentReceipt
@@ -52,31 +53,32 @@ def job(tmp_path: Path, target: Path) -> Job:
     return make_job(MortalStore(str(tmp_path / "store")), target)
 
 
-def worker_settings(store: DiskStore) -> WorkerSettings:
-    return WorkerSettings(store=store, model_cache="unused", threads=2, model_threads=1)
+def worker_settings() -> WorkerSettings:
+    return WorkerSettings(model_cache="unused", threads=2, model_threads=1)
 
 
 @pytest.fixture(params=["local", "ray"])
 def pool(request: pytest.FixtureRequest, job: Job) -> Iterator[Pool]:
     made: Pool
     if request.param == "local":
-        made = LocalPool(worker_settings(job.store), parallel=2)
+        made = LocalPool(worker_settings(), parallel=2)
     else:
         request.getfixturevalue("cluster")
-        made = ray_pool(job)
+        made = ray_pool()
     made.start()
     yield made
     made.close()
 
 
-def ray_pool(job: Job) -> RayPool:
+def ray_pool() -> RayPool:
     spec = ClusterSpec(address=None, workers=WORKERS, cpu_workers=WORKERS, cores=WORKERS, patience=PATIENCE)
-    return RayPool(worker_settings(job.store), spec)
+    return RayPool(worker_settings(), spec)
 
 
-def run(pool: Pool, job: Job) -> tuple[Batch, list[Event]]:
-    heard: list[Event] = []
-    return pool.run(job.orders, heard.append, stop_on_damage=True), heard
+def run(pool: Pool, job: Job, terms: Terms = Terms()) -> tuple[Batch, list[Happening]]:  # noqa: B008 - frozen
+    heard: list[Happening] = []
+    batch = pool.run(job.orders, lambda what, _: heard.append(what), store=job.store, stop_on_damage=True, terms=terms)
+    return batch, heard
 
 
 def digests(job: Job, batch: Batch) -> list[str]:
@@ -119,7 +121,7 @@ def test_an_order_that_names_other_content_is_refused(pool: Pool, job: Job) -> N
 
 def test_both_pools_make_the_same_bytes(cluster: None, job: Job, target: Path, tmp_path: Path) -> None:
     other = make_job(DiskStore(str(tmp_path / "other")), target)
-    local, actors = LocalPool(worker_settings(other.store), parallel=2), ray_pool(job)
+    local, actors = LocalPool(worker_settings(), parallel=2), ray_pool()
     actors.start()
     try:
         assert digests(other, run(local, other)[0]) == digests(job, run(actors, job)[0])
@@ -132,7 +134,7 @@ def test_a_killed_renderer_costs_a_death_and_no_segment(cluster: None, job: Job)
     assert isinstance(store, MortalStore)
     store.plant("before", job.orders[1].id, 1)
     store.plant("after", job.orders[4].id, 1)
-    actors = ray_pool(job)
+    actors = ray_pool()
     actors.start()
     try:
         batch, heard = run(actors, job)
@@ -156,7 +158,7 @@ def test_a_poisonous_segment_is_given_up_and_the_rest_is_kept(cluster: None, job
     assert isinstance(store, MortalStore)
     poisoned = job.orders[-1]
     store.plant("before", poisoned.id, 9)
-    actors = ray_pool(job)
+    actors = ray_pool()
     actors.start()
     try:
         batch, _ = run(actors, job)

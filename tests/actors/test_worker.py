@@ -31,7 +31,7 @@ def job(tmp_path: Path) -> Job:
 
 @pytest.fixture
 def worker(job: Job) -> Worker:
-    return Worker(WorkerSettings(job.store, "unused", 2, 1))
+    return Worker(WorkerSettings("unused", 2, 1))
 
 
 def finished(job: Job) -> list[str]:
@@ -51,13 +51,13 @@ def test_a_film_that_changes_during_an_order(job: Job, worker: Worker) -> None:
             os.utime(film, ns=(1, frames))
 
     with pytest.raises(InputError, match="the film changed while it was rendered"):
-        worker.work(order, 1, change)
+        worker.work(order, 1, change, job.store)
     assert finished(job) == []
     with pytest.raises(InputError, match="the film changed while it was rendered"):
-        worker.work(order, 1, quiet)
+        worker.work(order, 1, quiet, job.store)
     status = film.stat()
     os.utime(film, ns=(status.st_atime_ns, job.film.stamp.mtime_ns))
-    assert isinstance(worker.work(order, 1, quiet), SegmentReceipt)
+    assert isinstance(worker.work(order, 1, quiet, job.store), SegmentReceipt)
 
 
 def test_a_film_that_is_torn_during_an_order_is_said_to_have_changed(job: Job, worker: Worker) -> None:
@@ -68,26 +68,26 @@ def test_a_film_that_is_torn_during_an_order_is_said_to_have_changed(job: Job, w
         os.truncate(film, 5000)
 
     with pytest.raises(InputError, match="the film changed while it was rendered"):
-        worker.work(job.orders[1], 1, tear)
+        worker.work(job.orders[1], 1, tear, job.store)
     assert finished(job) == []
 
 
 def test_a_record_whose_file_is_gone_or_that_is_torn_is_done_again(job: Job, worker: Worker) -> None:
     order = job.orders[0]
-    first = worker.work(order, 1, quiet)
-    assert worker.work(order, 2, quiet) == first
+    first = worker.work(order, 1, quiet, job.store)
+    assert worker.work(order, 2, quiet, job.store) == first
     job.store.path(first.file).unlink()
-    second = worker.work(order, 3, quiet)
+    second = worker.work(order, 3, quiet, job.store)
     assert (second.attempt, second.sha256) == (3, first.sha256)
     job.store.path(f"segments/{order.id}/DONE.json").write_bytes(b'{"order')
-    third = worker.work(order, 4, quiet)
+    third = worker.work(order, 4, quiet, job.store)
     assert third.attempt == 4
     assert codec.decode(job.store.read(f"segments/{order.id}/DONE.json"), SegmentReceipt) == third
 
 
 def test_a_table_of_another_film_is_refused(job: Job, worker: Worker) -> None:
     with pytest.raises(PlanError, match="not of the film that the order names"):
-        worker.work(replace(job.orders[0], target_sha256="0" * 64), 1, quiet)
+        worker.work(replace(job.orders[0], target_sha256="0" * 64), 1, quiet, job.store)
 
 
 def face_of(name: str, seed: int) -> SourceIdentity:
@@ -135,13 +135,13 @@ def middles(job: Job, receipt: SegmentReceipt) -> NDArray[np.float64]:
 
 def test_each_role_gets_its_own_face(job: Job, worker: Worker) -> None:
     order = with_two_people(job, (1, 2))
-    receipt = worker.work(order, 1, quiet)
+    receipt = worker.work(order, 1, quiet, job.store)
     assert isinstance(receipt, SegmentReceipt)
     frames = order.segment.frames
     assert receipt.faces_by_role == (frames, (frames + 1) // 2)
     assert (receipt.faces_replaced, receipt.frames_replaced) == (sum(receipt.faces_by_role), frames)
-    turned = worker.work(with_two_people(job, (2, 1)), 1, quiet)
-    plain = worker.work(lossless(job), 1, quiet)
+    turned = worker.work(with_two_people(job, (2, 1)), 1, quiet, job.store)
+    plain = worker.work(lossless(job), 1, quiet, job.store)
     assert isinstance(turned, SegmentReceipt)
     assert isinstance(plain, SegmentReceipt)
     assert plain.faces_by_role == ()
@@ -158,6 +158,6 @@ def test_a_role_whose_face_was_altered_is_refused(job: Job, worker: Worker) -> N
     path = job.store.path(order.roles[1].identity)
     path.write_bytes(path.read_bytes().replace(b'"b"', b'"c"'))
     with pytest.raises(PlanError, match="the source face in the store is not the one the order names") as caught:
-        worker.work(order, 1, quiet)
+        worker.work(order, 1, quiet, job.store)
     assert order.roles[1].identity in str(caught.value)
     assert finished(job) == []

@@ -59,13 +59,13 @@ class Kept:
         self.done: list[list[str]] = []
 
     def make(self, looking: Looking | None = None, segment_s: Fraction = Fraction(5)) -> Analysis:
-        pool = LocalPool(WorkerSettings(self.store, str(model_cache()), 2, 1), parallel=2)
+        pool = LocalPool(WorkerSettings(str(model_cache()), 2, 1), parallel=2)
 
         def run_map(name: str, orders: Sequence[Order]) -> stages.Mapped:
             assert name == "analyse"
             todo = stages.open_work(self.store, orders, stop_on_damage=True)
             self.done.append([order.id for order in todo.open])
-            return stages.run_map(pool, Listener(), self.film, todo)
+            return stages.run_map(pool, Listener(), self.film, todo, store=self.store)
 
         try:
             look = looking or Looking()
@@ -200,12 +200,12 @@ def test_a_part_that_is_gone_or_altered_is_named_and_made_again(
 def test_a_renderer_takes_back_a_record_without_its_shots(kept: tuple[Path, Analysis], whole: Kept) -> None:
     folder, analysis = kept
     store = folder_store(folder)
-    worker = Worker(WorkerSettings(store, str(model_cache()), 2, 1))
+    worker = Worker(WorkerSettings(str(model_cache()), 2, 1))
     order = analysis_orders(whole.film, analysis.segments[2:], Looking(), whole.models, code=CODE)[0]
-    known = worker.work(order, 7, lambda _: None)
+    known = worker.work(order, 7, lambda _: None, store)
     assert known == analysis.receipts[2]
     store.path(analysis.receipts[2].shots).unlink()
-    made = worker.work(order, 7, lambda _: None)
+    made = worker.work(order, 7, lambda _: None, store)
     assert isinstance(made, AnalysisReceipt)
     assert (made.attempt, made.sha256, made.shots_sha256) == (7, known.sha256, analysis.receipts[2].shots_sha256)
     assert store.receipt(AnalysisReceipt, "analysis", order.id) == made

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.dispatch import Event
-from actors.drive import Order, Watch
+from actors.drive import Happening, Order, Watch
 from core.errors import FarmError, InputError, StorageError
 from core.records import EncodeSpec, JobReport, JobSpec
 from farm.driver import run_job
@@ -37,8 +36,8 @@ class At:
 
     def watch(self, orders: Sequence[Order], open_orders: Sequence[Order]) -> Watch:
         assert len(open_orders) <= len(orders)
-        heard: list[Event] = []
-        return heard.append
+        heard: list[Happening] = []
+        return lambda happening, _: heard.append(happening)
 
     def note(self, text: str) -> None:
         assert text

@@ -9,7 +9,6 @@ import pytest
 
 from core.errors import InputError
 from core.inference.providers import CUDA, TENSORRT, DeviceSpec, provider_options
-from farm.artifacts import DiskStore
 from farm.desk import worker_settings
 from farm.doctor import examine, look_at_gpu
 from farm.settings import RunOptions, load_settings
@@ -58,9 +57,9 @@ def test_a_bad_size_ends_any_command_in_one_line(tmp_path: Path, monkeypatch: py
     assert "FARM_GPU_MEM_LIMIT='much' is no size" in ran.error_line
 
 
-def test_it_reaches_the_sessions_of_a_renderer(tmp_path: Path) -> None:
+def test_it_reaches_the_sessions_of_a_renderer() -> None:
     settings = load_settings({"HOME": "/h", "FARM_GPU_MEM_LIMIT": "3G"})
-    spec = worker_settings(DiskStore(str(tmp_path)), RunOptions(local=True), settings).device_spec()
+    spec = worker_settings(RunOptions(local=True), settings).device_spec()
     assert spec.gpu_mem_limit_bytes == 3 << 30
     assert provider_options(CUDA, spec)["gpu_mem_limit"] == str(3 << 30)
     assert provider_options(TENSORRT, spec)["trt_max_workspace_size"] == str(3 << 30)

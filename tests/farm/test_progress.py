@@ -37,9 +37,9 @@ def test_counts_speed_and_eta_include_what_was_reused() -> None:
     orders = [order(0), order(1, faces=7), order(2), order(3)]
     watch = progress.watch(orders, orders[1:])
     clock.now_s += 10
-    watch(Beat("s", "o2", 1, 50))
+    watch(Beat("s", "o2", 1, 50), 0.0)
     clock.now_s += 10
-    watch(Done("s", "o1", 1))
+    watch(Done("s", "o1", 1), 0.0)
     assert stream.getvalue().splitlines() == [
         "render: 37 %, 150/400 frames, 5.0 frames/s, 0 faces, 1/4 segments, ETA 0:50",
         "render: 62 %, 250/400 frames, 7.5 frames/s, 7 faces, 2/4 segments, ETA 0:20",
@@ -53,8 +53,8 @@ def test_a_pipe_gets_a_line_every_few_seconds_and_one_at_the_end() -> None:
     watch = progress.watch([order(0)], [order(0)])
     for frames in range(100):
         clock.now_s += 0.1
-        watch(Beat("s", "o0", 1, frames))
-    watch(Done("s", "o0", 1))
+        watch(Beat("s", "o0", 1, frames), 0.0)
+    watch(Done("s", "o0", 1), 0.0)
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
     assert lines[-1].startswith("render: 100 %, 100/100 frames")
@@ -66,10 +66,10 @@ def test_a_terminal_gets_one_line_that_is_cleared() -> None:
     progress.stage("render")
     watch = progress.watch([order(0)], [order(0)])
     clock.now_s += 1
-    watch(Beat("s", "o0", 1, 10))
-    watch(SlotDied("renderer-1", "killed"))
+    watch(Beat("s", "o0", 1, 10), 0.0)
+    watch(SlotDied("renderer-1", "killed"), 0.0)
     clock.now_s += 1
-    watch(Beat("s", "o0", 1, 11))
+    watch(Beat("s", "o0", 1, 11), 0.0)
     progress.close()
     text = stream.getvalue()
     assert text.count("\n") == 1
@@ -88,5 +88,5 @@ def test_what_takes_minutes_is_shown_while_no_frames_come() -> None:
     watch = progress.watch([order(0)], [order(0)])
     for seconds in (10, 20, 30):
         clock.now_s += 10
-        watch(Busy("s", f"inswapper_128: TensorRT builds the engine, {seconds} s so far"))
+        watch(Busy("s", f"inswapper_128: TensorRT builds the engine, {seconds} s so far"), 0.0)
     assert stream.getvalue().splitlines()[-1] == "render: inswapper_128: TensorRT builds the engine, 30 s so far"

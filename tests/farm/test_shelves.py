@@ -16,7 +16,6 @@ from core.errors import InputError, ModelError, StorageError
 from core.inference.engines import RECORD, build_engine, find_engine
 from core.inference.providers import EngineFiles
 from core.inference.shelf import FolderShelf
-from farm.artifacts import DiskStore
 from farm.desk import worker_settings
 from farm.settings import RunOptions, load_settings
 from farm.shelves import BucketShelf, open_shelf
@@ -137,7 +136,7 @@ def test_a_bucket_that_does_not_answer_is_one_line(
         find_engine(KEY, tmp_path / "b", shelf)
 
 
-def test_addresses(tmp_path: Path) -> None:
+def test_addresses() -> None:
     assert open_shelf(None) is None
     assert open_shelf("/shared") == FolderShelf(Path("/shared"))
     assert open_shelf("s3://bucket") == BucketShelf("bucket", "")
@@ -147,7 +146,7 @@ def test_addresses(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="engines cannot be shared there; name a folder or s3://BUCKET/PREFIX"):
             open_shelf(wrong)
     settings = load_settings({"HOME": "/h", "FARM_ENGINE_CACHE": "s3://bucket/a"})
-    spec = worker_settings(DiskStore(str(tmp_path)), RunOptions(), settings).device_spec()
+    spec = worker_settings(RunOptions(), settings).device_spec()
     assert spec.shelf == BucketShelf("bucket", "a")
     ran = farm_here("models", "build", "centerface", "--device", "cpu", "--shared", "ftp://host")
     assert ran.code == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.pool import signals_unwrapped
+from actors.ray.joining import signals_unwrapped
 from farm.cli.signals import Stopped, Stopping
 from tests.system.runs import finish, start, wait_for
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.dispatch import Event
-from actors.drive import Order, Watch
+from actors.drive import Happening, Order, Watch
 from actors.local import LocalPool
 from actors.worker import WorkerSettings
 from core import codec
@@ -42,8 +41,8 @@ class Listener:
         assert len(open_orders) <= len(orders)
         self.open += [order.id for order in open_orders]
 
-        def hear(event: Event) -> None:
-            assert event
+        def hear(happening: Happening, at_s: float) -> None:
+            assert at_s > 0, happening
 
         return hear
 
@@ -66,7 +65,7 @@ def job(tmp_path: Path, target: Path) -> Job:
 
 @pytest.fixture
 def pool(job: Job) -> Iterator[LocalPool]:
-    made = LocalPool(WorkerSettings(job.store, "unused", 2, 1), parallel=2)
+    made = LocalPool(WorkerSettings("unused", 2, 1), parallel=2)
     yield made
     made.close()
 
@@ -141,21 +140,29 @@ def test_the_index_is_taken_from_the_store_until_the_file_changes(job: Job, targ
 
 def test_only_what_is_open_is_done(job: Job, pool: LocalPool) -> None:
     listener = Listener()
-    first = stages.run_map(pool, listener, job.film, stages.open_work(job.store, job.orders[:2], stop_on_damage=True))
+    first = stages.run_map(
+        pool, listener, job.film, stages.open_work(job.store, job.orders[:2], stop_on_damage=True), store=job.store
+    )
     assert (first.reused, listener.open) == (0, [order.id for order in job.orders[:2]])
     listener.stage("render")
-    second = stages.run_map(pool, listener, job.film, stages.open_work(job.store, job.orders, stop_on_damage=True))
+    second = stages.run_map(
+        pool, listener, job.film, stages.open_work(job.store, job.orders, stop_on_damage=True), store=job.store
+    )
     assert (second.reused, listener.open) == (2, [order.id for order in job.orders[2:]])
     assert second.receipts[:2] == first.receipts
     listener.stage("render")
-    third = stages.run_map(pool, listener, job.film, stages.open_work(job.store, job.orders, stop_on_damage=True))
+    third = stages.run_map(
+        pool, listener, job.film, stages.open_work(job.store, job.orders, stop_on_damage=True), store=job.store
+    )
     assert (third.reused, listener.open) == (4, [])
     assert third.receipts == second.receipts
 
 
 def test_known_damage_leaves_only_what_lies_before_it_open(job: Job, pool: LocalPool) -> None:
     listener = Listener()
-    done = stages.run_map(pool, listener, job.film, stages.open_work(job.store, job.orders[2:3], stop_on_damage=True))
+    done = stages.run_map(
+        pool, listener, job.film, stages.open_work(job.store, job.orders[2:3], stop_on_damage=True), store=job.store
+    )
     receipt = done.receipts[0]
     assert isinstance(receipt, SegmentReceipt)
     damaged = replace(receipt, damage=(Damage(60, int(job.film.index.pts[60]), "torn"),))
@@ -164,10 +171,10 @@ def test_known_damage_leaves_only_what_lies_before_it_open(job: Job, pool: Local
     todo = stages.open_work(job.store, job.orders, stop_on_damage=True)
     assert [order.segment.index for order in todo.open] == [0, 1]
     with pytest.raises(InputError, match=r"frame 60 at 2\.400 s is damaged: torn; render what decodes"):
-        stages.run_map(pool, listener, job.film, todo)
+        stages.run_map(pool, listener, job.film, todo, store=job.store)
     kept = stages.open_work(job.store, job.orders, stop_on_damage=False)
     assert [order.segment.index for order in kept.open] == [3]
-    assert len(stages.run_map(pool, listener, job.film, kept).receipts) == 4
+    assert len(stages.run_map(pool, listener, job.film, kept, store=job.store).receipts) == 4
 
 
 def test_settings_come_from_the_given_environment_only() -> None:
@@ -212,7 +219,7 @@ def test_a_source_face_that_was_altered_is_put_back(job: Job) -> None:
 def test_what_a_job_makes_is_claimed(job: Job, pool: LocalPool) -> None:
     """Another job in the same store leaves alone what this one needs to go on."""
     todo = stages.open_work(job.store, job.orders, stop_on_damage=True)
-    stages.run_map(pool, Listener(), job.film, todo)
+    stages.run_map(pool, Listener(), job.film, todo, store=job.store)
     keep_identity(job.store, NOBODY)
     before = sorted(Path(job.store.root).rglob("*"))
     DiskStore(job.store.root, "another").remove()

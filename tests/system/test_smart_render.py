@@ -95,7 +95,7 @@ def test_copies_that_do_not_verify_are_encoded(clips: Path, tmp_path: Path) -> N
     spec = JobSpec(str(film_path), str(output), encode=EncodeSpec(None, 30, "ultrafast"), segment_s=Fraction(0))
     run, settings, progress = RunOptions(local=True), load_settings(), StderrProgress(sys.stderr)
     with open_store(tmp_path / "store") as store:
-        pool = make_pool(store, run, settings)
+        pool = make_pool(run, settings)
         desk = Desk(store, pool, Clock(progress), "code", stop_on_damage=True)
         film = stages.index_stage(store, film_path, code="code")
         assert film.stamp == stamp_of(film_path)

@@ -145,7 +145,7 @@ def test_a_job_is_measured_by_its_own_faces(pair: Pair, compared: QualityReport,
     spec = JobSpec(str(pair.film), str(output), SourceSpec(str(pair.source)))
     progress = StderrProgress((tmp_path / "progress").open("w"))
     with open_store(tmp_path / "store", "test") as store:
-        pool = make_pool(store, RunOptions(local=True), settings)
+        pool = make_pool(RunOptions(local=True), settings)
         desk = Desk(store, pool, Clock(progress), code_hash(), stop_on_damage=True)
         film = stages.index_stage(store, pair.film, code=desk.code)
         eyes = Eyes(settings.model_cache, 1, spec.detector)
@@ -167,7 +167,7 @@ def test_where_the_report_fails_it_is_told_how_to_have_it(pair: Pair, tmp_path: 
     output, cast = str(tmp_path / "my film.mp4"), str(tmp_path / "film.cast" / "cast.toml")
     run, settings = RunOptions(local=True), load_settings()
     with open_store(tmp_path / "store", "test") as store:
-        desk = Desk(store, make_pool(store, run, settings), Clock(progress), code_hash(), stop_on_damage=True)
+        desk = Desk(store, make_pool(run, settings), Clock(progress), code_hash(), stop_on_damage=True)
         film = stages.index_stage(store, pair.film, code=desk.code)
         for spec, known in (
             (JobSpec(str(pair.film), output, cast=cast), f" --cast {cast}"),

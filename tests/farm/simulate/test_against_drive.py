@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.dispatch import Assign, Beat, Done, Event, SlotDied, SlotReady
-from actors.drive import Order, Patience, Receipt, drive
+from actors.drive import Happening, JobStore, Order, Patience, Receipt, drive
 from actors.local import LocalPool
 from actors.worker import WorkerSettings
 from core.records import WorkOrder
@@ -25,6 +25,11 @@ from farm.simulate.outcome import simulate
 
 BEAT_S = 1.0
 RESTART_S = 15.0
+STORE = DiskStore("unused")
+
+
+def deaf(happening: Happening, at_s: float) -> None:
+    assert at_s >= 0, happening
 
 
 class VirtualRenderers:
@@ -61,10 +66,14 @@ class VirtualRenderers:
     def restart(self, slot: str) -> None:
         self.start(slot)
 
-    def submit(self, assign: Assign, order: Order) -> None:
+    def submit(self, assign: Assign, order: Order, store: JobStore) -> None:
+        assert store
         assert isinstance(order, WorkOrder)
         self._queues[assign.slot].append((assign, order, self.now_s + self._prepare_s))
         self._turn(assign.slot)
+
+    def wake(self) -> None:
+        raise AssertionError("there is one thread")
 
     def cancel(self, slot: str, task: str, attempt: int) -> None:
         queue = self._queues[slot]
@@ -132,7 +141,7 @@ def test_the_real_loop_takes_what_the_simulator_says(
     virtual = VirtualRenderers(scene.prepare_s, [])
     slots = [f"s{number}" for number in range(renderers)]
     orders = film_orders(scene.tasks(0))
-    batch = drive(virtual, slots, orders, Patience(600.0, 600.0), lambda _: None, virtual.clock)
+    batch = drive(virtual, slots, orders, STORE, Patience(600.0, 600.0), deaf, virtual.clock)
     assert batch.error is None
     assert set(batch.receipts) == {order.id for order in orders}
     assert virtual.now_s == pytest.approx(simulate(scene).makespan_s, rel=0.1)
@@ -151,7 +160,7 @@ def test_deaths_under_the_real_loop_cost_time_and_no_segment(
     virtual = VirtualRenderers(scene.prepare_s, deaths)
     slots = [f"s{number}" for number in range(renderers)]
     orders = film_orders(scene.tasks(0))
-    batch = drive(virtual, slots, orders, Patience(600.0, 600.0), lambda _: None, virtual.clock)
+    batch = drive(virtual, slots, orders, STORE, Patience(600.0, 600.0), deaf, virtual.clock)
     assert batch.error is None
     assert set(batch.receipts) == {order.id for order in orders}
     # A death costs at most what was under way there, and the time until the renderer is back.
@@ -160,10 +169,11 @@ def test_deaths_under_the_real_loop_cost_time_and_no_segment(
 
 def test_sleeping_renderers_on_threads_do_every_segment_once(tmp_path: Path) -> None:
     scene = small_scene(1, 12, 0.02)
-    store = WorkerSettings(store=DiskStore(str(tmp_path)), model_cache="", threads=1, model_threads=1)
-    pool = LocalPool(store, parallel=2, make=Pace(1 / FACES_A_SECOND, 0.001))
+    pool = LocalPool(
+        WorkerSettings(model_cache="", threads=1, model_threads=1), parallel=2, make=Pace(1 / FACES_A_SECOND, 0.001)
+    )
     orders = film_orders(scene.tasks(0))
-    batch = pool.run(orders, lambda _: None, stop_on_damage=True)
+    batch = pool.run(orders, deaf, store=DiskStore(str(tmp_path)), stop_on_damage=True)
     pool.close()
     assert batch.error is None
     assert {receipt.order_id: receipt.frames for receipt in batch.receipts.values()} == {

@@ -1,0 +1,264 @@
+"""The loop between the dispatcher, which decides, and a transport, which obeys. It serves any number of jobs.
+
+One thread steps it; `actors.pooled` has that thread. Inside, a task is called "<job's number>:<place in its list>", so
+that two jobs may have orders of one id; whoever hears of a task hears the order's id.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from actors.dispatch import (
+    Assign,
+    Beat,
+    Cancel,
+    Decision,
+    Dispatcher,
+    Done,
+    Event,
+    Failed,
+    Finish,
+    JobAdded,
+    JobStopped,
+    Kill,
+    NodeGone,
+    Quarantine,
+    Release,
+    Restart,
+    SlotDied,
+    SlotReady,
+    Tick,
+)
+from actors.drive import Batch, Happening, Patience, Terms, Transport, Watch, task_of
+from actors.work import JobStore, Order, Receipt
+from core.errors import FarmError, PlanError
+
+
+def deaf() -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(eq=False)
+class Job:
+    """A list of orders and who is told of it.
+
+    `hear` gets what concerns it, `ended` its batch when no more of it will be begun or waited for, and `quiet` follows
+    when the last of its attempts, which may be a cancelled one, has really stopped.
+    """
+
+    orders: Sequence[Order]
+    store: JobStore
+    terms: Terms
+    hear: Watch
+    ended: Callable[[Batch], None]
+    quiet: Callable[[], None] = deaf
+    stop_on_damage: bool = True
+    number: int = 0
+    receipts: dict[str, Receipt] = field(default_factory=dict)
+    deaths: int = 0  # of the pool, when the job came
+    under_way: int = 0  # attempts that have not stopped
+    over: bool = False
+
+    def order_of(self, task: str) -> Order:
+        return self.orders[int(task.partition(":")[2])]
+
+
+class Loop:
+    """Steps over events. All methods belong to one thread, as the transport's do."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        slots: Sequence[str],
+        patience: Patience,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        idle_s: float = float("inf"),
+        awaits_nodes: bool = False,
+        ready: Callable[[], None] = deaf,
+    ) -> None:
+        """`ready` is called when a slot is set up; the other arguments are those of a Dispatcher."""
+        self._ready = ready
+        self._transport = transport
+        self._clock = clock
+        self._dispatcher = Dispatcher(
+            None,
+            slots,
+            at_s=clock(),
+            hang_s=patience.hang_s,
+            start_s=patience.start_s,
+            idle_s=idle_s,
+            awaits_nodes=awaits_nodes,
+        )
+        self._open: dict[str, Job] = {}
+        self._numbered: dict[str, Job] = {}  # those of which an attempt may still say something
+        self._attempts: dict[str, set[tuple[str, int]]] = {}  # slot -> tasks and attempts that have not stopped
+        self._up: dict[str, SlotReady] = {}
+        self._count = 0
+        for slot in slots:
+            transport.start(slot)
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """To look at, not to tell it anything."""
+        return self._dispatcher
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no job is open, and no attempt of one that was is still under way."""
+        return not self._open and not self._numbered
+
+    # ------------------------------------------------------------ jobs
+
+    def add(self, job: Job) -> None:
+        """Begin a job. `PlanError` where its name is taken, or two of its orders have one id."""
+        if job.terms.name in self._open:
+            raise PlanError(f"a job named {job.terms.name!r} runs already")
+        if len({order.id for order in job.orders}) != len(job.orders):
+            raise PlanError("two segments have one work order id")
+        self._count += 1
+        job.number = self._count
+        job.deaths = self._dispatcher.deaths
+        self._open[job.terms.name] = self._numbered[str(job.number)] = job
+        for ready in self._up.values():
+            job.hear(ready, self._clock())
+        names = (task_of(order, f"{job.number}:{place}") for place, order in enumerate(job.orders))
+        self._handle(JobAdded(job.terms.name, names, job.terms.priority, job.terms.weight))
+
+    def named(self, name: str) -> Job | None:
+        """The open job of that name."""
+        return self._open.get(name)
+
+    def stop(self, job: Job, error: FarmError, *, finish: bool) -> None:
+        """End a job with `error`; nothing where it has ended."""
+        if self._open.get(job.terms.name) is job:
+            self._handle(JobStopped(job.terms.name, error, finish))
+
+    def stop_all(self, error: FarmError) -> None:
+        for job in list(self._open.values()):
+            self.stop(job, error, finish=False)
+
+    def abandon(self, job: Job) -> None:
+        """What of the job has not stopped will not: end the slots that hold it."""
+        for slot, attempts in list(self._attempts.items()):
+            if any(self._job_of(task) is job for task, _ in attempts):
+                self._transport.kill(slot)
+
+    def end_all(self, error: FarmError) -> None:
+        """The loop goes no further: every job ends here and now."""
+        for job in list(self._open.values()):
+            self._end(job, error)
+        for job in list(self._numbered.values()):
+            self._let_go(job)
+
+    # ------------------------------------------------------------ events
+
+    def step(self, timeout_s: float) -> None:
+        """Wait for what happens next, and act on it."""
+        for event, receipt in self._transport.poll(timeout_s):
+            if receipt is not None and isinstance(event, Done):
+                job = self._job_of(event.task)
+                if job is not None:
+                    job.receipts.setdefault(receipt.order_id, receipt)
+                    event = replace(event, damaged=job.stop_on_damage and bool(receipt.damage))  # noqa: PLW2901
+            self._handle(event)
+        self._handle(Tick())
+
+    def _handle(self, event: Event) -> None:
+        at_s = self._clock()
+        self._tell(event, at_s)
+        decisions = self._dispatcher.handle(event, at_s)
+        self._note(event)
+        for decision in decisions:
+            self._tell(decision, at_s)
+            self._obey(decision)
+
+    def _note(self, event: Event) -> None:
+        """Keep the books of what is up and under way."""
+        match event:
+            case SlotReady():
+                self._up[event.slot] = event
+                self._ready()
+            case Done() | Failed():
+                self._stopped(event.slot, event.task, event.attempt)
+            case SlotDied():
+                self._slot_ended(event.slot)
+            case NodeGone():
+                for ready in [ready for ready in self._up.values() if ready.node == event.node]:
+                    self._transport.retire(ready.slot)
+                    self._slot_ended(ready.slot)
+
+    def _obey(self, decision: Decision) -> None:
+        match decision:
+            case Assign():
+                job = self._numbered[decision.task.partition(":")[0]]
+                job.under_way += 1
+                self._attempts.setdefault(decision.slot, set()).add((decision.task, decision.attempt))
+                self._transport.submit(decision, job.order_of(decision.task), job.store)
+            case Restart():
+                self._slot_ended(decision.slot)
+                self._transport.restart(decision.slot)
+            case Kill():
+                self._transport.kill(decision.slot)
+            case Cancel():
+                self._transport.cancel(decision.slot, decision.task, decision.attempt)
+            case Quarantine() | Release():
+                self._transport.retire(decision.slot)
+                self._slot_ended(decision.slot)
+            case Finish():
+                self._end(self._open[decision.job], decision.error)
+
+    # ------------------------------------------------------------ ends
+
+    def _end(self, job: Job, error: FarmError | None) -> None:
+        del self._open[job.terms.name]
+        self._dispatcher.forget(job.terms.name)
+        job.over = True
+        job.ended(Batch(job.receipts, error, self._dispatcher.deaths - job.deaths))
+        self._settle(job)
+
+    def _stopped(self, slot: str, task: str, attempt: int) -> None:
+        attempts = self._attempts.get(slot, set())
+        if (task, attempt) in attempts:
+            attempts.remove((task, attempt))
+            job = self._numbered[task.partition(":")[0]]
+            job.under_way -= 1
+            self._settle(job)
+
+    def _slot_ended(self, slot: str) -> None:
+        self._up.pop(slot, None)
+        for task, attempt in list(self._attempts.get(slot, ())):
+            self._stopped(slot, task, attempt)
+        self._attempts.pop(slot, None)
+
+    def _settle(self, job: Job) -> None:
+        if job.over and not job.under_way:
+            self._let_go(job)
+
+    def _let_go(self, job: Job) -> None:
+        if self._numbered.pop(str(job.number), None) is not None:
+            job.quiet()
+
+    # ------------------------------------------------------------ who hears what
+
+    def _job_of(self, task: str) -> Job | None:
+        return self._numbered.get(task.partition(":")[0])
+
+    def _tell(self, happening: Happening, at_s: float) -> None:
+        """What is of a task is told to its job, what is of a job to that one, and all else to all that are open."""
+        match happening:
+            case Beat() | Done() | Failed() | Assign() | Cancel():
+                job = self._job_of(happening.task)
+                if job is not None and not job.over:
+                    job.hear(replace(happening, task=job.order_of(happening.task).id), at_s)
+            case JobAdded():
+                pass  # whoever runs it knows
+            case JobStopped():
+                self._open[happening.job].hear(happening, at_s)
+            case Finish():
+                self._open[happening.job].hear(happening, at_s)
+            case _:
+                for job in list(self._open.values()):
+                    job.hear(happening, at_s)

@@ -1,0 +1,73 @@
+"""The actor: one renderer, which does two orders at a time and says on another thread how far it is."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from actors.drive import unexpected
+from actors.ray.joining import ray
+from actors.work import JobStore, Order, Receipt, Works
+from actors.worker import Worker, WorkerSettings
+from core.errors import FarmError, Interrupted
+from core.kept import Kept
+
+SLOTS_AN_ACTOR = 2
+STORES_HELD = 8  # a store in a bucket has a client and its connections
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What a renderer says when it is set up: `node` is its node's id in Ray."""
+
+    node: str
+
+
+class Renderer:
+    """The actor. Every method is safe to call while orders run."""
+
+    def __init__(self, settings: WorkerSettings, make: Callable[[WorkerSettings], Works] = Worker) -> None:
+        self._worker = make(settings)
+        self._stores: Kept[bytes, JobStore] = Kept(STORES_HELD)
+        self._frames: dict[tuple[str, int], int] = {}
+        self._cancelled: set[tuple[str, int]] = set()
+
+    def setup(self) -> Introduction:
+        self._worker.setup()
+        return Introduction(ray.get_runtime_context().get_node_id())
+
+    @ray.method(concurrency_group="work")
+    def work(self, task: str, attempt: int, order: Order, store: bytes) -> Receipt:
+        """Do one order of the job in `store`, which is pickled. `task` is the pool's name for the order.
+
+        Errors that are not ours are put into one of ours here, where their class is known.
+        """
+        key = (task, attempt)
+
+        def heartbeat(frames: int) -> None:
+            if key in self._cancelled:
+                raise Interrupted("this attempt is not wanted any more")
+            self._frames[key] = frames
+
+        try:
+            opened = self._stores.get(store, lambda: cast(JobStore, pickle.loads(store)))
+            return self._worker.work(order, attempt, heartbeat, opened)
+        except FarmError:
+            raise
+        except Exception as error:
+            raise unexpected(error) from error
+        finally:
+            self._frames.pop(key, None)
+            self._cancelled.discard(key)
+
+    @ray.method(concurrency_group="control")
+    def cancel(self, task: str, attempt: int) -> None:
+        """Stop an attempt at its next sign of life, or before its first."""
+        self._cancelled.add((task, attempt))
+
+    @ray.method(concurrency_group="control")
+    def progress(self) -> tuple[dict[tuple[str, int], int], str]:
+        """Frames done by task and attempt, of what runs now, and what else takes long."""
+        return dict(self._frames), self._worker.words
