@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from core.errors import FarmError, InputError, Interrupted, PlanError
 from farm.cli.out import put
-from farm.cli.signals import SIGNALS, Stopping
+from farm.cli.signals import Stopping, heeded
 
 if TYPE_CHECKING:
     import typer
@@ -172,7 +172,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     """The console script: `main` as a process of its own."""
     open_streams()
     code = main(sys.argv[1:] if arguments is None else arguments)
-    for number in SIGNALS:  # all is said and done: a signal may end what is left of the interpreter
+    for number in heeded():  # all is said and done: a signal may end what is left of the interpreter
         signal.signal(number, signal.SIG_DFL)
     if code == PIPE_CODE:  # as other tools end when nobody reads on
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -1,4 +1,5 @@
-"""What SIGINT and SIGTERM do to a command: it unwinds, so that everything is closed and nothing half-written stays."""
+"""What SIGINT, SIGTERM and SIGHUP do to a command: it unwinds, so that everything is closed and nothing half-written
+stays. SIGHUP comes when the terminal goes, as of a dropped SSH session; under nohup it stays ignored."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import sys
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGAIN_S = 0.1
 IMPORT_MACHINERY = "<frozen importlib._bootstrap"
 
@@ -17,7 +18,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stopping:
-    """While it is entered, the first SIGINT or SIGTERM raises `Stopped` in the main thread; `number` is its number.
+    """While it is entered, the first of `SIGNALS` raises `Stopped` in the main thread; `number` is its number.
 
     Python loses what a handler raises where nobody can catch it (in `__del__`, in a callback from C), and C code that
     imports NumPy turns it into an ImportError. So a timer (SIGALRM) raises it again until the command unwinds, and not
@@ -31,7 +32,7 @@ class Stopping:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Stopping:
-        for number in (signal.SIGALRM, *SIGNALS):
+        for number in (signal.SIGALRM, *heeded()):
             self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -58,6 +59,11 @@ class Stopping:
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
         if not importing(frame) and not unwinding(sys.exception()):
             raise Stopped(signal.Signals(self.number).name)
+
+
+def heeded() -> list[signal.Signals]:
+    """Those of `SIGNALS` that end a command: all, but for a hang-up that the caller wants ignored."""
+    return [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def importing(frame: FrameType | None) -> bool:

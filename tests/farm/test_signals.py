@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: whatever catches errors on the way, a command unwinds once and ends with one line and 130."""
+"""SIGINT, SIGTERM and SIGHUP: whatever catches errors, a command unwinds once and ends with one line and 130."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors.ray.joining import signals_unwrapped
-from farm.cli.signals import Stopped, Stopping
+from farm.cli.signals import SIGNALS, Stopped, Stopping
 from tests.system.runs import finish, start, wait_for
 
 
@@ -28,13 +28,13 @@ def wait_for_ever() -> None:
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """The test runner's own handlers are there again afterwards, by the class under test."""
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+    before = [signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)]
     yield
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)] == before
+    assert [signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)] == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_catches_any_error_of_a_library_lets_a_signal_through(number: signal.Signals) -> None:
     caught = []
 
@@ -79,6 +79,17 @@ def test_a_second_signal_does_not_disturb_the_unwinding() -> None:
     with Stopping() as stopping, pytest.raises(Stopped):
         unwind()
     assert (done, stopping.number) == (["closed"], signal.SIGINT)
+
+
+def test_under_nohup_a_hang_up_is_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stopping() as stopping:
+            send(signal.SIGHUP)
+            assert stopping.number is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_an_import_is_let_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
