@@ -18,7 +18,7 @@ T = TypeVar("T")
 Scope = Literal["jobs:write", "jobs:read", "consent:issue", "consent:review", "admin"]
 SCOPES: tuple[Scope, ...] = ("jobs:write", "jobs:read", "consent:issue", "consent:review", "admin")
 
-EventKind = Literal["state", "segments", "note", "cast"]
+EventKind = Literal["state", "wish", "segments", "note", "cast"]
 UploadState = Literal["open", "ready", "refused", "gone"]
 UploadPurpose = Literal["target", "source", "reference"]
 DeliveryState = Literal["waiting", "delivered", "dead"]
@@ -129,8 +129,9 @@ class Result:
 class JobRow:
     """One job. `version` grows with every change of the row (an ETag); `last_seq` is its newest event's number.
 
-    `epoch` grows with every lease: a coordinator whose epoch is not the row's has lost the job. `attempt` counts
-    leases since the job was submitted or retried. `order` and `request_sha256` are None / "" after an erasure.
+    `epoch` grows with every lease, and whenever a job is taken from its coordinator: one whose epoch is not the row's
+    has lost the job. `attempt` counts leases since the job was submitted or retried. `wish` is what its owner asked
+    for and the coordinator has not done yet.
     """
 
     id: str
@@ -332,12 +333,11 @@ class AuditRow:
 
 @dataclass(frozen=True)
 class Held:
-    """A job that a coordinator holds: it writes with this `epoch` and nothing else."""
+    """A job that a coordinator holds. All it writes of the job carries `epoch`; with an old one nothing is written."""
 
     job: str
     tenant: str
     epoch: int
-    wish: Wish
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.postgres import Postgres
+
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
@@ -32,3 +34,11 @@ def s3(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     }.items():
         monkeypatch.setenv(name, value)
     return s3_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server."""
+    server = Postgres()
+    yield server
+    server.close()

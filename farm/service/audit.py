@@ -1,0 +1,84 @@
+"""The audit: lines that are only ever added, each with the hash of the one before, so that an edit shows.
+
+`hash` is the SHA-256 of the line's JSON without `hash` and with `prev_hash`, "" in the first. What is personal is
+named by id alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import sqlalchemy as sql
+from sqlalchemy import Connection, Row
+
+from core.codec import decode, digest
+from core.errors import StorageError
+from farm.service import tables
+from farm.service.database import Database
+from farm.service.ids import make_cursor, read_cursor
+from farm.service.records import AuditRow, Page
+from farm.service.rows import text_of
+
+line = tables.audit.c
+LOCK = 0x61756469  # "audi": PostgreSQL's advisory lock of the chain's end
+BATCH = 1000
+
+
+def write(
+    connection: Connection,
+    now_ms: int,
+    actor: str,
+    action: str,
+    thing: str,
+    *,
+    decision: str = "done",
+    reasons: Sequence[str] = (),
+) -> None:
+    """Add a line, in the transaction of what it tells of: it is there if and only if that happened.
+
+    The last statement of its transaction: what locks rows after the chain's end is locked could wait for another that
+    waits for the chain.
+    """
+    if connection.dialect.name == "postgresql":  # SQLite writes one transaction at a time anyway
+        connection.execute(sql.select(sql.func.pg_advisory_xact_lock(LOCK)))
+    last = connection.execute(sql.select(line.seq, line.hash).order_by(line.seq.desc()).limit(1)).first()
+    seq, before = (last.seq + 1, last.hash) if last is not None else (1, "")
+    made = AuditRow(seq, now_ms, actor, action, thing, decision, tuple(reasons), before, "")
+    values = {**asdict(made), "reasons": text_of(made.reasons), "hash": hash_of(made)}
+    connection.execute(sql.insert(tables.audit).values(values))
+
+
+def hash_of(row: AuditRow) -> str:
+    return digest(replace(row, hash=""))
+
+
+def listed(db: Database, *, cursor: str | None = None, limit: int = 100) -> Page[AuditRow]:
+    """The lines, the newest first."""
+    asked = sql.select(tables.audit)
+    if cursor is not None:
+        asked = asked.where(line.seq < int(read_cursor("audit", cursor)[0]))
+    with db.read() as connection:
+        rows = connection.execute(asked.order_by(line.seq.desc()).limit(limit + 1)).all()
+    items = tuple(map(_record, rows[:limit]))
+    return Page(items, make_cursor("audit", str(items[-1].seq)) if len(rows) > limit else None)
+
+
+def check(db: Database) -> int:
+    """How many lines there are; `StorageError` names the first that was edited, removed or put in between."""
+    seq, before = 0, ""
+    while True:
+        with db.read() as connection:
+            asked = sql.select(tables.audit).where(line.seq > seq).order_by(line.seq).limit(BATCH)
+            rows = [_record(row) for row in connection.execute(asked)]
+        for row in rows:
+            if row.seq != seq + 1 or row.prev_hash != before or row.hash != hash_of(row):
+                raise StorageError(f"the audit was edited at line {seq + 1}", where=db.where)
+            seq, before = row.seq, row.hash
+        if not rows:
+            return seq
+
+
+def _record(row: Row[tuple[object, ...]]) -> AuditRow:
+    values = dict(row._mapping)
+    return AuditRow(**{**values, "reasons": decode(values["reasons"].encode(), tuple[str, ...])})

@@ -1,0 +1,189 @@
+"""The database: SQLite on one machine, PostgreSQL for more. Connections, transactions, the clock, and what goes wrong.
+
+Every write is a transaction of its own that holds its locks for milliseconds. SQLite writes one at a time (BEGIN
+IMMEDIATE); PostgreSQL runs in READ COMMITTED, where a row that a statement changes stays locked until the commit, which
+is what gives each job its events in order. Time is the database's, so that no two machines' clocks are compared.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sql
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from core.errors import InputError, StorageError
+from farm.service.errors import Unreachable
+from farm.service.migrations import migrate
+
+POSTGRES = "postgresql+psycopg"
+BUSY_S = 30  # how long a writer waits for the others
+CONNECT_S = 5
+POSTGRES_LIMITS = "-c statement_timeout=30000 -c lock_timeout=20000 -c idle_in_transaction_session_timeout=60000"
+# 57P: the server goes down or comes up; 08: the connection; 53: out of connections, memory or disk; 40: lost a race
+PASSING = ("57P", "08", "53", "40", "55P03", "25006")
+
+Clock = Callable[[], int]
+
+
+class Database:
+    """Open connections to one database; may be used by any number of threads.
+
+    `clock`, for tests, gives milliseconds since 1970 instead of the database's own.
+    """
+
+    def __init__(self, engine: Engine, where: str, clock: Clock | None = None) -> None:
+        self.where = where
+        self.postgres = engine.dialect.name == "postgresql"
+        self._engine = engine
+        self._clock = clock
+        self._writer = threading.Lock()  # SQLite's own waiting is polling, and unfair
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that may change rows: committed at the end, rolled back by an exception."""
+        with ExitStack() as stack:
+            if not self.postgres:
+                stack.enter_context(self._writer)
+            stack.enter_context(translated(self.where))
+            connection = stack.enter_context(self._engine.connect()).execution_options(farm_write=True)
+            stack.enter_context(connection.begin())
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that changes nothing."""
+        with translated(self.where), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def now_ms(self, connection: Connection) -> int:
+        """Milliseconds since 1970, by the database's clock."""
+        if self._clock is not None:
+            return self._clock()
+        if not self.postgres:  # one machine: its clock is the database's
+            return time.time_ns() // 1_000_000
+        asked = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+        return int(connection.execute(sql.text(asked)).scalar_one())
+
+    def ping(self) -> None:
+        """`Unreachable` where the database does not answer."""
+        with self.read() as connection:
+            connection.execute(sql.text("SELECT 1"))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def open_database(url: str, *, clock: Clock | None = None, connections: int = 20) -> Database:
+    """The database at `url`, its tables made or brought up to date.
+
+    sqlite:///relative.db, sqlite:////absolute.db, or postgresql://user:password@host/name. `InputError` for another
+    address, or a file that is no database; `Unreachable` where no server answers.
+    """
+    parsed = parse_url(url)
+    where = parsed.render_as_string(hide_password=True)
+    if parsed.get_backend_name() == "sqlite":
+        engine = sqlite_engine(parsed, connections)
+    else:
+        options = {"connect_timeout": CONNECT_S, "application_name": "farm", "options": POSTGRES_LIMITS}
+        if "options" in parsed.query:
+            options.pop("options")
+        engine = sql.create_engine(
+            parsed, pool_size=connections, max_overflow=0, pool_timeout=BUSY_S, pool_pre_ping=True, connect_args=options
+        )
+    database = Database(engine, where, clock)
+    try:
+        with database.write() as connection:
+            migrate(connection, where=where)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def parse_url(text: str) -> URL:
+    """The address of a database; `InputError`, which never shows a password, for one that is not known."""
+    hint = "write sqlite:///farm.db or postgresql://user:password@host/name"
+    if text.startswith("postgres://"):  # as many providers write it
+        text = "postgresql" + text.removeprefix("postgres")
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise InputError("not the address of a database", hint=hint) from error
+    backend = url.get_backend_name()
+    if backend == "postgresql" and url.drivername in {"postgresql", POSTGRES}:
+        return url.set(drivername=POSTGRES)
+    if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
+        raise InputError(f"{url.drivername} is no database that the service knows", hint=hint)
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise InputError("the service's SQLite database is a file", hint=hint)
+    return url.set(database=str(Path(url.database).absolute()))
+
+
+def sqlite_engine(url: URL, connections: int) -> Engine:
+    """Connections that wait for one another, begin transactions themselves, and lose nothing that was committed."""
+    folder = Path(url.database or "").parent
+    if not folder.is_dir():
+        raise InputError("the database's folder does not exist", where=str(folder), hint="create it first")
+    engine = sql.create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=BUSY_S,
+        connect_args={"timeout": BUSY_S, "check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: object) -> None:
+        del record
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_S * 1000}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("farm_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Errors of the database as the farm's: `Unreachable` for what passes, `StorageError` for what stays."""
+    try:
+        yield
+    except PoolTimeout as error:
+        hint = "try again; more of them are a matter of --db-connections"
+        raise Unreachable("every connection to the database is in use", where=where, hint=hint) from error
+    except DBAPIError as error:
+        told = (str(error.orig).strip().splitlines() or ["no reason given"])[0]
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        if "not a database" in told:
+            raise InputError("this file is no SQLite database", where=where, hint="name another file") from error
+        if state:
+            passing = state.startswith(PASSING)
+        elif isinstance(error.orig, sqlite3.Error):
+            passing = "locked" in told or "busy" in told
+        else:  # the driver's own: no connection, or one that broke
+            passing = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+        if passing:
+            raise Unreachable(f"the database does not answer: {told}", where=where, hint="try again") from error
+        raise StorageError(f"the database refuses: {told}", where=where) from error
+    except NoSuchModuleError as error:
+        raise InputError(str(error), where=where) from error

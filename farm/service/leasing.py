@@ -1,0 +1,177 @@
+"""Which coordinator works on which job: leases that are renewed, epochs that fence off who lost one.
+
+A job is held by one coordinator until its lease is not renewed for `lease_ms`, by the database's clock. Taking it
+(again) makes its epoch one higher, and every write of a coordinator carries the epoch it was given: one that slept
+through its lease changes nothing when it wakes up.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import sqlalchemy as sql
+from sqlalchemy import Connection, RowMapping
+
+from core.codec import decode
+from farm.service import erasing, tables
+from farm.service.database import Database
+from farm.service.moves import NO_LEASE, insert, is_in, move
+from farm.service.records import Held, JobRow, Problem, TenantQuota
+from farm.service.rows import job_row, text_of
+from farm.service.share import Share, Waiting, choose
+from farm.service.states import WORKING, JobState, Wish
+
+job, lease = tables.jobs.c, tables.leases.c
+LEASE_MS = 15_000
+MOST_LAPSES = 5
+A_TENANT = 16  # candidates looked at of each tenant
+POISON = Problem(
+    "WorkerLost",
+    f"the service's coordinator died {MOST_LAPSES} times while it worked on this job",
+    hint="see the coordinator's log for these times, then retry the job",
+)
+
+
+@dataclass(frozen=True)
+class Taken:
+    held: Held
+    row: JobRow
+
+
+def take(db: Database, holder: str, places: int, *, slots: int = 1, lease_ms: int = LEASE_MS) -> list[Taken]:
+    """Take at most `places` jobs that nobody holds: first those whose coordinator died, then by fair share.
+
+    `slots` is how many segments can be rendered at once, which tenants without a quota share evenly. What was asked
+    of jobs whose coordinator died is done here as well.
+    """
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        _settle_lapsed(connection, now_ms)
+        taken = [_taken(row) for row in _take_lapsed(connection, now_ms, holder, places, lease_ms)]
+        if len(taken) < places:
+            for one in _candidates(connection, now_ms, places - len(taken), slots):
+                where = [job.id == one.job, job.state == JobState.queued]
+                taken += [_taken(row) for row in _lease(connection, now_ms, holder, lease_ms, where)]
+    return taken
+
+
+def renew(db: Database, holder: str, *, lease_ms: int = LEASE_MS) -> dict[str, tuple[Held, Wish]]:
+    """Renew all leases of `holder`; what it holds, and what their owners wish. Others are lost to it."""
+    statement = (
+        sql.update(tables.jobs)
+        .where(job.owner == holder, is_in(WORKING))
+        .values(lease_ms=sql.bindparam("until_ms"))
+        .returning(job.id, job.tenant, job.epoch, job.wish)
+    )
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        rows = connection.execute(statement, {"until_ms": now_ms + lease_ms}).all()
+    return {row.id: (Held(row.id, row.tenant, row.epoch), Wish(row.wish)) for row in rows}
+
+
+def lead(db: Database, name: str, holder: str, *, lease_ms: int = LEASE_MS) -> int | None:
+    """Hold the office `name`, which one holder has at a time: take it, or renew it. Its epoch; None where another
+    holds it."""
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        values = {"name": name, "holder": holder, "epoch": 1, "until_ms": now_ms + lease_ms}
+        new = sql.case((lease.holder == holder, lease.epoch), else_=lease.epoch + 1)
+        statement = insert(connection, tables.leases).values(values)
+        taking = statement.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"holder": holder, "epoch": new, "until_ms": now_ms + lease_ms},
+            where=sql.or_(lease.holder == holder, lease.until_ms < now_ms),
+        ).returning(lease.epoch)
+        found = connection.execute(taking).scalar_one_or_none()
+    return int(found) if found is not None else None
+
+
+def resign(db: Database, name: str, holder: str) -> None:
+    """Give the office back, so that the next need not wait. Its epoch is kept."""
+    with db.write() as connection:
+        mine = [lease.name == name, lease.holder == holder]
+        connection.execute(sql.update(tables.leases).where(*mine).values(until_ms=0))
+
+
+# ------------------------------------------------------------ the steps of `take`
+
+
+def _settle_lapsed(connection: Connection, now_ms: int) -> None:
+    """Do what was asked of jobs while their coordinator died; end those that several died of."""
+    lapsed = [is_in(WORKING), job.lease_ms < now_ms]
+    free = {"wish": Wish.run, "epoch": job.epoch + 1, **NO_LEASE}
+    ended = {"finished_ms": now_ms, **free}
+    move(connection, now_ms, JobState.cancelled, [*lapsed, job.wish == Wish.cancel], ended)
+    move(connection, now_ms, JobState.paused, [*lapsed, job.wish == Wish.pause], free)
+    poisoned = [*lapsed, job.wish == Wish.run, job.lapses >= MOST_LAPSES - 1]
+    move(connection, now_ms, JobState.failed, poisoned, {"problem": text_of(POISON), **ended})
+    erase = sql.select(job.id).where(job.wish == Wish.erase, sql.or_(~is_in(WORKING), job.lease_ms < now_ms))
+    for name in list(connection.execute(erase.with_for_update()).scalars()):
+        erasing.erase_row(connection, now_ms, str(name))
+
+
+def _take_lapsed(connection: Connection, now_ms: int, holder: str, places: int, lease_ms: int) -> list[RowMapping]:
+    lapsed = [is_in(WORKING), job.lease_ms < now_ms, job.wish == Wish.run]
+    some = sql.select(job.id).where(*lapsed).order_by(job.lease_ms, job.id).limit(places)
+    rows: list[RowMapping] = []
+    for name in list(connection.execute(some).scalars()):
+        rows += _lease(connection, now_ms, holder, lease_ms, [job.id == name, *lapsed], lapses=1)
+    return rows
+
+
+def _lease(
+    connection: Connection,
+    now_ms: int,
+    holder: str,
+    lease_ms: int,
+    where: list[sql.ColumnElement[bool]],
+    *,
+    lapses: int = 0,
+) -> list[RowMapping]:
+    values = {
+        "epoch": job.epoch + 1,
+        "attempt": job.attempt + 1,
+        "lapses": job.lapses + lapses,
+        "owner": holder,
+        "lease_ms": now_ms + lease_ms,
+        "started_ms": sql.func.coalesce(job.started_ms, now_ms),
+        "epoch_gpu_ms": 0,
+        "epoch_core_ms": 0,
+        "epoch_cost_micros": 0,
+        "segments_running": 0,
+    }
+    return move(connection, now_ms, JobState.indexing, where, values)
+
+
+def _candidates(connection: Connection, now_ms: int, places: int, slots: int) -> list[Waiting]:
+    """The queued jobs to begin. Of each tenant the first few by priority and age are looked at."""
+    queued = [job.state == JobState.queued, job.wish == Wish.run]
+    rank = sql.func.row_number().over(partition_by=job.tenant, order_by=[job.priority.desc(), job.id]).label("place")
+    ranked = sql.select(job.id, job.tenant, job.priority, job.created_ms, rank).where(*queued).subquery()
+    first = sql.select(ranked).where(ranked.c.place <= max(A_TENANT, places))
+    waiting = [
+        Waiting(row.id, row.tenant, row.priority, max(0, now_ms - row.created_ms)) for row in connection.execute(first)
+    ]
+    return choose(waiting, _shares(connection, {one.tenant for one in waiting}, slots), places) if waiting else []
+
+
+def _shares(connection: Connection, tenants: set[str], slots: int) -> dict[str, Share]:
+    """What every tenant has that wants something. A job that runs counts as one segment at least."""
+    running: dict[str, float] = defaultdict(float)
+    jobs_running: dict[str, int] = defaultdict(int)
+    for tenant, segments in connection.execute(sql.select(job.tenant, job.segments_running).where(is_in(WORKING))):
+        running[tenant] += max(1, segments)
+        jobs_running[tenant] += 1
+    even = max(1.0, slots / len(tenants | set(running)))
+    shares = {}
+    known = tables.tenants.c
+    for name, text in connection.execute(sql.select(known.id, known.quota).where(known.id.in_(sorted(tenants)))):
+        quota = decode(text.encode(), TenantQuota)
+        guaranteed = float(quota.segments) if quota.segments else even
+        shares[name] = Share(running[name], jobs_running[name], guaranteed, quota.segments, quota.jobs_running)
+    return shares
+
+
+def _taken(row: RowMapping) -> Taken:
+    return Taken(Held(row["id"], row["tenant"], row["epoch"]), job_row(row))

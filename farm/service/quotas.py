@@ -1,0 +1,85 @@
+"""What a tenant may have, and what it has."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sql
+from sqlalchemy import Connection
+
+from core.codec import decode
+from farm.service import tables
+from farm.service.errors import NotFound, OverQuota
+from farm.service.moves import insert, is_in
+from farm.service.records import TenantQuota, TenantUse
+from farm.service.states import WAITING, WORKING
+
+job, upload, use = tables.jobs.c, tables.uploads.c, tables.usage.c
+
+
+def lock_tenant(connection: Connection, tenant: str) -> TenantQuota:
+    """The tenant's quota, locked: what is counted against it stays as it was counted until the commit."""
+    asked = sql.select(tables.tenants.c.quota).where(tables.tenants.c.id == tenant)
+    text = connection.execute(asked.with_for_update()).scalar_one_or_none()
+    if text is None:
+        raise NotFound("no such tenant", where=tenant)
+    return decode(text.encode(), TenantQuota)
+
+
+def month_of(now_ms: int) -> str:
+    return datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
+
+
+def used(connection: Connection, now_ms: int, tenant: str) -> TenantUse:
+    """What counts against the tenant's quota now."""
+
+    def ask(what: sql.ColumnElement[int], *where: sql.ColumnElement[bool]) -> int:
+        return int(connection.execute(sql.select(sql.func.coalesce(what, 0)).where(*where)).scalar() or 0)
+
+    mine = (job.tenant == tenant, job.erased_ms.is_(None))
+    stored = ask(sql.func.sum(upload.size_bytes), upload.tenant == tenant, upload.state.in_(["open", "ready"]))
+    return TenantUse(
+        segments=ask(sql.func.sum(job.segments_running), *mine, is_in(WORKING)),
+        jobs_running=ask(sql.func.count(job.id), *mine, is_in(WORKING)),
+        jobs_waiting=ask(sql.func.count(job.id), *mine, is_in(WAITING)),
+        gpu_ms=ask(sql.func.sum(use.gpu_ms), use.tenant == tenant, use.month == month_of(now_ms)),
+        stored_bytes=stored + ask(sql.func.sum(job.result_bytes), *mine),
+    )
+
+
+def check_submission(connection: Connection, now_ms: int, tenant: str, quota: TenantQuota, *, more: int = 1) -> None:
+    """`OverQuota` where the tenant may not queue `more` jobs."""
+    have = used(connection, now_ms, tenant)
+    if quota.jobs_waiting is not None and have.jobs_waiting + more > quota.jobs_waiting:
+        raise OverQuota(
+            f"{have.jobs_waiting} jobs wait already, and {quota.jobs_waiting} may",
+            hint="wait for some of them, or cancel some",
+        )
+    check_gpu(have.gpu_ms, quota)
+
+
+def check_gpu(gpu_ms: int, quota: TenantQuota) -> None:
+    """`OverQuota` where the month's GPU time is used up."""
+    if quota.gpu_ms is not None and gpu_ms >= quota.gpu_ms:
+        raise OverQuota(
+            f"this month's {quota.gpu_ms / 60_000:.0f} GPU minutes are used up",
+            hint="wait for the next month (UTC), or ask the operator for more",
+        )
+
+
+def check_bytes(connection: Connection, now_ms: int, tenant: str, quota: TenantQuota, more: int) -> None:
+    """`OverQuota` where the tenant may not store `more` bytes."""
+    have = used(connection, now_ms, tenant).stored_bytes
+    if quota.stored_bytes is not None and have + more > quota.stored_bytes:
+        raise OverQuota(
+            f"{have} bytes are stored, {more} more would be above {quota.stored_bytes}",
+            hint="erase jobs or uploads that are done with",
+        )
+
+
+def add_use(connection: Connection, now_ms: int, tenant: str, gpu_ms: int, core_ms: int) -> None:
+    """Count time that a job of the tenant's used."""
+    values = {"tenant": tenant, "month": month_of(now_ms), "gpu_ms": gpu_ms, "core_ms": core_ms}
+    statement = insert(connection, tables.usage).values(values)
+    more = {"gpu_ms": use.gpu_ms + gpu_ms, "core_ms": use.core_ms + core_ms}
+    connection.execute(statement.on_conflict_do_update(index_elements=["tenant", "month"], set_=more))

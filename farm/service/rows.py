@@ -1,0 +1,50 @@
+"""From rows of the tables to records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from core.codec import decode, encode
+from farm.service.records import JobOrder, JobRow, Problem, Progress, Result, Spent
+from farm.service.states import JobState, Wish
+
+
+def text_of(record: object) -> str:
+    return encode(record).decode()
+
+
+def json_of(text: str) -> dict[str, Any]:
+    return decode(text.encode(), dict[str, Any])
+
+
+def job_row(row: RowMapping) -> JobRow:
+    return JobRow(
+        id=row["id"],
+        tenant=row["tenant"],
+        state=JobState(row["state"]),
+        wish=Wish(row["wish"]),
+        epoch=row["epoch"],
+        attempt=row["attempt"],
+        version=row["version"],
+        last_seq=row["last_seq"],
+        title=row["title"],
+        priority=row["priority"],
+        order=decode(row["job_order"].encode(), JobOrder) if row["job_order"] is not None else None,
+        progress=decode(row["progress"].encode(), Progress),
+        spent=Spent(row["gpu_ms"], row["core_ms"], row["cost_micros"], row["currency"]),
+        problem=problem_of(row["problem"]),
+        result=decode(row["result"].encode(), Result) if row["result"] is not None else None,
+        has_cast=bool(row["has_cast"]),
+        created_ms=row["created_ms"],
+        changed_ms=row["changed_ms"],
+        started_ms=row["started_ms"],
+        finished_ms=row["finished_ms"],
+        erased_ms=row["erased_ms"],
+        key_id=row["key_id"],
+    )
+
+
+def problem_of(text: str | None) -> Problem | None:
+    return decode(text.encode(), Problem) if text is not None else None

@@ -1,0 +1,162 @@
+"""Files of tenants, from the announcement to the erasure. Where the bytes go is the caller's; the rows count them.
+
+open -> ready | refused | gone        ready -> gone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sql
+from sqlalchemy import Connection, Row
+
+from core.errors import InputError
+from farm.service import audit, erasing, quotas, tables
+from farm.service.database import Database
+from farm.service.errors import Conflict, NotFound
+from farm.service.ids import make_cursor, new_id, read_cursor
+from farm.service.records import Page, Problem, UploadPurpose, UploadRow
+from farm.service.rows import json_of, problem_of, text_of
+from farm.service.states import ENDED
+
+upload, bound, job = tables.uploads.c, tables.job_uploads.c, tables.jobs.c
+
+
+def begin(
+    db: Database,
+    tenant: str,
+    *,
+    purpose: UploadPurpose,
+    name: str,
+    size_bytes: int,
+    place: Callable[[str], str],
+    upload_ref: str = "",
+) -> UploadRow:
+    """Announce a file of `size_bytes`, counted against the quota from now on. `place` says where an id's file lies."""
+    if size_bytes < 0:
+        raise InputError("a file has no less than 0 bytes")
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        quotas.check_bytes(connection, now_ms, tenant, quotas.lock_tenant(connection, tenant), size_bytes)
+        made = new_id("upl")
+        statement = sql.insert(tables.uploads).values(
+            id=made,
+            tenant=tenant,
+            state="open",
+            purpose=purpose,
+            name=name,
+            place=place(made),
+            size_bytes=size_bytes,
+            received_bytes=0,
+            sha256="",
+            media="{}",
+            upload_ref=upload_ref,
+            problem=None,
+            created_ms=now_ms,
+            changed_ms=now_ms,
+            files_gone_ms=None,
+        )
+        return _record(connection.execute(statement.returning(tables.uploads)).one())
+
+
+def set_ref(db: Database, tenant: str, upload_id: str, upload_ref: str) -> UploadRow:
+    """Keep the bucket's id of a multipart upload."""
+    return _change(db, tenant, upload_id, {"upload_ref": upload_ref})
+
+
+def received(db: Database, tenant: str, upload_id: str, received_bytes: int) -> UploadRow:
+    """So much of the file is there."""
+    return _change(db, tenant, upload_id, {"received_bytes": received_bytes})
+
+
+def finish(
+    db: Database, tenant: str, upload_id: str, *, size_bytes: int, sha256: str, media: Mapping[str, object]
+) -> UploadRow:
+    """The file is whole; `media` is what it turned out to be. `OverQuota` where it is more than was announced, and
+    more than the tenant may have. Idempotent for the same file."""
+    values = {
+        "state": "ready",
+        "size_bytes": size_bytes,
+        "received_bytes": size_bytes,
+        "sha256": sha256,
+        "media": text_of(dict(media)),
+    }
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        quota = quotas.lock_tenant(connection, tenant)
+        row = _find(connection, tenant, upload_id)
+        if row.state == "ready" and row.sha256 == sha256:
+            return _record(row)
+        if size_bytes > row.size_bytes:
+            quotas.check_bytes(connection, now_ms, tenant, quota, size_bytes - row.size_bytes)
+        return _record(_update(connection, now_ms, tenant, upload_id, values))
+
+
+def refuse(db: Database, tenant: str, upload_id: str, problem: Problem) -> UploadRow:
+    """The file cannot be used; its bytes go."""
+    return _change(db, tenant, upload_id, {"state": "refused", "problem": text_of(problem), "size_bytes": 0})
+
+
+def get(db: Database, tenant: str, upload_id: str) -> UploadRow:
+    with db.read() as connection:
+        return _record(_find(connection, tenant, upload_id))
+
+
+def listed(db: Database, tenant: str, *, cursor: str | None = None, limit: int = 50) -> Page[UploadRow]:
+    """The tenant's uploads, the newest first."""
+    name = f"uploads {tenant}"
+    asked = sql.select(tables.uploads).where(upload.tenant == tenant, upload.state != "gone")
+    if cursor is not None:
+        asked = asked.where(upload.id < read_cursor(name, cursor)[0])
+    with db.read() as connection:
+        rows = connection.execute(asked.order_by(upload.id.desc()).limit(limit + 1)).all()
+    items = tuple(map(_record, rows[:limit]))
+    return Page(items, make_cursor(name, items[-1].id) if len(rows) > limit else None)
+
+
+def remove(db: Database, tenant: str, upload_id: str, *, actor: str = "") -> None:
+    """Take the file away; `NotFound` from now on. `Conflict` while a job uses it that has not ended."""
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        _find(connection, tenant, upload_id, lock=True)
+        users = sql.select(job.id).join(tables.job_uploads, bound.job == job.id)
+        busy = users.where(bound.upload == upload_id, job.state.not_in(sorted(ENDED))).order_by(job.id).limit(1)
+        found = connection.execute(busy).scalar_one_or_none()
+        if found is not None:
+            raise Conflict("a job uses this upload", where=upload_id, hint=f"cancel {found}, or wait for its end")
+        erasing.forget_upload(connection, now_ms, upload_id)
+        audit.write(connection, now_ms, actor or tenant, "upload.remove", upload_id)
+
+
+def _find(connection: Connection, tenant: str, upload_id: str, *, lock: bool = False) -> Row[Any]:
+    asked = sql.select(tables.uploads).where(upload.id == upload_id, upload.tenant == tenant, upload.state != "gone")
+    row = connection.execute(asked.with_for_update() if lock else asked).one_or_none()
+    if row is None:
+        raise NotFound("no such upload", where=upload_id[:80], hint="see the list of your uploads")
+    return row
+
+
+def _change(db: Database, tenant: str, upload_id: str, values: dict[str, Any]) -> UploadRow:
+    with db.write() as connection:
+        return _record(_update(connection, db.now_ms(connection), tenant, upload_id, values))
+
+
+def _update(connection: Connection, now_ms: int, tenant: str, upload_id: str, values: dict[str, Any]) -> Row[Any]:
+    """Change an upload that is open: in one statement, so that a removal meanwhile stays one."""
+    change = (
+        sql.update(tables.uploads)
+        .where(upload.id == upload_id, upload.tenant == tenant, upload.state == "open")
+        .values(changed_ms=now_ms, **values)
+    )
+    row = connection.execute(change.returning(tables.uploads)).one_or_none()
+    if row is None:
+        state = _find(connection, tenant, upload_id).state
+        raise Conflict(f"the upload is {state} and takes nothing more", where=upload_id, hint="begin another one")
+    return row
+
+
+def _record(row: Row[Any]) -> UploadRow:
+    values = dict(row._mapping)
+    del values["files_gone_ms"]
+    return UploadRow(**{**values, "media": json_of(values["media"]), "problem": problem_of(values["problem"])})
