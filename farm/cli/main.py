@@ -27,7 +27,19 @@ def make_app() -> typer.Typer:
     # Imported here so that a signal that comes while the modules load is met by the handlers of `main`.
     import typer  # noqa: PLC0415
 
-    from farm.cli import analyse, bench, cast, compare, doctor, models, probe, render, simulate, verify  # noqa: PLC0415
+    from farm.cli import (  # noqa: PLC0415
+        analyse,
+        bench,
+        cast,
+        compare,
+        doctor,
+        job,
+        models,
+        probe,
+        render,
+        simulate,
+        verify,
+    )
 
     app = typer.Typer(
         name="farm",
@@ -45,6 +57,7 @@ def make_app() -> typer.Typer:
         """Replace faces in long films on a farm of machines, and change nothing else."""
 
     app.command(epilog=render.EPILOGUE)(render.render)
+    app.command()(job.job)
     app.command()(analyse.analyse)
     app.command()(cast.cast)
     app.command()(probe.probe)

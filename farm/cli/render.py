@@ -54,6 +54,15 @@ def render(
             "--quality", rich_help_panel=FILM, help="Measure how good the faces are; the page is OUTPUT.quality/."
         ),
     ] = False,
+    write_job: Annotated[
+        Path | None,
+        typer.Option(
+            parser=place,
+            metavar="PATH",
+            rich_help_panel=RUN,
+            help="Render nothing: write what this command says into a job file, for `render.py --job PATH`.",
+        ),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", rich_help_panel=RUN, help="Keep the state after success.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
@@ -64,7 +73,14 @@ def render(
     spec = job_spec(target, output, film)
     if store is not None:
         usable_path(store, "choose another with --store")
-    carry_out(spec, replace(run, store=store, keep=keep, quality=quality), as_json=json)
+    run = replace(run, store=store, keep=keep, quality=quality)
+    if write_job is not None:
+        from farm.jobfile import JobFile  # noqa: PLC0415 - only now
+        from farm.jobfile import write_job as put_job  # noqa: PLC0415
+
+        put_job(JobFile(spec, run), write_job)
+        return
+    carry_out(spec, run, as_json=json)
 
 
 def carry_out(spec: JobSpec, run: RunOptions, *, as_json: bool) -> None:
