@@ -21,7 +21,6 @@ from actors.dispatch import MAX_TRIES, Done, SlotDied
 from actors.drive import Batch, Happening, Patience, Terms
 from actors.local import LocalPool
 from actors.pool import ClusterSpec, RayPool
-from actors.ray.joining import start_own_ray
 from actors.worker import WorkerSettings
 from core.errors import InputError, WorkerLost
 from core.records import SegmentReceipt
@@ -33,14 +32,6 @@ from tests.system.runs import farm, leftovers
 
 WORKERS = 2
 PATIENCE = Patience(hang_s=120, start_s=120)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """A Ray that all tests of this module share."""
-    start_own_ray(WORKERS)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
