@@ -6,8 +6,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +30,14 @@ ENCODERS = (
 DECODERS = ("h264", "hevc", "av1", "vp9", "vp8", "prores", "ffv1", "mpeg4", "mpeg2video", "mjpeg")
 NEEDED_FREE_BYTES = 2 << 30
 
+# what a machine can be asked to have beyond a CPU -> the finding that shows it
+NEEDS = {
+    "cuda": ("provider", "CUDAExecutionProvider"),
+    "tensorrt": ("provider", "TensorrtExecutionProvider"),
+    "nvenc": ("encoder", "h264_nvenc yuv420p"),
+    "nvdec": ("decoder", "nvdec (cuda)"),
+}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -48,6 +56,18 @@ class DoctorReport:
     @property
     def ok(self) -> bool:
         return all(finding.state != "broken" for finding in self.findings)
+
+    def needing(self, needs: Iterable[str]) -> DoctorReport:
+        """The same, with what is absent but among `needs` (keys of NEEDS) as broken."""
+        needed = {NEEDS[name] for name in needs}
+        return DoctorReport(
+            tuple(
+                replace(finding, state="broken", detail=f"needed here, but: {finding.detail}")
+                if finding.state == "absent" and (finding.group, finding.name) in needed
+                else finding
+                for finding in self.findings
+            )
+        )
 
 
 def look_at_providers() -> Iterator[Finding]:

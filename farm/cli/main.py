@@ -31,6 +31,7 @@ def make_app() -> typer.Typer:
         analyse,
         bench,
         cast,
+        cluster,
         compare,
         doctor,
         job,
@@ -66,6 +67,7 @@ def make_app() -> typer.Typer:
     app.command()(simulate.simulate)
     app.add_typer(models.app, name="models")
     app.command()(doctor.doctor)
+    app.add_typer(cluster.app, name="cluster")
     app.add_typer(bench.app, name="bench")
     return app
 
