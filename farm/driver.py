@@ -18,6 +18,7 @@ from farm.artifacts import Store, open_store
 from farm.assemble import assemble, choose_copies
 from farm.castings import Casting, nobody
 from farm.desk import Clock, Desk, make_pool
+from farm.listeners import Together
 from farm.models import role_models
 from farm.options import check_swapper
 from farm.paths import place
@@ -27,6 +28,7 @@ from farm.report import make_report, merge_damage, merge_models, model_notes
 from farm.settings import RunOptions, Settings
 from farm.sources import Eyes
 from farm.versions import code_hash
+from farm.watching.status import Status, StatusFile
 
 UNUSED_SOURCE = "the source face was not used: --swapper none"
 NO_QUALITY = "nobody was replaced: no quality to measure"
@@ -59,7 +61,9 @@ def run_job(
     with open_store(root, owner) as store:
         used = pool or make_pool(run, settings)
         try:
-            report = render_film(spec, store, used, run, settings, progress, terms)
+            status = Status(spec.target, spec.output, job=terms.name)
+            with StatusFile(store, status):
+                report = render_film(spec, store, used, run, settings, Together(progress, status), terms)
             done = True
             return report
         finally:

@@ -40,6 +40,7 @@ def make_app() -> typer.Typer:
         render,
         simulate,
         verify,
+        watch,
     )
 
     app = typer.Typer(
@@ -62,6 +63,7 @@ def make_app() -> typer.Typer:
     app.command()(analyse.analyse)
     app.command()(cast.cast)
     app.command()(probe.probe)
+    app.command()(watch.watch)
     app.command()(verify.verify)
     app.command()(compare.compare)
     app.command()(simulate.simulate)

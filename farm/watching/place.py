@@ -1,0 +1,97 @@
+"""Where a job tells how far it is, found by what a person knows of it: its output, its store, or a folder of faces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from core import codec
+from core.errors import InputError, StorageError
+from core.media.far import FarPath
+from core.records import JobStatus
+from farm.artifacts import DiskStore, Store
+from farm.paths import place
+from farm.places import absolute, store_place
+from farm.store.base import STATUS, THE_OUTPUT
+
+ANALYSIS_STORE = "store"  # of the folder that `farm analyse` makes, see farm.analysis
+SKEW_S = 60.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """Where one job's JobStatus is: the store is looked at, neither made nor locked."""
+
+    store: Store
+    far: bool  # every question is a request
+
+    def read(self) -> JobStatus | None:
+        """What is told now; None where nothing is."""
+        try:
+            if not self.store.exists(self.store.status_name):
+                return None
+            return codec.decode(self.store.read(self.store.status_name), JobStatus)
+        except InputError:  # cut off by a power cut; the next run writes it anew
+            return None
+        except StorageError:
+            if not self.store.exists(self.store.status_name):  # taken away between the two questions
+                return None
+            raise
+
+    def age_s(self) -> float:
+        """Seconds since it was told, by the clock that dated it; 0 where it is not there."""
+        return self.store.age_s(self.store.status_name) or 0.0
+
+
+def find_job(job: str, store: Path | None = None) -> Told:
+    """The job that `job` means: an output (with `store`, where its state is), a store, or a folder of faces.
+
+    `InputError` where it is a store of several jobs.
+    """
+    named = place(absolute(job))
+    if store is not None:
+        return _told(*store_place(place(absolute(str(store))), named))
+    for root in (named, named / ANALYSIS_STORE):
+        owners = _owners(root)
+        if len(owners) > 1:
+            outputs = [told.output for owner in owners if (told := _told(root, owner).read()) is not None]
+            raise InputError(
+                f"{len(owners)} jobs work here: {', '.join(sorted(outputs))}",
+                where=str(root),
+                hint="name the output of one of them, and this with --store",
+            )
+        if owners:
+            return _told(root, owners[0])
+    if not isinstance(named, FarPath) and (named / ANALYSIS_STORE).is_dir():
+        return _told(named / ANALYSIS_STORE, THE_OUTPUT)
+    is_store = named.name.endswith(".farm")
+    return _told(named, THE_OUTPUT) if is_store else _told(*store_place(None, named))
+
+
+def _told(root: Path, owner: str) -> Told:
+    if not isinstance(root, FarPath):
+        return Told(DiskStore(str(root), owner), far=False)
+    from farm.store.bucket import Bucket  # noqa: PLC0415 - loads boto3
+    from farm.store.s3 import LOOK, S3Store, s3_place  # noqa: PLC0415
+
+    name, prefix = s3_place(str(root))
+    return Told(S3Store(Bucket(name, patience=LOOK), prefix, owner), far=True)
+
+
+def _owners(root: Path) -> list[str]:
+    """Whose jobs tell how far they are at `root`."""
+    if not isinstance(root, FarPath) and not root.is_dir():
+        return []
+    names = _told(root, THE_OUTPUT).store.listed("jobs")
+    return [name.split("/")[1] for name in names if name.endswith(f"/{STATUS}")]
+
+
+def is_made(status: JobStatus) -> bool:
+    """Whether the job's output is there, and was written since the run began."""
+    output = place(status.output)
+    try:
+        changed_s = output.stat().st_mtime
+    except OSError:
+        return False
+    return changed_s >= datetime.fromisoformat(status.started).timestamp() - SKEW_S
