@@ -1,0 +1,111 @@
+"""Which addresses the service calls for a tenant: public ones, whatever name stands for them (server-side request
+forgery). A name is resolved once, every address it has must be allowed, and the call goes to one of these addresses:
+what the name means a moment later does not matter.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from core.errors import InputError, PolicyError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+MOST_LETTERS = 2000
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
+HINT = "name a public https address"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the operator allows beside public addresses: networks, and http beside https in these networks."""
+
+    networks: tuple[Network, ...] = ()
+    http: bool = False
+
+
+STRICT = Rules()
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to call: `address` is what is connected to, `host` what certificate and header say."""
+
+    scheme: str
+    host: str
+    port: int
+    address: str
+    path: str
+
+
+def check_url(url: str, rules: Rules = STRICT) -> SplitResult:
+    """`InputError` unless `url` has the form of an address that may be called; names are not resolved here."""
+    if len(url) > MOST_LETTERS or not url.isascii() or any(ord(letter) < 33 or letter == "\\" for letter in url):
+        raise InputError("not an address that can be called", hint=HINT)
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname
+    except ValueError as error:
+        raise InputError("not an address that can be called", where=url[:80], hint=HINT) from error
+    if parts.scheme not in ({"https", "http"} if rules.http else {"https"}):
+        raise InputError("only https is called", where=url[:80], hint=HINT)
+    if not host or parts.username is not None or parts.password is not None or parts.fragment or port == 0:
+        raise InputError("not a plain address", where=host or "", hint="leave out user, password and fragment")
+    try:
+        literal = ipaddress.ip_address(host)
+    except ValueError:
+        return parts
+    if not may_call(literal, rules):
+        raise InputError("this address is not public", where=host[:80], hint=HINT)
+    return parts
+
+
+def may_call(address: Address, rules: Rules = STRICT) -> bool:
+    """Whether an address is public, by IANA's registries of special addresses, or in a network that is allowed."""
+    if any(address.version == network.version and address in network for network in rules.networks):
+        return True
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return may_call(inner, rules)
+        if address.teredo is not None or address.is_site_local:
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved and not address.is_unspecified
+
+
+Resolve = Callable[[str, int], list[str]]
+
+
+def resolve_name(host: str, port: int) -> list[str]:
+    """The addresses of a name; none where it has none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return list(dict.fromkeys(str(one[4][0]) for one in found))
+
+
+def target_of(url: str, rules: Rules = STRICT, resolve: Resolve = resolve_name) -> Target:
+    """Where to call for `url`. `PolicyError` where the name has no address, or one that may not be called."""
+    parts = check_url(url, rules)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    addresses = resolve(host, port)
+    if not addresses:
+        raise PolicyError("this name has no address", where=host[:80])
+    for address in addresses:
+        parsed = ipaddress.ip_address(address.split("%")[0])
+        if not may_call(parsed, rules):
+            raise PolicyError("this name leads to an address that is not public", where=host[:80], hint=HINT)
+        if parts.scheme == "http" and not any(
+            parsed.version == network.version and parsed in network for network in rules.networks
+        ):
+            raise PolicyError("http is called in the networks alone that are allowed", where=host[:80], hint=HINT)
+    path = parts.path or "/"
+    return Target(parts.scheme, host, port, addresses[0], f"{path}?{parts.query}" if parts.query else path)
