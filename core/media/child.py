@@ -11,7 +11,7 @@ import resource
 import sys
 from pathlib import Path
 
-from core.errors import InputError
+from core.errors import InputError, StorageError
 from core.media.guard import CHILD_ANSWER, Limits
 from core.media.probe import probe_first_frames
 
@@ -27,13 +27,15 @@ def main() -> None:
     _set_limit(resource.RLIMIT_CORE, 0)
     _set_limit(resource.RLIMIT_FSIZE, 0)
     limits = Limits(max_width=width, max_height=height, max_pixels=pixels, max_streams=streams)
-    answer = None
+    answer: dict[str, object] | None = None
     try:
         probe_first_frames(_path(path, opener), limits)
-    except InputError as error:
-        answer = {"what": error.what, "where": error.where, "hint": error.hint}
+    except (InputError, StorageError) as error:
+        refused = isinstance(error, InputError)
+        answer = {"refused": refused, "what": error.what, "where": error.where, "hint": error.hint}
     except MemoryError:
-        answer = {"what": "needs too much memory to open", "where": path, "hint": "the file is damaged or hostile"}
+        told = {"what": "needs too much memory to open", "where": path, "hint": "the file is damaged or hostile"}
+        answer = {"refused": True, **told}
     sys.stdout.write(f"{CHILD_ANSWER}{json.dumps(answer)}\n")
     sys.stdout.flush()
 

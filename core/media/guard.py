@@ -21,7 +21,7 @@ import av.logging
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from core.errors import InputError
+from core.errors import InputError, StorageError
 from core.media import boxes
 from core.media.far import FarPath, as_path
 
@@ -127,7 +127,7 @@ def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> None:
     """Open a film for the first time, in a child process with limits on memory and time.
 
     It reads the headers and decodes the first frames; it inherits nothing but the interpreter's import path. Returns
-    when all went well; `InputError` says what the film did otherwise.
+    when all went well; `InputError` says what the film did otherwise, `StorageError` that a far one could not be had.
     """
     imports = json.dumps([entry or str(Path.cwd()) for entry in sys.path])
     opener = path.opener if isinstance(path, FarPath) else ""
@@ -151,7 +151,8 @@ def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> None:
             answer = json.loads(line[len(CHILD_ANSWER) :])
             if answer is None:
                 return
-            raise InputError(answer["what"], where=answer["where"], hint=answer["hint"])
+            kind = InputError if answer["refused"] else StorageError
+            raise kind(answer["what"], where=answer["where"], hint=answer["hint"])
     cause = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
     raise InputError(
         f"opening it ended the decoder ({cause})", where=where, hint="the file is damaged, hostile or too large"

@@ -17,12 +17,13 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ from botocore.config import Config
 
 from core.errors import StorageError
 from farm.store.disk import storage_error
-from farm.store.refusals import Broken, Conflict, Missing, NoConditions, Patience, Refused, translate
+from farm.store.refusals import Broken, Conflict, Missing, NoConditions, Patience, Refused, refusal, translate
 
 PART_BYTES = 16 << 20
 MOST_PARTS = 10_000  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
@@ -74,21 +75,30 @@ class Listed:
 
 
 class Bucket:
-    """One bucket. `conditional` says whether its server knows conditional puts (see `farm.store.s3`)."""
+    """One bucket. `conditional` and `matching` say whether its server obeys If-None-Match and If-Match when something
+    is put (see `farm.store.ways`)."""
 
-    def __init__(self, name: str, *, conditional: bool = True, patience: Patience | None = None) -> None:
+    def __init__(
+        self, name: str, *, conditional: bool = True, matching: bool = True, patience: Patience | None = None
+    ) -> None:
         self.name = name
         self.conditional = conditional
+        self.matching = matching
         self.patience = patience or Patience()
         self._lock = threading.Lock()
         self._made: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _bucket, (self.name, self.conditional, self.patience)
+        return _bucket, (self.name, self.conditional, self.matching, self.patience)
 
-    def settled(self, *, conditional: bool, patience: Patience) -> Bucket:
+    def settled(self, *, patience: Patience, conditional: bool | None = None, matching: bool | None = None) -> Bucket:
         """The same bucket through the same client, with other ways."""
-        other = Bucket(self.name, conditional=conditional, patience=patience)
+        other = Bucket(
+            self.name,
+            conditional=self.conditional if conditional is None else conditional,
+            matching=self.matching if matching is None else matching,
+            patience=patience,
+        )
         other._made = self._client()
         return other
 
@@ -226,7 +236,7 @@ class Bucket:
         wanted = dict(condition or {})
         meta = {SHA256: hashlib.sha256(data).hexdigest(), WRITER: writer}
         try:
-            made = self.call("put_object", key, Body=data, ContentMD5=_md5(data), Metadata=meta, **wanted)
+            made = self.call("put_object", key, Body=data, ContentMD5=md5_of(data), Metadata=meta, **wanted)
             return str(made["ETag"])
         except Conflict:
             head = self.head(key)
@@ -256,11 +266,14 @@ class Bucket:
         return True
 
     def upload(self, key: str, file: Path, sha256: str, condition: Mapping[str, str] | None = None) -> str:
-        """Put a file, in parts when it is large; its ETag. It appears whole or not at all. Raises as `put`."""
+        """Put a file, in parts when it is large; its ETag. It appears whole or not at all. Raises as `put`.
+
+        On a server that says it knows no conditions the last writer stays.
+        """
         try:
             size = file.stat().st_size
             if size <= PART_BYTES:
-                return self.put(key, file.read_bytes(), condition)
+                return self._unless_unknown(lambda wanted: self.put(key, file.read_bytes(), wanted), condition)
         except OSError as error:
             raise storage_error(error, file) from error
         step = max(PART_BYTES, -(-size // MOST_PARTS))
@@ -275,14 +288,10 @@ class Bucket:
                 finally:
                     pool.shutdown(wait=True, cancel_futures=True)
             parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
-            done = self.call(
-                "complete_multipart_upload",
-                key,
-                UploadId=upload,
-                MultipartUpload={"Parts": parts},
-                **dict(condition or {}),
+            complete = partial(
+                self.call, "complete_multipart_upload", key, UploadId=upload, MultipartUpload={"Parts": parts}
             )
-            return str(done["ETag"])
+            return str(self._unless_unknown(lambda wanted: complete(**dict(wanted or {})), condition)["ETag"])
         except BaseException as error:
             if isinstance(error, (Conflict, Missing)):
                 head = self.head(key)
@@ -292,11 +301,23 @@ class Bucket:
                 self.once("abort_multipart_upload", key, UploadId=upload)
             raise
 
+    @staticmethod
+    def _unless_unknown(
+        put: Callable[[Mapping[str, str] | None], Answer], condition: Mapping[str, str] | None
+    ) -> Answer:
+        """`put` on the condition, or on none where the server does not know such."""
+        try:
+            return put(condition)
+        except NoConditions:
+            if not condition:
+                raise
+            return put(None)
+
     def _part(self, key: str, upload: str, file: Path, first: int, size: int) -> str:
         with file.open("rb") as source:
             data = os.pread(source.fileno(), size, first)
         answer = self.call(
-            "upload_part", key, UploadId=upload, PartNumber=first // size + 1, Body=data, ContentMD5=_md5(data)
+            "upload_part", key, UploadId=upload, PartNumber=first // size + 1, Body=data, ContentMD5=md5_of(data)
         )
         return str(answer["ETag"])
 
@@ -305,33 +326,32 @@ class Bucket:
         todo = list(keys)
         for first in range(0, len(todo), DELETE_AT_ONCE):
             some = todo[first : first + DELETE_AT_ONCE]
-            answer = self.call("delete_objects", "", Delete={"Objects": [{"Key": key} for key in some], "Quiet": True})
-            for error in answer.get("Errors", []):
-                raise StorageError(
-                    f"S3 answers {error.get('Code')} to delete", where=self.where(error.get("Key", "")), hint="check it"
-                )
+            self.retried(partial(self._delete, some))
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        try:
+            asked = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            answer = self.once("delete_objects", "", Delete=asked)
+        except NoConditions:  # a server that removes them one by one
+            for key in keys:
+                self.once("delete_object", key)
+            return
+        for error in answer.get("Errors", []):
+            raise refusal(str(error.get("Code", "")), self.where(str(error.get("Key", ""))), "delete object")
 
     def abort_uploads(self, prefix: str) -> None:
-        """End the uploads under `prefix` that nobody finished; servers that cannot list them keep them."""
-        with suppress(NoConditions, Missing):
-            page = self.call("list_multipart_uploads", "", Prefix=prefix)
-            for entry in page.get("Uploads", []):
-                with suppress(Missing):
-                    self.call("abort_multipart_upload", str(entry["Key"]), UploadId=str(entry["UploadId"]))
-
-    def knows_conditions(self, key: str) -> bool:
-        """Whether the server refuses a second conditional put: tried with an object `key`, which is removed again."""
-        try:
-            self.call("put_object", key, Body=b"1", **FRESH)
-            self.call("put_object", key, Body=b"2", **FRESH)
-            return False
-        except Conflict:
-            return True
-        except NoConditions:
-            return False
-        finally:
-            with suppress(StorageError):
-                self.once("delete_object", key)
+        """End the uploads under `prefix` that nobody finished. Those that we may not list, or the server cannot, stay:
+        a lifecycle rule of the bucket ends them (docs/storage.md)."""
+        more: dict[str, str] = {}
+        with suppress(Refused):
+            while True:
+                page = self.call("list_multipart_uploads", "", Prefix=prefix, **more)
+                for entry in page.get("Uploads", []):
+                    with suppress(Missing):
+                        self.call("abort_multipart_upload", str(entry["Key"]), UploadId=str(entry["UploadId"]))
+                if not page.get("IsTruncated"):
+                    return
+                more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def _client(self) -> Any:
         """This process's client, of a session of its own because boto3's shared one is not made for threads."""
@@ -349,11 +369,12 @@ class Bucket:
             return self._made
 
 
-def _bucket(name: str, conditional: bool, patience: Patience) -> Bucket:
-    return Bucket(name, conditional=conditional, patience=patience)
+def _bucket(name: str, conditional: bool, matching: bool, patience: Patience) -> Bucket:
+    return Bucket(name, conditional=conditional, matching=matching, patience=patience)
 
 
-def _md5(data: bytes) -> str:
+def md5_of(data: bytes) -> str:
+    """What a server compares a body with, as its header wants it."""
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
@@ -361,7 +382,7 @@ def _head(key: str, answer: Mapping[str, Any]) -> Head:
     modified: datetime = answer["LastModified"]
     stated = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     now = parsedate_to_datetime(stated) if stated else datetime.now(UTC)
-    meta: Mapping[str, str] = answer.get("Metadata", {})
+    meta = {name.lower(): str(value) for name, value in answer.get("Metadata", {}).items()}  # some servers capitalise
     return Head(
         key=key,
         size=int(answer["ContentLength"]),

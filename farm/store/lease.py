@@ -4,8 +4,9 @@ The lock is taken where there is none, where its holder gave it back, where it w
 once where its holder was a process of this machine that is gone. Ages are by the server's clock, or by how long it was
 seen unchanged from here; no two machines' clocks are compared. Each holder has the epoch after the last one's.
 
-On a server without conditional puts the lock is Fischer's: put, wait longer than any put takes, look whether it is
-still ours. It holds as long as a put takes less than `settle_s`; with conditional puts nothing is assumed.
+On a server without conditional replacement the lock is Fischer's where one is there already: put, wait longer than any
+put takes, look whether it is still ours. It holds as long as a put takes less than `settle_s`; with conditional puts
+nothing is assumed.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Lease:
         with suppress(StorageError):  # a lock that cannot be given back now runs out
             if not self._lost and self._head_is_ours():
                 free = Holder("", self.epoch, "", "", 0)
-                condition = {"IfMatch": self._etag} if self._bucket.conditional else None
+                condition = {"IfMatch": self._etag} if self._bucket.matching else None
                 self._bucket.put(self._key, _encode(free), condition)
 
     def remove(self) -> None:
@@ -112,7 +113,7 @@ class Lease:
         """Make the lock ours with `epoch`; False where somebody else was first."""
         data = _encode(Holder(self._token, epoch, platform.node(), boot_id(), os.getpid()))
         try:
-            if self._bucket.conditional:
+            if self._bucket.conditional if condition is FRESH else self._bucket.matching:
                 self._etag = self._bucket.put(self._key, data, condition)
             else:
                 self._etag = self._bucket.put(self._key, data)
@@ -135,7 +136,7 @@ class Lease:
             nonce += 1
             data = _encode(Holder(self._token, self.epoch, platform.node(), boot_id(), os.getpid()), nonce)
             try:
-                if self._bucket.conditional:
+                if self._bucket.matching:
                     self._etag = self._bucket.put(self._key, data, {"IfMatch": self._etag})
                 elif self._head_is_ours():
                     self._etag = self._bucket.put(self._key, data)

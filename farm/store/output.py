@@ -21,7 +21,7 @@ def check_output_object(output: ObjectPath) -> None:
     if not output.key or output.url.endswith("/"):
         raise InputError("the output is a folder", where=str(output), hint="give the object's name with -o")
     with early("choose another with -o"):
-        bucket = output.bucket.settled(conditional=True, patience=LOOK)
+        bucket = output.bucket.settled(patience=LOOK)
         begun = bucket.call("create_multipart_upload", output.key)
         with suppress(StorageError):
             bucket.call("abort_multipart_upload", output.key, UploadId=str(begun["UploadId"]))
@@ -41,8 +41,6 @@ def publish_object(finished: Path, output: ObjectPath) -> None:
     bucket = output.bucket
     before = bucket.head(output.key)
     condition = {"IfMatch": before.etag} if before is not None else FRESH
-    if not bucket.knows_conditions(f"{output.key}.farm.probe"):
-        condition = {}
     try:
         bucket.upload(output.key, finished, sha256, condition)
     except Conflict as error:
@@ -59,6 +57,7 @@ def near(path: str) -> Iterator[str]:
         yield path
         return
     far = ObjectPath(path)
+    far.look()  # what is wrong with the address is the user's to mend
     head = far.head()
     if head is None:
         raise InputError("no such file", where=path, hint="check the path")

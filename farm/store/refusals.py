@@ -40,11 +40,23 @@ AGAIN = {
 AGAIN_STATUS = {408, 409, 429, 500, 502, 503, 504}
 KEYS = {
     "AuthFailure",
-    "ExpiredToken",
     "InvalidAccessKeyId",
     "InvalidToken",
     "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
+}
+EXPIRED = {"ExpiredToken", "RequestExpired", "TokenRefreshRequired"}
+DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem"}
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+RIGHTS = {
+    "abort multipart upload": "s3:AbortMultipartUpload",
+    "complete multipart upload": "s3:PutObject",
+    "create multipart upload": "s3:PutObject",
+    "delete object": "s3:DeleteObject",
+    "delete objects": "s3:DeleteObject",
+    "get object": "s3:GetObject, and s3:ListBucket, without which what is not there looks forbidden",
+    "list objects v2": "s3:ListBucket",
+    "put object": "s3:PutObject",
+    "upload part": "s3:PutObject",
 }
 REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 SET_KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine a role"
@@ -137,18 +149,21 @@ def _answer(error: ClientError, where: str, doing: str) -> StorageError:
     told = error.response.get("Error", {})
     meta = error.response.get("ResponseMetadata", {})
     code, status = str(told.get("Code", "")), int(meta.get("HTTPStatusCode", 0))
-    known = {
-        "said": f"S3 answers {code or status} to {doing}",
-        "code": code,
-        "doing": doing,
-        "region": meta.get("HTTPHeaders", {}).get("x-amz-bucket-region") or told.get("Region") or "the bucket's",
-    }
-    for codes, statuses, refusal, what, hint in _ANSWERS:
+    region = meta.get("HTTPHeaders", {}).get("x-amz-bucket-region") or told.get("Region") or "the bucket's"
+    return refusal(code, where, doing, status=status, region=region, message=str(told.get("Message", "")))
+
+
+def refusal(
+    code: str, where: str, doing: str, *, status: int = 0, region: str = "the bucket's", message: str = ""
+) -> StorageError:
+    """What an answer with the error `code`, or with a status where it has none, means."""
+    said = f"S3 answers {code or status} to {doing}"
+    known = {"said": said, "code": code or str(status), "doing": doing, "region": region}
+    known["rights"] = RIGHTS.get(doing, "the permission")
+    for codes, statuses, kind, what, hint in _ANSWERS:
         if code in codes or status in statuses:
-            return refusal(what.format(**known), where=where, hint=hint.format(**known))
-    return Refused(
-        f"{known['said']}: {told.get('Message', '')}".rstrip(": "), where=where, hint="check the bucket's settings"
-    )
+            return kind(what.format(**known), where=where, hint=hint.format(**known))
+    return Refused(f"{said}: {message}".rstrip(": "), where=where, hint="check the bucket's settings")
 
 
 # The first line that fits counts: an error code says more than a status.
@@ -163,13 +178,14 @@ _ANSWERS: tuple[tuple[set[str], set[int], type[StorageError], str, str], ...] = 
         "this machine's clock and that of S3 differ too much",
         "set the clock (NTP)",
     ),
+    (EXPIRED, set(), Unfit, "the credentials have expired ({code})", "get new ones, then run the same command again"),
     (KEYS, set(), Unfit, "S3 does not take the credentials ({code})", SET_KEYS),
     (REGION, {301}, Unfit, "the bucket is in another region", "set AWS_REGION to {region}"),
     ({"NoSuchBucket"}, set(), Unfit, "no such bucket", "check its name, or make it first"),
     ({"InvalidBucketName"}, set(), Unfit, "not the name of a bucket", "write s3://BUCKET/PREFIX"),
     (AGAIN, AGAIN_STATUS, Broken, "{said}", "run the same command again later"),
     (set(), {404}, Missing, "{said}", "check the address"),
-    (set(), {403}, Unfit, "these credentials may not {doing} here ({code})", "give them the permission"),
+    (DENIED, {401, 403}, Unfit, "these credentials may not {doing} here ({code})", "give them {rights}"),
 )
 
 

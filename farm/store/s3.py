@@ -4,9 +4,9 @@ What is published is put under its name in one request, or in one multipart uplo
 server itself lets the first writer win. Files of it are read from a cache by content on each machine.
 
 A server that does not know conditional puts (it answers 501, or takes a second one) is found out when the store is
-opened, and the job's notes say so. There a name is looked for before it is put: two writers of one name at the same
-instant may both put, and the last one stays. What a job publishes under one name is equal in meaning, whoever made it,
-so the film is the same; only the lock of the driver then rests on time (farm.store.lease).
+opened (farm.store.ways), and the job's notes say so. There a name is looked for before it is put: two writers of one
+name at the same instant may both put, and the last one stays. What a job publishes under one name is equal in meaning,
+whoever made it, so the film is the same; only the lock of the driver then rests on time (farm.store.lease).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from farm.store.bucket import Bucket, Head
 from farm.store.cache import Cache, cache_of
 from farm.store.lease import Lease
 from farm.store.refusals import Missing, Patience, Refused, Unfit, Unreachable
+from farm.store.ways import find_ways
 
 QUESTIONS_AT_ONCE = 16
 ONCE = Patience(tries=1)  # what is told again soon
 LOOK = Patience(tries=3, connect_s=5.0)  # before any work: a wrong address is told early
-NO_CONDITIONS = "the bucket's server has no conditional puts: do not start one job twice at the same instant"
 
 
 Asked = TypeVar("Asked")
@@ -38,8 +38,16 @@ Answer = TypeVar("Answer")
 class S3Store(Store):
     """The state of jobs under `prefix` of a bucket; `cache` is where this machine keeps files of it."""
 
-    def __init__(self, bucket: Bucket, prefix: str, owner: str = THE_OUTPUT, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        prefix: str,
+        owner: str = THE_OUTPUT,
+        cache: Path | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self.bucket = bucket
+        self._notes = notes
         self.owner = owner
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._cache_root = cache
@@ -56,7 +64,7 @@ class S3Store(Store):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return () if self.bucket.conditional else (NO_CONDITIONS,)
+        return self._notes
 
     @property
     def cache(self) -> Cache:
@@ -101,7 +109,7 @@ class S3Store(Store):
 
     def replace(self, name: str, data: bytes) -> None:
         self._check()
-        self.bucket.settled(conditional=self.bucket.conditional, patience=ONCE).put(self._key(name), data)
+        self.bucket.settled(patience=ONCE).put(self._key(name), data)
 
     def discard(self, name: str) -> None:
         self._check()
@@ -237,14 +245,17 @@ def open_s3_store(url: str, owner: str = THE_OUTPUT, *, option: str = "--store")
         found = {entry.key.removeprefix(start).rstrip("/") for entry in looking.bucket.list(start, folders=True)}
         if not looks_like_store(found):
             raise InputError("not a store and not empty", where=url, hint=f"give a new prefix with {option}")
-        knows = looking.bucket.knows_conditions(f"{start}tmp/{hashlib.sha256(owner.encode()).hexdigest()[:8]}.probe")
-    bucket = looking.bucket.settled(conditional=knows, patience=Patience())
+        ways = find_ways(looking.bucket, f"{start}tmp/{hashlib.sha256(owner.encode()).hexdigest()[:8]}.probe")
+    if ways.locked_until:
+        told = f"the bucket keeps all that is put there until {ways.locked_until} (object lock), and a store is cleared"
+        raise InputError(told, where=url, hint=f"choose another with {option}")
+    bucket = looking.bucket.settled(conditional=ways.fresh, matching=ways.matching, patience=Patience())
     lease = Lease(bucket, f"{start}lock")
     with early():
         taken = lease.take()
     if not taken:
         raise InputError("another run works on this job", where=url, hint=f"wait for it, or choose another {option}")
-    store = S3Store(bucket, prefix, owner)
+    store = S3Store(bucket, prefix, owner, notes=ways.notes)
     store.lock(lease)
     try:
         store.sweep()

@@ -126,7 +126,7 @@ class ObjectPath(FarPath):
     def look(self) -> None:
         """With little patience; a bucket that is not there is told apart from an object that is not."""
         with early("check the address"):
-            bucket = self.bucket.settled(conditional=True, patience=LOOK)
+            bucket = self.bucket.settled(patience=LOOK)
             if not self.key or bucket.head(self.key) is None:
                 bucket.call("list_objects_v2", "", Prefix=self.key, MaxKeys=1)
 
