@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.drive import Terms
 from core.errors import InputError
 from core.media.plan import plan_segments
 from core.media.stamp import unchanged
@@ -18,7 +19,7 @@ from farm.artifacts import Store
 from farm.castdir import open_folder, refuse_other_film
 from farm.castguard import refuse_change
 from farm.desk import Clock, Desk, make_pool
-from farm.ports import Progress
+from farm.ports import Pool, Progress
 from farm.report import merge_damage, merge_models
 from farm.settings import RunOptions, Settings
 from farm.versions import code_hash, versions
@@ -51,9 +52,18 @@ class Analysed:
 
 
 @contextmanager
-def analysed(spec: AnalyseSpec, run: RunOptions, settings: Settings, progress: Progress) -> Iterator[Analysed]:
+def analysed(
+    spec: AnalyseSpec,
+    run: RunOptions,
+    settings: Settings,
+    progress: Progress,
+    *,
+    pool: Pool | None = None,
+    terms: Terms = Terms(),  # noqa: B008 - frozen
+) -> Iterator[Analysed]:
     """The analysis of the film, in its folder, which is locked as long as the context is entered.
 
+    A `pool` that is given is used under `terms`, beside other jobs, and stays open; without one, there is an own one.
     Raises FarmError; what was finished before is kept, and the same call goes on from there. `InputError` where a cast
     in the folder would be made useless, before the film is looked at if that can be told.
     """
@@ -61,8 +71,8 @@ def analysed(spec: AnalyseSpec, run: RunOptions, settings: Settings, progress: P
     models = looking_models(spec.looking, settings.model_cache)
     started_s = time.monotonic()
     with open_folder(folder) as store:
-        pool = make_pool(run, settings)
-        desk = Desk(store, pool, Clock(progress), code_hash(), stop_on_damage=spec.on_damage == "fail")
+        used = pool or make_pool(run, settings)
+        desk = Desk(store, used, Clock(progress), code_hash(), stop_on_damage=spec.on_damage == "fail", terms=terms)
         with desk.clock.stage("index"):
             film = stages.index_stage(store, target, code=desk.code)
         try:
@@ -80,13 +90,14 @@ def analysed(spec: AnalyseSpec, run: RunOptions, settings: Settings, progress: P
                     film, spec.looking, models, lambda name, orders: desk.run_map(film, name, orders), code=desk.code
                 )
         finally:
-            pool.close()
+            if pool is None:
+                used.close()
         if spec.save:
             refuse_change(folder, store, film, spec.looking, analysis, code=desk.code)
             save_analysis(folder, analysis)
         seconds = time.monotonic() - started_s
         yield Analysed(
-            film, analysis, store, report_of(spec, film, analysis, mapped, desk.clock.seconds, seconds, pool.workers)
+            film, analysis, store, report_of(spec, film, analysis, mapped, desk.clock.seconds, seconds, used.workers)
         )
 
 

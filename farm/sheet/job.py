@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from actors.drive import Terms
 from core import codec
 from core.errors import InputError
 from core.faces.metric import Metric, metric_of
@@ -29,7 +30,7 @@ from farm.castdir import CAST
 from farm.castfile import tracks_digest, write_cast
 from farm.castguard import OLD, put_aside
 from farm.casting import SEGMENT_S, Followed, follow_stage
-from farm.ports import Progress
+from farm.ports import Pool, Progress
 from farm.settings import RunOptions, Settings
 from farm.sheet.contents import PersonEntry, entries
 from farm.sheet.page import sheet_page
@@ -69,8 +70,19 @@ class CastReport:
     analysis: AnalysisReport
 
 
-def make_sheet(spec: SheetSpec, run: RunOptions, settings: Settings, progress: Progress) -> CastReport:
-    """Write cast.toml, index.html and cast.png. Raises FarmError; `InputError` for a film without faces."""
+def make_sheet(
+    spec: SheetSpec,
+    run: RunOptions,
+    settings: Settings,
+    progress: Progress,
+    *,
+    pool: Pool | None = None,
+    terms: Terms = Terms(),  # noqa: B008 - frozen
+) -> CastReport:
+    """Write cast.toml, index.html and cast.png. Raises FarmError; `InputError` for a film without faces.
+
+    `pool` and `terms` as farm.driver.run_job takes them.
+    """
     folder = spec.analyse.folder.absolute()
     cast = folder / CAST
     if cast.exists() and not spec.force:
@@ -80,7 +92,8 @@ def make_sheet(spec: SheetSpec, run: RunOptions, settings: Settings, progress: P
     # Pictures of people are looked at first: one that will not do is told before the film is analysed.
     known = {name: eyes.reference(path, spec.analyse.looking.recogniser) for name, path in spec.known}
     # The analysis of a cast that is there stays until that cast is put aside.
-    with analysed(replace(spec.analyse, save=not cast.exists()), run, settings, progress) as done:
+    analyse = replace(spec.analyse, save=not cast.exists())
+    with analysed(analyse, run, settings, progress, pool=pool, terms=terms) as done:
         if not done.report.faces:
             told = f"no face was found in {done.report.frames} frames: there is nobody to cast"
             raise InputError(told, where=str(spec.analyse.target), hint="try another --detector")
