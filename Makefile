@@ -4,7 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 FILES := core actors farm render.py tests
 
-.PHONY: setup models demo test test-heavy lint bench lock clean
+# What tests run beside the farm: an SSH server and rsync for `ray up`, network namespaces for hosts
+PACKAGES := openssh-server openssh-client rsync iproute2
+
+.PHONY: setup machine models demo test test-heavy proof-submit proof-autoscaling lint bench lock clean
 
 setup: .venv/ready
 
@@ -15,6 +18,13 @@ setup: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# Debian's packages, as root, where one of their programs is missing
+machine:
+	@PATH=$$PATH:/usr/sbin:/sbin; \
+	if ! { command -v sshd && command -v ssh && command -v rsync && command -v ip; } > /dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); \
+	fi
 
 models: setup
 	$(BIN)/farm models pull
@@ -28,6 +38,14 @@ test: models
 test-heavy: models
 	$(BIN)/python -m pytest -m heavy
 	$(BIN)/python -m pytest --hypothesis-profile=random -m "not heavy" tests/core tests/actors
+
+# `ray up` and `ray submit` through SSH: on loopback, then on hosts in network namespaces (as root)
+proof-submit: models
+	$(BIN)/python -m pytest tests/launch/test_submit.py tests/launch/test_hosts.py
+
+# Ray's autoscaler brings nodes up for a job, and takes them away after it
+proof-autoscaling: models
+	$(BIN)/python -m pytest tests/launch/test_autoscaling.py
 
 lint: setup
 	$(BIN)/ruff check $(FILES)
