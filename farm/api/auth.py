@@ -1,0 +1,48 @@
+"""Who asks, and what may he: `Authorization: Bearer <key>`, a scope for every call.
+
+A missing, unknown, expired or revoked key is one and the same 401; what belongs to another tenant is 404.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from fastapi.security.http import HTTPAuthorizationCredentials
+
+from farm.api.context import Context, context_of
+from farm.service import keys
+from farm.service.errors import NoKey, NotAllowed
+from farm.service.records import KeyRow, Scope
+
+MOST_KEY = 200
+bearer = HTTPBearer(auto_error=False, description="An API key of the service, made by `farm serve` or POST /v1/keys.")
+NO_KEY = "no key that is valid"
+NO_KEY_HINT = "send the header Authorization: Bearer KEY with a key of this service"
+
+
+def key_of(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> KeyRow:
+    """The key of a call; `NoKey` where there is none that is valid."""
+    if given is None or not given.credentials or len(given.credentials) > MOST_KEY:
+        raise NoKey(NO_KEY, hint=NO_KEY_HINT)
+    return keys.check_key(context_of(request).db, given.credentials)
+
+
+def needs(scope: Scope) -> Callable[[KeyRow], KeyRow]:
+    """A dependency: the key of a call that may `scope`."""
+
+    def checked(key: Annotated[KeyRow, Depends(key_of)]) -> KeyRow:
+        if not key.may(scope):
+            raise NotAllowed(f"this key may not {scope}", hint="use a key with that scope")
+        return key
+
+    return checked
+
+
+Reader = Annotated[KeyRow, Depends(needs("jobs:read"))]
+Writer = Annotated[KeyRow, Depends(needs("jobs:write"))]
+Admin = Annotated[KeyRow, Depends(needs("admin"))]
+Anyone = Annotated[KeyRow, Depends(key_of)]
+Ctx = Annotated[Context, Depends(context_of)]

@@ -1,0 +1,127 @@
+"""Who is in a film, and who becomes whom: the cast sheet's people, and the cast that a person makes of them."""
+
+from __future__ import annotations
+
+import tomllib
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi import Path as InPath
+from fastapi.responses import FileResponse
+
+from core.errors import InputError
+from farm.api.auth import Ctx, Reader, Writer
+from farm.api.context import Context
+from farm.api.orders import place_text
+from farm.api.problems import Refused
+from farm.api.schemas import CastView, Id, JobView, NewCast, PersonView
+from farm.api.views import job_view
+from farm.castedit import PersonEdit, edit_people
+from farm.service import jobs
+from farm.service.errors import Conflict, NotFound
+
+router = APIRouter(prefix="/v1/jobs/{job_id}/cast", tags=["cast"])
+CAST = "cast.toml"
+TOML = "application/toml"
+MOST_TOML = 1 << 20
+Picture = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
+
+
+def sheet_text(ctx: Context, tenant: str, job_id: str) -> str:
+    """The cast.toml of the job: the one that was put, else the one of its analysis."""
+    row = jobs.get(ctx.db, tenant, job_id)
+    put = jobs.cast_of(ctx.db, tenant, job_id)
+    if put is not None:
+        return put
+    file = ctx.places.cast_folder(row.id) / CAST
+    if not file.is_file():
+        raise Conflict(f"the job is {row.state}: nobody was looked for yet", hint="wait until the state is casting")
+    return file.read_text()
+
+
+def person_view(entry: dict[str, Any], here: str) -> PersonView:
+    source = entry.get("source", "")
+    return PersonView(
+        id=str(entry.get("id", "")),
+        name=str(entry.get("name", "")),
+        thumbnail=f"{here}/{Path(str(entry['thumbnail'])).name}" if entry.get("thumbnail") else None,
+        screen_time_s=float(entry.get("screen_time_s", 0)),
+        frames=int(entry.get("frames", 0)),
+        first=str(entry.get("first", "")),
+        last=str(entry.get("last", "")),
+        source=source if isinstance(source, str) else ", ".join(map(str, source)),
+        same_as=str(entry.get("same_as", "")),
+    )
+
+
+@router.get("", operation_id="getCast")
+def get(job_id: Id, ctx: Ctx, key: Reader) -> CastView:
+    """The people of the film with their pictures, and the whole cast.toml."""
+    text = sheet_text(ctx, key.tenant, job_id)
+    here = f"{ctx.settings.prefix}/v1/jobs/{job_id}/cast"
+    people = tomllib.loads(text).get("people", [])
+    return CastView(people=[person_view(entry, here) for entry in people], toml=text)
+
+
+@router.put(
+    "",
+    operation_id="putCast",
+    openapi_extra={"requestBody": {"content": {TOML: {"schema": {"type": "string", "maxLength": MOST_TOML}}}}},
+)
+async def put(job_id: Id, request: Request, ctx: Ctx, key: Writer) -> JobView:
+    """Who becomes whom. As application/toml the whole cast.toml, as application/json the people that change."""
+    from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
+
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    data = await request.body()
+    if kind == TOML:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            raise InputError("the cast is not UTF-8", hint="save it as UTF-8") from None
+    elif kind == "application/json":
+        body = parsed(data)
+        text = await run_in_threadpool(edited, ctx, key.tenant, job_id, body)
+    else:
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{kind or 'no type'} is no cast", hint=f"send {TOML} or JSON")
+    row = await run_in_threadpool(jobs.put_cast, ctx.db, key.tenant, job_id, text, actor=key.id)
+    return job_view(row, ctx.settings.prefix)
+
+
+def parsed(data: bytes) -> NewCast:
+    from fastapi.exceptions import RequestValidationError  # noqa: PLC0415
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    try:
+        return NewCast.model_validate_json(data)
+    except ValidationError as error:
+        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+        raise RequestValidationError(faults) from None
+
+
+def edited(ctx: Context, tenant: str, job_id: str, body: NewCast) -> str:
+    """The job's cast with what `body` says of its people."""
+    edits = {}
+    for person, entry in body.people.items():
+        places = [place_text(place, ctx.settings) for place in entry.source.images] if entry.source else []
+        face = entry.source.face if entry.source else None
+        edits[person] = PersonEdit(tuple(places), face, entry.name, entry.swapper, entry.same_as)
+    return edit_people(sheet_text(ctx, tenant, job_id), edits)
+
+
+@router.get(
+    "/{picture}",
+    operation_id="getCastPicture",
+    response_class=FileResponse,
+    responses={200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def picture(job_id: Id, picture: Picture, ctx: Ctx, key: Reader) -> FileResponse:
+    """A person's picture."""
+    row = jobs.get(ctx.db, key.tenant, job_id)
+    folder = ctx.places.cast_folder(row.id)
+    found = next((file for file in folder.rglob(picture) if file.is_file() and file.suffix in {".jpg", ".png"}), None)
+    if found is None:
+        raise NotFound("no such picture", where=picture)
+    return FileResponse(found, headers={"Cache-Control": "private, max-age=3600"})

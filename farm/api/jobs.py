@@ -1,0 +1,175 @@
+"""Jobs: submitted once, listed, watched, stopped, gone on with, erased."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from core.errors import InputError
+from farm.api.auth import Ctx, Reader, Writer
+from farm.api.orders import job_order, request_hash
+from farm.api.schemas import Id, JobList, JobView, NewJob, SegmentList
+from farm.api.stream import Watcher, follow
+from farm.api.views import job_view, moment, segment_view
+from farm.service import events, jobs, segments
+from farm.service.records import JobState, SegmentStage
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+MOST_A_PAGE = 200
+MOST_SEGMENTS = 2000
+LOG_LINES = 10_000
+Cursor = Annotated[str | None, Query(max_length=500, description="`next` of the page before.")]
+KEY_PATTERN = r"^[\x21-\x7e]{1,200}$"
+
+
+@router.post("", status_code=HTTPStatus.ACCEPTED, operation_id="submitJob")
+def submit(
+    body: NewJob,
+    ctx: Ctx,
+    key: Writer,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None,
+        Header(pattern=KEY_PATTERN, description="The same key and body give the same job, however often it is sent."),
+    ] = None,
+) -> JobView:
+    """Ask for a film."""
+    order = job_order(body, ctx.db, key.tenant, ctx.settings)
+    done = jobs.submit(
+        ctx.db,
+        key.tenant,
+        order,
+        key_id=key.id,
+        idempotency=idempotency_key or "",
+        request_sha256=request_hash(body) if idempotency_key else "",
+    )
+    response.headers["Location"] = f"{ctx.settings.prefix}/v1/jobs/{done.job.id}"
+    if not done.new:
+        response.headers["Idempotent-Replayed"] = "true"
+    return job_view(done.job, ctx.settings.prefix)
+
+
+@router.get("", operation_id="listJobs")
+def listed(
+    ctx: Ctx,
+    key: Reader,
+    state: Annotated[list[JobState] | None, Query(description="Only jobs in one of these states.")] = None,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_A_PAGE)] = 50,
+) -> JobList:
+    """The tenant's jobs, newest first."""
+    page = jobs.listed(ctx.db, key.tenant, states=tuple(state or ()), cursor=cursor, limit=limit)
+    return JobList(items=[job_view(row, ctx.settings.prefix) for row in page.items], next=page.cursor)
+
+
+@router.get(
+    "/{job_id}",
+    operation_id="getJob",
+    response_model=JobView,
+    responses={304: {"description": "The job is as it was."}},
+)
+def get(
+    job_id: Id, ctx: Ctx, key: Reader, response: Response, if_none_match: Annotated[str | None, Header()] = None
+) -> JobView | Response:
+    row = jobs.get(ctx.db, key.tenant, job_id)
+    tag = f'"{row.id}-{row.version}"'
+    if if_none_match == tag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    response.headers["Cache-Control"] = "private, no-cache"
+    return job_view(row, ctx.settings.prefix)
+
+
+@router.get(
+    "/{job_id}/events",
+    operation_id="watchJob",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def watch(
+    job_id: Id,
+    ctx: Ctx,
+    key: Reader,
+    last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+) -> StreamingResponse:
+    """Events as they happen (text/event-stream), from the one after Last-Event-ID on."""
+    if last_event_id and not (last_event_id.isascii() and last_event_id.isdigit()):
+        raise InputError("Last-Event-ID is no number", hint="send the id of the last event that was seen")
+    await run_in_threadpool(jobs.get, ctx.db, key.tenant, job_id)
+    ctx.hub.check(key.tenant)
+    made = follow(
+        ctx.db,
+        ctx.hub,
+        Watcher(key.tenant, job_id),
+        int(last_event_id or 0),
+        prefix=ctx.settings.prefix,
+        keep_alive_s=ctx.settings.keep_alive_s,
+    )
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(made, media_type="text/event-stream", headers=headers)
+
+
+@router.get("/{job_id}/segments", operation_id="listSegments")
+def segments_of(
+    job_id: Id,
+    ctx: Ctx,
+    key: Reader,
+    stage: SegmentStage | None = None,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_SEGMENTS)] = 500,
+) -> SegmentList:
+    page = segments.listed(ctx.db, key.tenant, job_id, stage=stage, cursor=cursor, limit=limit)
+    return SegmentList(items=[segment_view(row) for row in page.items], next=page.cursor)
+
+
+@router.get(
+    "/{job_id}/log",
+    operation_id="getLog",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def log(job_id: Id, ctx: Ctx, key: Reader) -> PlainTextResponse:
+    """What happened, a line an event; the last ten thousand."""
+    row = jobs.get(ctx.db, key.tenant, job_id)
+    lines: list[str] = []
+    last = max(0, row.last_seq - LOG_LINES)
+    while rows := events.after(ctx.db, key.tenant, job_id, last):
+        for event in rows:
+            last = event.seq
+            said = " ".join(f"{name}={value}" for name, value in event.data.items())
+            lines.append(f"{moment(event.at_ms).isoformat(timespec='milliseconds')} {event.kind} {said}")
+    return PlainTextResponse("".join(f"{line}\n" for line in lines))
+
+
+@router.post("/{job_id}/cancel", operation_id="cancelJob")
+def cancel(job_id: Id, ctx: Ctx, key: Writer) -> JobView:
+    """Stop the job; what was finished is kept for a retry. Again is the same as once."""
+    return job_view(jobs.cancel(ctx.db, key.tenant, job_id, actor=key.id), ctx.settings.prefix)
+
+
+@router.post("/{job_id}/pause", operation_id="pauseJob")
+def pause(job_id: Id, ctx: Ctx, key: Writer) -> JobView:
+    """Set the job aside until it is resumed."""
+    return job_view(jobs.pause(ctx.db, key.tenant, job_id, actor=key.id), ctx.settings.prefix)
+
+
+@router.post("/{job_id}/resume", operation_id="resumeJob")
+def resume(job_id: Id, ctx: Ctx, key: Writer) -> JobView:
+    """Go on with a paused job, from what is finished."""
+    return job_view(jobs.resume(ctx.db, key.tenant, job_id, actor=key.id), ctx.settings.prefix)
+
+
+@router.post("/{job_id}/retry", operation_id="retryJob")
+def retry(job_id: Id, ctx: Ctx, key: Writer) -> JobView:
+    """Try a failed, refused or cancelled job again, from what is finished."""
+    return job_view(jobs.retry(ctx.db, key.tenant, job_id, actor=key.id), ctx.settings.prefix)
+
+
+@router.delete("/{job_id}", status_code=HTTPStatus.NO_CONTENT, operation_id="eraseJob")
+def erase(job_id: Id, ctx: Ctx, key: Writer) -> None:
+    """Erase the job's uploads, faces and result; a line in the audit stays. Erased is erased: again is the same."""
+    jobs.erase(ctx.db, key.tenant, job_id, actor=key.id)

@@ -1,0 +1,119 @@
+"""What a call may cost before it is understood: its size, its time, and headers that every answer carries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from http import HTTPStatus
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from farm.api.problems import MEDIA_TYPE, TYPES
+
+JSON_BYTES = 1 << 20
+SILENCE_S = 30.0  # between two pieces of a body
+UPLOADS = "/v1/uploads"
+
+# The page runs no script but its own, and no other page may hold it in a frame.
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+        "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+}
+
+
+class TooMuch(Exception):
+    """A body that is longer than it may be, or came too slowly; `status` says which."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        self.status = status
+
+
+class Limits:
+    """ASGI middleware. Bodies of anything but an upload's data are at most `json_bytes` long."""
+
+    def __init__(self, app: ASGIApp, *, json_bytes: int = JSON_BYTES, silence_s: float = SILENCE_S) -> None:
+        self._app = app
+        self._json_bytes = json_bytes
+        self._silence_s = silence_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        uploads = scope["method"] == "PUT" and UPLOADS in scope["path"]  # those are measured where they are written
+        most = None if uploads else self._json_bytes
+        taken = 0
+        began = False
+        over: TooMuch | None = None
+
+        async def measured() -> Message:
+            nonlocal taken, over
+            try:
+                # Once the body is in, what is waited for is the client's leaving, which may take hours.
+                silence_s = None if body_in else self._silence_s
+                message = await asyncio.wait_for(receive(), silence_s)
+            except TimeoutError:
+                over = TooMuch(HTTPStatus.REQUEST_TIMEOUT)
+                raise over from None
+            if message["type"] == "http.request":
+                self_note(message)
+                taken += len(message.get("body", b""))
+                if most is not None and taken > most:
+                    over = TooMuch(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                    raise over
+            return message
+
+        body_in = False
+
+        def self_note(message: Message) -> None:
+            nonlocal body_in
+            body_in = not message.get("more_body", False)
+
+        async def sent(message: Message) -> None:
+            nonlocal began
+            if message["type"] == "http.response.start":
+                began = True
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        announced = dict(scope["headers"]).get(b"content-length", b"")
+        if most is not None and announced.isdigit() and int(announced) > most:
+            await refuse(sent, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most)
+            return
+        try:
+            await self._app(scope, measured, sent)
+        except Exception as error:
+            if over is None or began:
+                raise
+            del error
+            await refuse(sent, scope, over.status, most)
+
+
+async def refuse(send: Send, scope: Scope, status: HTTPStatus, most: int | None) -> None:
+    """Answer without having read the body; the connection ends, because what is left of it would be the next call."""
+    slow = status is HTTPStatus.REQUEST_TIMEOUT
+    body: dict[str, Any] = {
+        "type": f"{TYPES}{'too-slow' if slow else 'too-large'}",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": "the body did not come" if slow else f"the body is longer than {most} bytes",
+        "instance": scope["path"],
+        "next_step": "send it again" if slow else "send films and pictures to /v1/uploads",
+    }
+    data = json.dumps(body).encode()
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(data)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": int(status), "headers": headers})
+    await send({"type": "http.response.body", "body": data})

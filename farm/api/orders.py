@@ -1,0 +1,155 @@
+"""A job's body as the order of the service; what can be refused without opening a film is refused here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import PurePosixPath
+from typing import cast
+
+from core.errors import InputError, PolicyError
+from core.media.containers import BY_SUFFIX
+from core.records import EncodeSpec, JobSpec, SourceSpec, SwapOptions
+from farm.api.context import ApiSettings
+from farm.api.schemas import Encode, NewJob, Place, Source, Swap
+from farm.options import check_swapper
+from farm.service import uploads
+from farm.service.database import Database
+from farm.service.records import UPLOAD_SCHEME, JobOrder
+from farm.stages import LABEL_CONTAINERS
+
+LONGEST_SEGMENT_S = 3600
+DEFAULT_ENDING = ".mp4"
+
+
+def place_text(place: Place, settings: ApiSettings) -> str:
+    """The place in a JobOrder; `PolicyError` for an address that the operator does not allow."""
+    if place.upload is not None:
+        return f"{UPLOAD_SCHEME}{place.upload}"
+    url = cast(str, place.url)
+    parts = PurePosixPath(url.removeprefix("s3:/")).parts
+    plain = ".." not in parts and "." not in parts and "//" not in url.removeprefix("s3://")
+    if not plain or not any(url.startswith(start) for start in settings.allowed_urls):
+        raise PolicyError(
+            "addresses there may not be read by jobs",
+            hint="upload the file to /v1/uploads, or ask the operator to allow the bucket",
+        )
+    return url
+
+
+def source_spec(source: Source | None, settings: ApiSettings) -> SourceSpec | None:
+    if source is None:
+        return None
+    first, *more = [place_text(place, settings) for place in source.images]
+    return SourceSpec(first, source.face, tuple(more))
+
+
+def swap_options(swap: Swap) -> SwapOptions:
+    top, right, bottom, left = (float(side) for side in swap.mask_padding)
+    return SwapOptions(
+        boost=swap.boost,
+        strength=swap.strength,
+        masks=tuple(dict.fromkeys(swap.masks)),
+        mask_blur=swap.mask_blur,
+        mask_padding=(top, right, bottom, left),
+        occlusion_model=swap.occlusion_model,
+        region_model=swap.region_model,
+        paste=swap.paste,
+        colour=swap.colour,
+        enhancer=swap.enhancer,
+        enhancer_blend=swap.enhancer_blend,
+        enhancer_may_go=swap.enhancer_may_go,
+        enhancer_weight=swap.enhancer_weight,
+        precision=swap.precision,
+    )
+
+
+def encode_spec(encode: Encode) -> EncodeSpec:
+    return EncodeSpec(encode.codec, encode.crf, encode.preset)
+
+
+def segment_seconds(text: str) -> Fraction:
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(-1)
+    if not 0 <= value <= LONGEST_SEGMENT_S:
+        raise InputError(
+            f"segment_seconds: {text!r} is no number of seconds from 0 to {LONGEST_SEGMENT_S}",
+            hint='write "10", "1.5" or "1001/30"',
+        )
+    return value
+
+
+def result_name(asked: str | None, target: str, *, replaces: bool) -> str:
+    """The result's file name: as asked, or the film's with its ending, or .mp4 where that cannot hold the label."""
+    if asked is None:
+        film = PurePosixPath(target)
+        kept = BY_SUFFIX.get(film.suffix.lower(), "") in (LABEL_CONTAINERS if replaces else set(BY_SUFFIX.values()))
+        return f"{film.stem or 'film'}.swapped{film.suffix.lower() if kept else DEFAULT_ENDING}"
+    container = BY_SUFFIX.get(PurePosixPath(asked).suffix.lower())
+    if container is None:
+        raise InputError(f"output: no container for the name {asked}", hint=f"end it with {', '.join(BY_SUFFIX)}")
+    if replaces and container not in LABEL_CONTAINERS:
+        raise InputError(f"output: {container} cannot hold the label", hint="end the name with .mp4, .mov or .mkv")
+    return asked
+
+
+def job_order(body: NewJob, db: Database, tenant: str, settings: ApiSettings) -> JobOrder:
+    """The order that `body` asks for; `InputError`, `PolicyError` or `NotFound` in one line."""
+    replaces = body.swapper != "none"
+    if replaces and body.source is None and not body.wait_for_cast:
+        raise InputError("no source face given", hint="give a source, or wait_for_cast to cast the people first")
+    if not replaces and body.wait_for_cast:
+        raise InputError("swapper none replaces nobody: there is no cast to wait for", hint="leave one of them out")
+    if (body.select == "reference") != (body.reference is not None):
+        raise InputError("select reference and a reference image go together", hint="give both or neither")
+    swap = swap_options(body.swap)
+    check_swapper(body.swapper, swap, lambda name: name if name == "swapper" else f"swap.{name}")
+    target = place_text(body.target, settings)
+    if body.target.upload is not None:
+        name = uploads.get(db, tenant, body.target.upload).name
+    else:
+        name = PurePosixPath(target).name
+    spec = JobSpec(
+        target=target,
+        output=result_name(body.output, name, replaces=replaces),
+        source=source_spec(body.source, settings),
+        swapper=body.swapper,
+        swap=swap,
+        detector=body.detector,
+        recogniser=body.recogniser,
+        detect_every=body.detect_every,
+        select=body.select,
+        reference=place_text(body.reference, settings) if body.reference is not None else None,
+        least_face_px=body.min_face,
+        smart=body.smart,
+        encode=encode_spec(body.encode),
+        segment_s=segment_seconds(body.segment_seconds),
+        on_damage=body.on_damage,
+    )
+    return JobOrder(
+        spec=spec,
+        title=body.title or name,
+        wait_for_cast=body.wait_for_cast,
+        quality=body.quality,
+        priority=body.priority,
+        labels=dict(body.labels),
+    )
+
+
+def request_hash(body: NewJob) -> str:
+    """What an idempotency key stands for: the body, however it was written."""
+    data = json.dumps(body.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(data.encode()).hexdigest()
+
+
+def refused_urls(texts: Sequence[str], settings: ApiSettings) -> list[str]:
+    """Those of a cast's places that a job may not read: anything but uploads and allowed addresses."""
+    return [
+        text
+        for text in texts
+        if not text.startswith(UPLOAD_SCHEME) and not any(text.startswith(start) for start in settings.allowed_urls)
+    ]

@@ -1,0 +1,143 @@
+// The service's calls with the key of this tab. Addresses are relative to the page, so a path prefix does not matter.
+
+const HERE = new URL(".", document.baseURI);
+const STORE = "farm-key";
+
+export class Problem extends Error {
+  constructor(status, body) {
+    super(body.detail || `the service answers ${status}`);
+    this.status = status;
+    Object.assign(this, body);
+  }
+}
+
+export const keyring = {
+  get: () => sessionStorage.getItem(STORE) || localStorage.getItem(STORE) || "",
+  set(key, keep) { this.forget(); (keep ? localStorage : sessionStorage).setItem(STORE, key); },
+  forget() { sessionStorage.removeItem(STORE); localStorage.removeItem(STORE); },
+};
+
+export function address(path) {
+  return new URL(path.replace(/^\//, ""), HERE);
+}
+
+function headers(more = {}) {
+  return { Authorization: `Bearer ${keyring.get()}`, ...more };
+}
+
+async function answered(answer) {
+  if (answer.ok) return answer;
+  let body = {};
+  try { body = await answer.json(); } catch { body = { detail: `the service answers ${answer.status}` }; }
+  throw new Problem(answer.status, body);
+}
+
+export async function call(method, path, body, more = {}) {
+  const json = body !== undefined;
+  const answer = await fetch(address(path), {
+    method,
+    headers: headers({ ...(json ? { "Content-Type": "application/json" } : {}), ...more }),
+    body: json ? JSON.stringify(body) : undefined,
+  });
+  await answered(answer);
+  return answer.status === 204 ? null : answer.json();
+}
+
+export async function text(path) {
+  return (await answered(await fetch(address(path), { headers: headers() }))).text();
+}
+
+// A picture that needs the key, as an address for <img>.
+export async function picture(path) {
+  const answer = await answered(await fetch(address(path), { headers: headers() }));
+  return URL.createObjectURL(await answer.blob());
+}
+
+// The signed address of a result, which needs no key.
+export async function resultLink(job) {
+  const answer = await answered(await fetch(address(`v1/jobs/${job}/result`), { headers: headers({ Range: "bytes=0-0" }) }));
+  return answer.url;
+}
+
+export function sendFile(file, purpose, told) {
+  return call("POST", "v1/uploads", { purpose, name: file.name, size_bytes: file.size })
+    .then((row) => sendFrom(row, file, told, 0));
+}
+
+async function sendFrom(row, file, told, tries) {
+  const offset = row.received_bytes;
+  try {
+    return await put(row, file, offset, told);
+  } catch (error) {
+    if (tries >= 6 || (error.status && ![408, 409, 429, 502, 503, 504].includes(error.status))) throw error;
+    await new Promise((done) => setTimeout(done, 500 * 2 ** tries));
+    const now = await call("GET", `v1/uploads/${row.id}`);
+    if (now.state !== "open") return now;
+    return sendFrom(now, file, told, now.received_bytes > offset ? 0 : tries + 1);
+  }
+}
+
+// XMLHttpRequest, because fetch does not tell how much of a body is sent.
+function put(row, file, offset, told) {
+  return new Promise((done, failed) => {
+    const sent = new XMLHttpRequest();
+    sent.open("PUT", address(`v1/uploads/${row.id}/data`));
+    for (const [name, value] of Object.entries(headers({ "Content-Type": "application/octet-stream", "Upload-Offset": String(offset) }))) {
+      sent.setRequestHeader(name, value);
+    }
+    sent.upload.addEventListener("progress", (event) => told(offset + event.loaded, file.size));
+    sent.addEventListener("load", () => {
+      let body = {};
+      try { body = JSON.parse(sent.responseText); } catch { /* not ours */ }
+      if (sent.status >= 200 && sent.status < 300) done(body); else failed(new Problem(sent.status, body));
+    });
+    sent.addEventListener("error", () => failed(new Problem(0, { detail: "the connection broke" })));
+    sent.send(file.slice(offset));
+  });
+}
+
+// Events of a job through fetch, because EventSource cannot send a key. `heard(kind, data)` until `stop` is aborted.
+export async function follow(job, heard, stop) {
+  let last = "0", failures = 0;
+  while (!stop.aborted) {
+    try {
+      const answer = await answered(await fetch(address(`v1/jobs/${job}/events`), {
+        headers: headers({ "Last-Event-ID": last }), signal: stop, cache: "no-store",
+      }));
+      failures = 0;
+      for await (const message of messages(answer.body)) {
+        if (message.id !== null) last = message.id;
+        if (message.event === "end" || message.event === "gone") { heard(message.event, {}); return; }
+        heard(message.event, JSON.parse(message.data));
+      }
+    } catch (error) {
+      if (stop.aborted) return;
+      if (error.status && error.status < 500 && error.status !== 429) throw error;
+      failures += 1;
+    }
+    await new Promise((done) => setTimeout(done, Math.min(10000, 500 * 2 ** failures)));
+  }
+}
+
+async function* messages(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "", message = { event: "message", data: "", id: null };
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line === "") {
+        if (message.data) yield message;
+        message = { event: "message", data: "", id: null };
+        continue;
+      }
+      const colon = line.indexOf(":");
+      const name = colon < 0 ? line : line.slice(0, colon), said = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
+      if (name === "event") message.event = said;
+      else if (name === "data") message.data += (message.data ? "\n" : "") + said;
+      else if (name === "id") message.id = said;
+    }
+  }
+}

@@ -1,0 +1,153 @@
+"""What a refused call looks like: application/problem+json (RFC 9457) with a next step, never a stack."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from core.errors import FarmError, InputError, ModelError, PolicyError, StorageError
+from farm.service import errors
+
+MEDIA_TYPE = "application/problem+json"
+TYPES = "urn:farm:problem:"
+RETRY_S = "5"
+SHOWN_FAULTS = 8
+
+# The first class that fits counts.
+STATUS: tuple[tuple[type[FarmError], HTTPStatus], ...] = (
+    (errors.NotFound, HTTPStatus.NOT_FOUND),
+    (errors.Conflict, HTTPStatus.CONFLICT),
+    (errors.BadCursor, HTTPStatus.BAD_REQUEST),
+    (errors.NoKey, HTTPStatus.UNAUTHORIZED),
+    (errors.NotAllowed, HTTPStatus.FORBIDDEN),
+    (errors.OverQuota, HTTPStatus.TOO_MANY_REQUESTS),
+    (PolicyError, HTTPStatus.FORBIDDEN),
+    (ModelError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (InputError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (errors.Unreachable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (StorageError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (FarmError, HTTPStatus.INTERNAL_SERVER_ERROR),
+)
+HINTS = {
+    HTTPStatus.NOT_FOUND: "check the address; the calls are listed in /openapi.json",
+    HTTPStatus.METHOD_NOT_ALLOWED: "use one of the methods in the Allow header",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "send application/json",
+}
+
+
+class Refused(FarmError):
+    """A refusal of the HTTP layer itself, with its own status."""
+
+    def __init__(self, status: HTTPStatus, what: str, *, hint: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(what, hint=hint)
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+def status_of(error: FarmError) -> HTTPStatus:
+    if isinstance(error, Refused):
+        return error.status
+    return next(status for kind, status in STATUS if isinstance(error, kind))
+
+
+def slug(name: str) -> str:
+    """NotFound -> not-found."""
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
+
+
+def problem(
+    request: Request,
+    status: HTTPStatus,
+    detail: str,
+    *,
+    kind: str = "",
+    hint: str = "",
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, object] | None = None,
+) -> JSONResponse:
+    """The answer; `hint` is what to do next and is in `next_step`."""
+    body = {
+        "type": f"{TYPES}{slug(kind)}" if kind else "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail,
+        "instance": request.url.path,
+        "next_step": hint or HINTS.get(status, "see /openapi.json"),
+        **(more or {}),
+    }
+    return JSONResponse(body, int(status), headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def told(request: Request, error: FarmError) -> JSONResponse:
+    """A FarmError as an answer. Where it names a place of the server's, the place stays here."""
+    status = status_of(error)
+    headers = dict(error.headers) if isinstance(error, Refused) else {}
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="farm"'
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        headers.setdefault("Retry-After", RETRY_S)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logging.getLogger("farm.api").error("%s %s: %s", request.method, request.url.path, error)
+        if isinstance(error, StorageError):
+            return problem(
+                request,
+                status,
+                "the service cannot reach what it keeps its state in",
+                kind="Unreachable",
+                hint="try again in a few seconds",
+                headers=headers,
+            )
+    where = "" if "/" in error.where else error.where
+    detail = f"{where}: {error.what}" if where else error.what
+    return problem(request, status, detail, kind=type(error).__name__, hint=error.hint, headers=headers)
+
+
+def fault_text(fault: Mapping[str, object]) -> dict[str, str]:
+    """One thing that is wrong with a body: where, and what."""
+    place = fault.get("loc", ())
+    parts = [str(part) for part in place] if isinstance(place, tuple | list) else []
+    return {"where": ".".join(parts[1:] or parts), "what": str(fault.get("msg", "is not valid"))}
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Every way in which a call can fail is a problem+json."""
+
+    @app.exception_handler(FarmError)
+    async def farm_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, FarmError)
+        return told(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        faults = [fault_text(fault) for fault in error.errors()[:SHOWN_FAULTS]]
+        first = faults[0] if faults else {"where": "", "what": "is not valid"}
+        return problem(
+            request,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"{first['where']}: {first['what']}" if first["where"] else first["what"],
+            kind="InputError",
+            hint="mend what `faults` names; the fields are described in /openapi.json",
+            more={"faults": faults},
+        )
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return problem(request, HTTPStatus(error.status_code), str(error.detail), headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def fault_of_ours(request: Request, error: Exception) -> JSONResponse:
+        logging.getLogger("farm.api").exception("%s %s", request.method, request.url.path, exc_info=error)
+        return problem(
+            request,
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "a fault of the service",
+            hint="try again; if it happens again, tell the operator the time and this call",
+        )

@@ -1,0 +1,100 @@
+"""How good a job's film is, as a few lines over time that a page can draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from fastapi import APIRouter
+from numpy.typing import NDArray
+
+from core import codec
+from core.records import PersonQuality, QualityReport
+from farm.api.auth import Ctx, Reader
+from farm.api.results import result_of
+from farm.api.schemas import Id, View
+from farm.quality.job import REPORT, default_folder
+from farm.service import jobs
+from farm.service.errors import NotFound
+
+router = APIRouter(tags=["results"])
+BINS = 300
+
+
+class Plot(View):
+    """A line: [seconds from the film's start, value], null where nothing was measured; `high` is worth a mark."""
+
+    title: str
+    summary: str
+    points: list[tuple[float, float | None]]
+    high: float | None
+
+
+class Quality(View):
+    frames: int
+    plots: list[Plot]
+    notes: list[str]
+
+
+def binned(at: NDArray[np.float64], values: NDArray[np.float32], end_s: float) -> list[tuple[float, float | None]]:
+    """Means over at most `BINS` equal stretches of the film; None where nothing is measured."""
+    count = min(BINS, max(1, len(at)))
+    place = np.minimum((at / max(end_s, 1e-9) * count).astype(int), count - 1)
+    whole = np.isfinite(values)
+    sums = np.bincount(place[whole], weights=values[whole].astype(float), minlength=count)
+    counts = np.bincount(place[whole], minlength=count)
+    return [
+        (
+            round((number + 0.5) * end_s / count, 3),
+            round(float(sums[number] / counts[number]), 5) if counts[number] else None,
+        )
+        for number in range(count)
+    ]
+
+
+def person_plots(report: QualityReport, person: PersonQuality) -> list[Plot]:
+    name = person.name or person.id
+    start, base = int(report.pts[0]), float(report.time_base)
+    at = (np.asarray(report.pts)[person.series.frame] - start).astype(float) * base
+    end_s = (report.end_pts - start) * base
+    made = []
+    if person.to_source is not None:
+        made.append(
+            Plot(
+                title=f"{name}: distance to the face put in",
+                summary=f"median {person.to_source.median:.3f}, the same person below {report.same_person:g}",
+                points=binned(at, person.series.to_source, end_s),
+                high=report.same_person,
+            )
+        )
+    if person.residual is not None:
+        made.append(
+            Plot(
+                title=f"{name}: difference of expression",
+                summary=f"median {person.residual.median:.4f} of the distance between the eyes",
+                points=binned(at, person.series.residual, end_s),
+                high=None,
+            )
+        )
+    if person.flicker is not None:
+        made.append(
+            Plot(
+                title=f"{name}: movement from frame to frame",
+                summary=f"{person.flicker:.2f} times the original's over the film",
+                points=binned(at, person.series.moved_output, end_s),
+                high=None,
+            )
+        )
+    return made
+
+
+@router.get("/v1/jobs/{job_id}/quality", operation_id="getQuality")
+def quality(job_id: Id, ctx: Ctx, key: Reader) -> Quality:
+    """Lines over time for each person; 404 where the job was not asked to measure."""
+    made = result_of(jobs.get(ctx.db, key.tenant, job_id))
+    file = default_folder(Path(made.place)) / REPORT
+    if not file.is_file():
+        raise NotFound("the quality was not measured", hint="submit the job with quality: true")
+    report = codec.decode(file.read_bytes(), QualityReport)
+    plots = [plot for person in report.people for plot in person_plots(report, person)]
+    return Quality(frames=report.frames, plots=plots, notes=list(report.notes))

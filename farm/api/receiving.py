@@ -1,0 +1,195 @@
+"""The data of an upload, streamed to its file: resumable, refused early, looked at when it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from core.errors import InputError, StorageError
+from core.media.guard import Limits, open_film, probe_in_child
+from core.media.guard import film_stream as video_of
+from core.media.image import is_image, read_image
+from farm.api.problems import Refused
+from farm.api.sniff import HEAD_BYTES, check_head
+from farm.service import uploads
+from farm.service.database import Database
+from farm.service.errors import Conflict
+from farm.service.records import Problem, UploadPurpose, UploadRow
+
+PIECE_BYTES = 1 << 20
+TOLD_BYTES = 64 << 20  # how often the table hears how much is here
+PROBE_S = 60.0
+MICROS = 1_000_000
+
+
+class Part:
+    """The file of an upload while it grows; nobody else writes it meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._handle)
+            raise Conflict("this upload is being sent already", hint="wait for the other connection to end") from None
+
+    def begin(self, offset: int, size_bytes: int) -> bytes:
+        """Go on at `offset`, which is what is here; the first bytes of what is here."""
+        here = os.fstat(self._handle).st_size
+        if offset != here:
+            raise Refused(
+                HTTPStatus.CONFLICT,
+                f"{here} of {size_bytes} bytes are here, these would begin at {offset}",
+                hint=f"send from byte {here} on, with the header Upload-Offset: {here}",
+                headers={"Upload-Offset": str(here)},
+            )
+        os.lseek(self._handle, offset, os.SEEK_SET)
+        return os.pread(self._handle, HEAD_BYTES, 0)
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._handle, view) :]
+
+    def sync(self) -> None:
+        os.fsync(self._handle)
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+async def receive(
+    db: Database, row: UploadRow, offset: int, stream: AsyncIterator[bytes], silence_s: float
+) -> UploadRow:
+    """Take the data of `row` from byte `offset` on. What was received stays when the connection ends, to be resumed.
+
+    A body that is too long, or not what it is for, refuses the upload for good.
+    """
+    if row.state != "open":
+        raise Conflict(f"this upload is {row.state}", hint="begin a new one with POST /v1/uploads")
+    path = Path(row.place)
+    part = await run_in_threadpool(Part, path)
+    here = offset
+    try:
+        head = await run_in_threadpool(part.begin, offset, row.size_bytes)
+        here = await take_in(db, row, part, here, head, stream, silence_s)
+        if here < row.size_bytes:
+            return await run_in_threadpool(uploads.received, db, row.tenant, row.id, here)
+        await run_in_threadpool(part.sync)
+        return await run_in_threadpool(examine, db, row, path)
+    except ClientDisconnect:
+        raise
+    except InputError as error:
+        if isinstance(error, Conflict):
+            raise
+        await run_in_threadpool(refuse, db, row, path, error)
+        raise
+    except OSError as error:
+        raise StorageError(error.strerror or str(error), where=row.id, hint="tell the operator") from error
+    finally:
+        part.close()
+
+
+async def take_in(
+    db: Database, row: UploadRow, part: Part, here: int, head: bytes, stream: AsyncIterator[bytes], silence_s: float
+) -> int:
+    """Write the body piece by piece; how much is here at its end."""
+    looked = len(head) >= HEAD_BYTES
+    told = here
+    buffer = bytearray()
+
+    async def flush() -> None:
+        nonlocal looked, head, told
+        data = bytes(buffer)
+        buffer.clear()
+        await run_in_threadpool(part.write, data)
+        if not looked:
+            head = (head + data)[:HEAD_BYTES]
+            if len(head) >= min(HEAD_BYTES, row.size_bytes):
+                looked = True
+                check_head(row.purpose, head, row.name)
+        if here - told >= TOLD_BYTES:
+            told = here
+            await run_in_threadpool(uploads.received, db, row.tenant, row.id, here)
+
+    pieces = aiter(stream)
+    try:
+        while True:
+            try:
+                piece = await asyncio.wait_for(anext(pieces), silence_s)
+            except StopAsyncIteration:
+                break
+            except TimeoutError:
+                raise Refused(
+                    HTTPStatus.REQUEST_TIMEOUT,
+                    f"nothing came for {silence_s:g} s",
+                    hint="go on from the byte that the header Upload-Offset names",
+                    headers={"Upload-Offset": str(here), "Connection": "close"},
+                ) from None
+            here += len(piece)
+            if here > row.size_bytes:
+                raise InputError(
+                    f"is longer than the {row.size_bytes} bytes that were announced",
+                    where=row.name,
+                    hint="begin a new upload with the right size",
+                )
+            buffer += piece
+            if len(buffer) >= PIECE_BYTES:
+                await flush()
+    finally:
+        if buffer:
+            await flush()
+        if here != told and here < row.size_bytes:
+            await run_in_threadpool(uploads.received, db, row.tenant, row.id, here)
+    return here
+
+
+def refuse(db: Database, row: UploadRow, path: Path, error: InputError) -> None:
+    """The upload is refused, and its file goes."""
+    told = Problem(type(error).__name__, error.what, where=row.name, hint=error.hint, exit_code=error.exit_code)
+    uploads.refuse(db, row.tenant, row.id, told)
+    path.unlink(missing_ok=True)
+
+
+def examine(db: Database, row: UploadRow, path: Path) -> UploadRow:
+    """Open what is here whole, as the farm will; it is ready then. `InputError` with the upload's own name."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        media = facts(path, row.purpose)
+    except InputError as error:
+        raise InputError(error.what, where=row.name, hint=error.hint) from error
+    return uploads.finish(db, row.tenant, row.id, size_bytes=row.size_bytes, sha256=sha256, media=media)
+
+
+def facts(path: Path, purpose: UploadPurpose) -> dict[str, object]:
+    """What the file is, in JSON; `InputError` where it is not what it is for."""
+    if purpose != "target" and is_image(path):
+        height, width = read_image(path).shape[:2]
+        return {"kind": "picture", "width": int(width), "height": int(height)}
+    if purpose == "reference":
+        raise InputError("is not a picture", hint="send a JPEG, PNG or WebP image")
+    probe_in_child(path, Limits(), PROBE_S)
+    with open_film(path) as container:
+        video = video_of(container)
+        seconds = container.duration / MICROS if container.duration is not None else 0.0
+        rate = video.average_rate
+        return {
+            "kind": "film",
+            "width": video.codec_context.width,
+            "height": video.codec_context.height,
+            "codec": video.codec_context.name,
+            "seconds": round(seconds, 3),
+            "frames_per_s": float(rate) if rate else 0.0,
+            "frames": int(video.frames or (seconds * rate if rate else 0)),
+        }

@@ -1,0 +1,127 @@
+"""The finished film, and pictures out of it and out of its source."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse, RedirectResponse, Response
+
+from core import codec
+from farm.api import links
+from farm.api.auth import Ctx, Reader
+from farm.api.context import Context
+from farm.api.schemas import Id
+from farm.api.still import still
+from farm.service import jobs, uploads
+from farm.service.errors import Conflict, NotFound
+from farm.service.records import UPLOAD_SCHEME, JobRow, Result
+
+router = APIRouter(tags=["results"])
+FILMS = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+}
+
+
+def result_of(row: JobRow) -> Result:
+    if row.result is None:
+        raise Conflict(f"the job is {row.state}: it has no result", hint="wait until it has succeeded")
+    return row.result
+
+
+@router.get(
+    "/v1/jobs/{job_id}/result",
+    operation_id="getResult",
+    status_code=HTTPStatus.TEMPORARY_REDIRECT,
+    response_class=RedirectResponse,
+    responses={307: {"description": "Where the film can be had for the next quarter of an hour, without a key."}},
+)
+def result(job_id: Id, ctx: Ctx, key: Reader) -> RedirectResponse:
+    """The finished film."""
+    row = jobs.get(ctx.db, key.tenant, job_id)
+    made = result_of(row)
+    if made.place.startswith("s3://") and ctx.buckets is not None:
+        return RedirectResponse(ctx.buckets.link(made.place, made.name, ctx.settings.link_s), headers=NO_STORE)
+    token = links.sign(ctx.settings.secret, row.tenant, row.id, int(time.time()) + ctx.settings.link_s)
+    return RedirectResponse(f"{ctx.settings.prefix}/v1/files/{token}", headers=NO_STORE)
+
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+@router.get(
+    "/v1/files/{token}",
+    operation_id="getFile",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def file(token: Annotated[str, "from the result's redirect"], ctx: Ctx, download: bool = True) -> FileResponse:
+    """The file of a signed link; ranges work. With `download` a browser saves it instead of playing it."""
+    tenant, job_id = links.read(ctx.settings.secret, token, time.time())
+    made = result_of(jobs.get(ctx.db, tenant, job_id))
+    path = Path(made.place)
+    if not path.is_file():
+        raise NotFound("the result is not there any more", hint="render it again")
+    return FileResponse(
+        path,
+        media_type=FILMS.get(path.suffix.lower(), "application/octet-stream"),
+        filename=made.name,
+        content_disposition_type="attachment" if download else "inline",
+        headers={"Cache-Control": "private, max-age=900"},
+    )
+
+
+@router.get("/v1/jobs/{job_id}/report", operation_id="getReport", response_class=Response)
+def report(job_id: Id, ctx: Ctx, key: Reader) -> Response:
+    """What was done and checked, as `farm render --json` tells it, without the server's places."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    row = jobs.get(ctx.db, key.tenant, job_id)
+    told = jobs.report_of(ctx.db, key.tenant, job_id)
+    name = Path(told.target).name
+    told = replace(
+        told,
+        target=name,
+        output=row.result.name if row.result is not None else Path(told.output).name,
+        source=Path(told.source).name if told.source else None,
+        cast=Path(told.cast).name if told.cast else None,
+        quality=None,
+        roles=tuple(replace(role, source=Path(role.source).name) for role in told.roles),
+    )
+    return Response(codec.encode(told), media_type="application/json")
+
+
+@router.get(
+    "/v1/jobs/{job_id}/preview.jpg",
+    operation_id="getPreview",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def preview(
+    job_id: Id,
+    ctx: Ctx,
+    key: Reader,
+    at: Annotated[float, Query(ge=0, le=10_000_000, allow_inf_nan=False, description="Seconds into the film.")] = 0.0,
+    side: Literal["before", "after"] = "after",
+    width: Annotated[int, Query(ge=16, le=3840)] = 960,
+) -> Response:
+    """The frame that is shown at a time, of the film as it was or as it is now."""
+    row = jobs.get(ctx.db, key.tenant, job_id)
+    place = result_of(row).place if side == "after" else target_of(ctx, row)
+    return Response(still(place, at, width), media_type="image/jpeg", headers={"Cache-Control": "private, max-age=900"})
+
+
+def target_of(ctx: Context, row: JobRow) -> str:
+    if row.order is None:
+        raise NotFound("the job was erased")
+    target = row.order.spec.target
+    if target.startswith(UPLOAD_SCHEME):
+        return uploads.get(ctx.db, row.tenant, target.removeprefix(UPLOAD_SCHEME)).place
+    return target

@@ -1,0 +1,322 @@
+"""The bodies that come in and go out. Unknown fields are refused by name; numbers are numbers and texts are texts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from core.records import ColourKind, JobSpec, MaskKind, OnDamage, PasteKind, Precision, Select, SwapOptions
+from farm.service.records import JobState, Scope, SegmentStage, SegmentState, UploadPurpose, UploadState
+
+Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/\\]*$")]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.+-]+$")]
+Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+MOST_IMAGES = 16
+MOST_LABELS = 32
+
+
+class Body(BaseModel):
+    """What comes in."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class View(BaseModel):
+    """What goes out."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+# ---------------------------------------------------------------- in
+
+
+class Place(Body):
+    """A file: one that was uploaded, or an object of a bucket that the operator allows."""
+
+    upload: Id | None = None
+    url: Annotated[str, StringConstraints(max_length=2000, pattern=r"^s3://")] | None = None
+
+    @model_validator(mode="after")
+    def one(self) -> Place:
+        if (self.upload is None) == (self.url is None):
+            raise ValueError("give either an upload or a url")
+        return self
+
+
+class Source(Body):
+    """The person to put in: the first image, which face of it from the left; more images of the same person."""
+
+    images: Annotated[list[Place], Field(min_length=1, max_length=MOST_IMAGES)]
+    face: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+
+class Swap(Body):
+    """How a face is replaced, beside by which model; see docs/models.md."""
+
+    boost: Annotated[int, Field(ge=1, le=8)] = 1
+    strength: Unit = 1.0
+    masks: Annotated[list[MaskKind], Field(min_length=1, max_length=4)] = ["box"]
+    mask_blur: Unit = 0.3
+    mask_padding: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=4, max_length=4)] = [0, 0, 0, 0]
+    occlusion_model: ModelName = SwapOptions.occlusion_model
+    region_model: ModelName = SwapOptions.region_model
+    paste: PasteKind = "feather"
+    colour: ColourKind = "none"
+    enhancer: ModelName | None = None
+    enhancer_blend: Unit = 0.8
+    enhancer_may_go: bool = False
+    enhancer_weight: Unit = SwapOptions.enhancer_weight
+    precision: Precision = "fp32"
+
+
+class Encode(Body):
+    """Encoder wishes; null means the film's own codec and the encoder's default."""
+
+    codec: ModelName | None = None
+    crf: Annotated[int, Field(ge=-1, le=255)] | None = None
+    preset: ModelName | None = None
+
+
+class NewJob(Body):
+    """A film to make: the options of `farm render`."""
+
+    target: Place
+    source: Source | None = None
+    select: Select = "largest"
+    reference: Place | None = None
+    swapper: ModelName = JobSpec.swapper
+    swap: Swap = Swap()
+    detector: ModelName = JobSpec.detector
+    recogniser: ModelName = JobSpec.recogniser
+    detect_every: Annotated[int, Field(ge=1, le=10_000)] = 1
+    min_face: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = 0.0
+    smart: bool = True
+    encode: Encode = Encode()
+    segment_seconds: Annotated[str, StringConstraints(max_length=20)] = "10"
+    on_damage: OnDamage = "fail"
+    output: Name | None = Field(None, description="The result's file name; its ending says the container.")
+    title: Text = ""
+    wait_for_cast: bool = Field(False, description="Stop after the analysis until a cast is put.")
+    quality: bool = Field(False, description="Measure how good the faces are.")
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    labels: Annotated[dict[Name, Text], Field(max_length=MOST_LABELS)] = {}
+
+
+class NewUpload(Body):
+    """A file to come: what it is for, how it is called, how long it is."""
+
+    purpose: UploadPurpose
+    name: Name
+    size_bytes: Annotated[int, Field(ge=1, le=1 << 45)]
+
+
+class CastEntry(Body):
+    """What becomes of a person; without a source nothing does. What is null is as the job says."""
+
+    source: Source | None = None
+    name: Text | None = None
+    swapper: ModelName | None = None
+    same_as: Id | None = None
+
+
+class NewCast(Body):
+    """Who becomes whom, by the ids of the people that `GET .../cast` lists; who is not named stays."""
+
+    people: Annotated[dict[Id, CastEntry], Field(min_length=1, max_length=10_000)]
+
+
+class NewWebhook(Body):
+    url: Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://")]
+    job: Id | None = None
+    states: Annotated[list[JobState], Field(max_length=20)] = []
+
+
+class NewKey(Body):
+    name: Text
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=5)]
+    expires_in_s: Annotated[int, Field(ge=1, le=10 * 366 * 86400)] | None = None
+
+
+# ---------------------------------------------------------------- out
+
+
+class ProblemView(View):
+    """Why a job or an upload came to nothing, and what to do."""
+
+    kind: str
+    detail: str
+    next_step: str
+
+
+class ProgressView(View):
+    stage: str
+    frames_done: int
+    frames_total: int
+    segments_done: int
+    segments_total: int
+    segments_running: int
+    faces_done: int
+    frames_per_s: float
+    eta_low_s: float | None
+    eta_high_s: float | None
+
+
+class SpentView(View):
+    """What the job has used so far, lost work included. `cost` is null where no price is known."""
+
+    gpu_s: float
+    core_s: float
+    cost: float | None
+    currency: str
+
+
+class ResultView(View):
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+class JobView(View):
+    id: str
+    state: JobState
+    wish: str
+    attempt: int
+    version: int
+    title: str
+    priority: int
+    labels: dict[str, str]
+    target: str
+    swapper: str
+    wait_for_cast: bool
+    has_cast: bool
+    progress: ProgressView
+    spent: SpentView
+    problem: ProblemView | None
+    result: ResultView | None
+    created: datetime
+    changed: datetime
+    started: datetime | None
+    finished: datetime | None
+    last_event: int
+    links: dict[str, str]
+
+
+class JobList(View):
+    items: list[JobView]
+    next: str | None = Field(description="Ask with it for what comes after; null at the end.")
+
+
+class SegmentView(View):
+    stage: SegmentStage
+    index: int
+    state: SegmentState
+    frames: int
+    frames_done: int
+    faces: int
+    attempt: int
+    slot: str
+    node: str
+
+
+class SegmentList(View):
+    items: list[SegmentView]
+    next: str | None
+
+
+class UploadView(View):
+    id: str
+    state: UploadState
+    purpose: UploadPurpose
+    name: str
+    size_bytes: int
+    received_bytes: int
+    sha256: str
+    media: dict[str, object]
+    problem: ProblemView | None
+    created: datetime
+    links: dict[str, str]
+    parts: list[str] = Field([], description="Where to PUT the parts of a presigned upload, in order.")
+    part_bytes: int | None = None
+
+
+class UploadList(View):
+    items: list[UploadView]
+    next: str | None
+
+
+class PersonView(View):
+    id: str
+    name: str
+    thumbnail: str | None
+    screen_time_s: float
+    frames: int
+    first: str
+    last: str
+    source: str
+    same_as: str
+
+
+class CastView(View):
+    people: list[PersonView]
+    toml: str
+
+
+class WebhookView(View):
+    id: str
+    url: str
+    job: str
+    states: list[JobState]
+    created: datetime
+    off: datetime | None
+    secret: str | None = Field(None, description="Signs what is sent; shown once.")
+
+
+class DeliveryView(View):
+    id: str
+    webhook: str
+    job: str
+    event: int
+    state: str
+    tries: int
+    next: datetime
+    last_status: int | None
+    last_error: str
+
+
+class KeyView(View):
+    id: str
+    name: str
+    scopes: list[Scope]
+    created: datetime
+    expires: datetime | None
+    revoked: datetime | None
+    used: datetime | None
+    secret: str | None = Field(None, description="The whole key; shown once.")
+
+
+class UseView(View):
+    """What counts against the tenant's quota, and the quota; null is without limit."""
+
+    segments: int
+    jobs_running: int
+    jobs_waiting: int
+    gpu_s: float
+    stored_bytes: int
+    quota: dict[str, int | None]
+
+
+class Me(View):
+    """Whose key this is."""
+
+    tenant: str
+    key: str
+    scopes: list[Scope]
+    use: UseView
+
+
+class Health(View):
+    status: Literal["ok"]

@@ -1,0 +1,148 @@
+"""Events of jobs as they happen: server-sent events with replay, from one look at the table for all who watch.
+
+A watcher who comes back with the number of the last event that he saw (Last-Event-ID) gets all after it: numbers are
+without gaps (farm.service.events). Between events the job's row is sent whenever it changed, without a number: it is
+what it is now, nothing to be replayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from starlette.concurrency import run_in_threadpool
+
+from core.errors import FarmError
+from farm.api.views import job_view, moment
+from farm.service import events, jobs
+from farm.service.database import Database
+from farm.service.errors import NotFound, OverQuota
+from farm.service.records import EventRow, JobRow
+
+RETRY_MS = 2000
+Head = tuple[int, int]
+
+
+class Hub:
+    """Wakes those who watch a job when its row or its events changed; asks the table once for all of them."""
+
+    def __init__(self, db: Database, poll_s: float, most_a_tenant: int) -> None:
+        self._db = db
+        self._poll_s = poll_s
+        self._most = most_a_tenant
+        self._watchers: dict[str, set[Watcher]] = {}
+        self._tenants: Counter[str] = Counter()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def watchers(self) -> int:
+        return sum(self._tenants.values())
+
+    def check(self, tenant: str) -> None:
+        """`OverQuota` where a tenant watches as much as it may."""
+        if self._tenants[tenant] >= self._most:
+            raise OverQuota(f"{self._most} connections watch already", hint="end some of them, or poll instead")
+
+    def enter(self, watcher: Watcher) -> None:
+        self._tenants[watcher.tenant] += 1
+        self._watchers.setdefault(watcher.job, set()).add(watcher)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look())
+
+    def leave(self, watcher: Watcher) -> None:
+        self._tenants[watcher.tenant] -= 1
+        if not self._tenants[watcher.tenant]:
+            del self._tenants[watcher.tenant]
+        there = self._watchers.get(watcher.job, set())
+        there.discard(watcher)
+        if not there:
+            self._watchers.pop(watcher.job, None)
+
+    async def close(self) -> None:
+        """End all streams, so that the server can stop."""
+        for watcher in [watcher for there in self._watchers.values() for watcher in there]:
+            watcher.over = True
+            watcher.news.set()
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _look(self) -> None:
+        """As long as somebody watches."""
+        while self._watchers:
+            try:
+                heads = await run_in_threadpool(events.heads, self._db, tuple(self._watchers))
+            except FarmError as error:  # the database is away for a while: it is asked again
+                logging.getLogger("farm.api").warning("events: %s", error)
+                heads = {}
+            for job, head in heads.items():
+                for watcher in self._watchers.get(job, ()):
+                    watcher.see(head)
+            await asyncio.sleep(self._poll_s)
+
+
+class Watcher:
+    """One who watches one job."""
+
+    def __init__(self, tenant: str, job: str) -> None:
+        self.tenant = tenant
+        self.job = job
+        self.news = asyncio.Event()
+        self.over = False
+        self._head: Head | None = None
+
+    def see(self, head: Head) -> None:
+        if head != self._head:
+            self._head = head
+            self.news.set()
+
+
+def message(event: EventRow) -> str:
+    data = {"job": event.job, "at": moment(event.at_ms).isoformat(), "kind": event.kind, **event.data}
+    return f"id: {event.seq}\nevent: {event.kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
+
+
+def snapshot(row: JobRow, prefix: str) -> str:
+    """The job as it is now; without an id, so that it is not what a client comes back with."""
+    return f"event: job\ndata: {job_view(row, prefix).model_dump_json()}\n\n"
+
+
+async def follow(
+    db: Database, hub: Hub, watcher: Watcher, last: int, *, prefix: str, keep_alive_s: float
+) -> AsyncIterator[str]:
+    """The events of a job after number `last`, then what comes, until the job has ended or is gone."""
+    hub.enter(watcher)
+    version = -1
+    try:
+        yield f"retry: {RETRY_MS}\n\n"
+        while not watcher.over:
+            watcher.news.clear()
+            try:
+                # The row first: what its last event says is in the table by then, and is sent before the end.
+                row = await run_in_threadpool(jobs.get, db, watcher.tenant, watcher.job)
+                while rows := await run_in_threadpool(events.after, db, watcher.tenant, watcher.job, last):
+                    for event in rows:
+                        last = event.seq
+                        yield message(event)
+            except NotFound:
+                yield "event: gone\ndata: {}\n\n"
+                return
+            except FarmError:  # the client comes back, and by then the table may be too
+                return
+            if row.version != version:
+                version = row.version
+                yield snapshot(row, prefix)
+            if row.ended and last >= row.last_seq:
+                yield "event: end\ndata: {}\n\n"
+                return
+            try:
+                await asyncio.wait_for(watcher.news.wait(), keep_alive_s)
+            except TimeoutError:
+                yield ": still here\n\n"
+    finally:
+        hub.leave(watcher)

@@ -1,0 +1,178 @@
+"""Rows of the service as bodies: what a tenant may see of them, and where to go from there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from farm.api.schemas import (
+    JobView,
+    KeyView,
+    ProblemView,
+    ProgressView,
+    ResultView,
+    SegmentView,
+    SpentView,
+    UploadView,
+    UseView,
+    WebhookView,
+)
+from farm.service.records import (
+    UPLOAD_SCHEME,
+    JobRow,
+    JobState,
+    KeyRow,
+    Problem,
+    SegmentRow,
+    TenantQuota,
+    TenantUse,
+    UploadRow,
+    WebhookRow,
+)
+
+MICROS = 1_000_000
+
+
+def moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def maybe(ms: int | None) -> datetime | None:
+    return None if ms is None else moment(ms)
+
+
+def problem_view(problem: Problem | None) -> ProblemView | None:
+    """Without the place: it is one of the server's."""
+    return None if problem is None else ProblemView(kind=problem.kind, detail=problem.what, next_step=problem.hint)
+
+
+def job_view(row: JobRow, prefix: str) -> JobView:
+    spec = row.order.spec if row.order is not None else None
+    progress, spent = row.progress, row.spent
+    here = f"{prefix}/v1/jobs/{row.id}"
+    links = {"self": here, "events": f"{here}/events", "segments": f"{here}/segments", "log": f"{here}/log"}
+    if row.result is not None:
+        links["result"] = f"{here}/result"
+    if row.state is JobState.casting or row.has_cast:
+        links["cast"] = f"{here}/cast"
+    result = row.result
+    return JobView(
+        id=row.id,
+        state=row.state,
+        wish=row.wish,
+        attempt=row.attempt,
+        version=row.version,
+        title=row.title,
+        priority=row.priority,
+        labels=dict(row.order.labels) if row.order is not None else {},
+        target=spec.target.removeprefix(UPLOAD_SCHEME) if spec is not None else "",
+        swapper=spec.swapper if spec is not None else "",
+        wait_for_cast=row.order.wait_for_cast if row.order is not None else False,
+        has_cast=row.has_cast,
+        progress=ProgressView(
+            stage=progress.stage,
+            frames_done=progress.frames_done,
+            frames_total=progress.frames_total,
+            segments_done=progress.segments_done,
+            segments_total=progress.segments_total,
+            segments_running=progress.segments_running,
+            faces_done=progress.faces_done,
+            frames_per_s=progress.frames_per_s,
+            eta_low_s=progress.eta_low_s,
+            eta_high_s=progress.eta_high_s,
+        ),
+        spent=SpentView(
+            gpu_s=spent.gpu_ms / 1000,
+            core_s=spent.core_ms / 1000,
+            cost=None if spent.cost_micros is None else spent.cost_micros / MICROS,
+            currency=spent.currency,
+        ),
+        problem=problem_view(row.problem),
+        result=None
+        if result is None
+        else ResultView(name=result.name, sha256=result.sha256, size_bytes=result.size_bytes),
+        created=moment(row.created_ms),
+        changed=moment(row.changed_ms),
+        started=maybe(row.started_ms),
+        finished=maybe(row.finished_ms),
+        last_event=row.last_seq,
+        links=links,
+    )
+
+
+def segment_view(row: SegmentRow) -> SegmentView:
+    return SegmentView(
+        stage=row.stage,
+        index=row.index,
+        state=row.state,
+        frames=row.frames,
+        frames_done=row.frames_done,
+        faces=row.faces,
+        attempt=row.attempt,
+        slot=row.slot,
+        node=row.node,
+    )
+
+
+def upload_view(row: UploadRow, prefix: str, parts: tuple[str, ...] = (), part_bytes: int | None = None) -> UploadView:
+    here = f"{prefix}/v1/uploads/{row.id}"
+    links = {"self": here}
+    if row.state == "open":
+        links |= {"finish": f"{here}/finish"} if row.upload_ref else {"data": f"{here}/data"}
+    return UploadView(
+        id=row.id,
+        state=row.state,
+        purpose=row.purpose,
+        name=row.name,
+        size_bytes=row.size_bytes,
+        received_bytes=row.received_bytes,
+        sha256=row.sha256,
+        media=row.media,
+        problem=problem_view(row.problem),
+        created=moment(row.created_ms),
+        links=links,
+        parts=list(parts),
+        part_bytes=part_bytes,
+    )
+
+
+def webhook_view(row: WebhookRow, secret: str | None = None) -> WebhookView:
+    return WebhookView(
+        id=row.id,
+        url=row.url,
+        job=row.job,
+        states=list(row.states),
+        created=moment(row.created_ms),
+        off=maybe(row.off_ms),
+        secret=secret,
+    )
+
+
+def key_view(row: KeyRow, secret: str | None = None) -> KeyView:
+    return KeyView(
+        id=row.id,
+        name=row.name,
+        scopes=list(row.scopes),
+        created=moment(row.created_ms),
+        expires=maybe(row.expires_ms),
+        revoked=maybe(row.revoked_ms),
+        used=maybe(row.used_ms),
+        secret=secret,
+    )
+
+
+def use_view(use: TenantUse, quota: TenantQuota) -> UseView:
+    return UseView(
+        segments=use.segments,
+        jobs_running=use.jobs_running,
+        jobs_waiting=use.jobs_waiting,
+        gpu_s=use.gpu_ms / 1000,
+        stored_bytes=use.stored_bytes,
+        quota={
+            "segments": quota.segments,
+            "jobs_running": quota.jobs_running,
+            "jobs_waiting": quota.jobs_waiting,
+            "gpu_s": None if quota.gpu_ms is None else quota.gpu_ms // 1000,
+            "stored_bytes": quota.stored_bytes,
+            "film_s": quota.film_s,
+        },
+    )

@@ -1,0 +1,192 @@
+"""Every call of the service as data: method, path, body; and its answer as a model, or the error it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from core.errors import FarmError, InputError, PolicyError, StorageError
+from core.records import JobSpec
+from farm.api.problems import TYPES
+from farm.api.schemas import (
+    CastView,
+    DeliveryView,
+    JobList,
+    JobView,
+    KeyView,
+    Me,
+    SegmentList,
+    UploadView,
+    WebhookView,
+)
+from farm.service.records import JobState
+
+M = TypeVar("M", bound=BaseModel)
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, TOO_MANY = 401, 403, 404, 409, 429
+SERVER = 500
+FINAL = frozenset({JobState.succeeded, JobState.failed, JobState.cancelled, JobState.refused})
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request. `safe`: to send it twice is to send it once, so it may be tried again."""
+
+    method: str
+    path: str
+    json: Any = None
+    content: bytes | None = None
+    query: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    safe: bool = True
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """An event of a job; `number` is None for a snapshot, which is `job`."""
+
+    number: int | None
+    kind: str
+    data: dict[str, Any]
+    job: JobView | None = None
+
+
+class ServiceError(FarmError):
+    """The service has a fault, or does not answer."""
+
+
+def job(job_id: str) -> str:
+    return f"/v1/jobs/{job_id}"
+
+
+def list_jobs(states: Sequence[str], cursor: str | None, limit: int) -> Call:
+    query = [("state", str(state)) for state in states] + [("limit", str(limit))]
+    return Call("GET", "/v1/jobs", query=tuple(query + ([("cursor", cursor)] if cursor else [])))
+
+
+def submit_job(body: Mapping[str, Any], key: str) -> Call:
+    return Call("POST", "/v1/jobs", json=dict(body), headers={"Idempotency-Key": key})
+
+
+def ask(job_id: str, what: str) -> Call:
+    """cancel, pause, resume or retry."""
+    return Call("POST", f"{job(job_id)}/{what}")
+
+
+def announce(purpose: str, path: Path) -> Call:
+    body = {"purpose": purpose, "name": path.name, "size_bytes": path.stat().st_size}
+    return Call("POST", "/v1/uploads", json=body, safe=False)
+
+
+# ---------------------------------------------------------------- answers
+
+
+def read(model: type[M], data: bytes) -> M:
+    """The answer as a model; a field that is new to this client is no fault."""
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ServiceError(
+            f"the service answers what this client does not know: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            hint="use the client of the service's version",
+        ) from None
+
+
+def refusal(status: int, data: bytes, where: str) -> FarmError:
+    """What a call with this status is told as: the problem's own words."""
+    import json  # noqa: PLC0415
+
+    try:
+        told = json.loads(data)
+    except ValueError:
+        told = {}
+    told = told if isinstance(told, dict) else {}
+    what = str(told.get("detail") or told.get("title") or f"the service answers {status}")
+    hint = str(told.get("next_step") or "check the address of the service")
+    kinds: dict[int, type[FarmError]] = {
+        UNAUTHORIZED: PolicyError,
+        FORBIDDEN: PolicyError,
+        TOO_MANY: PolicyError,
+    }
+    kind = kinds.get(status, ServiceError if status >= SERVER else InputError)
+    slug = str(told.get("type", "")).removeprefix(TYPES)
+    if slug == "unreachable":
+        kind = StorageError
+    return kind(what, where=where if slug == "" else "", hint=hint)
+
+
+# ---------------------------------------------------------------- a job's body
+
+
+def job_body(spec: JobSpec, uploaded: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    """The body of a job for `spec`, whose files are the uploads `uploaded` (path -> id); s3:// stays as it is."""
+
+    def place(path: str) -> dict[str, str]:
+        return {"url": path} if path.startswith("s3://") else {"upload": uploaded[path]}
+
+    swap = spec.swap
+    body: dict[str, Any] = {
+        "target": place(spec.target),
+        "select": spec.select,
+        "swapper": spec.swapper,
+        "swap": {
+            "boost": swap.boost,
+            "strength": swap.strength,
+            "masks": list(swap.masks),
+            "mask_blur": swap.mask_blur,
+            "mask_padding": list(swap.mask_padding),
+            "occlusion_model": swap.occlusion_model,
+            "region_model": swap.region_model,
+            "paste": swap.paste,
+            "colour": swap.colour,
+            "enhancer": swap.enhancer,
+            "enhancer_blend": swap.enhancer_blend,
+            "enhancer_may_go": swap.enhancer_may_go,
+            "enhancer_weight": swap.enhancer_weight,
+            "precision": swap.precision,
+        },
+        "detector": spec.detector,
+        "recogniser": spec.recogniser,
+        "detect_every": spec.detect_every,
+        "min_face": spec.least_face_px,
+        "smart": spec.smart,
+        "encode": {"codec": spec.encode.codec, "crf": spec.encode.crf, "preset": spec.encode.preset},
+        "segment_seconds": str(spec.segment_s),
+        "on_damage": spec.on_damage,
+        "output": Path(spec.output).name or None,
+    }
+    if spec.source is not None:
+        images = [place(path) for path in (spec.source.path, *spec.source.more)]
+        body["source"] = {"images": images, "face": spec.source.face}
+    if spec.reference is not None:
+        body["reference"] = place(spec.reference)
+    return body | more
+
+
+def files_of(spec: JobSpec) -> list[tuple[str, str]]:
+    """(purpose, path) of the files of this machine that `spec` names."""
+    sources = (spec.source.path, *spec.source.more) if spec.source is not None else ()
+    named = [("target", spec.target), *(("source", path) for path in sources)]
+    named += [("reference", spec.reference)] if spec.reference is not None else []
+    return list(dict.fromkeys((purpose, path) for purpose, path in named if not path.startswith("s3://")))
+
+
+__all__ = [
+    "FINAL",
+    "Call",
+    "CastView",
+    "DeliveryView",
+    "JobEvent",
+    "JobList",
+    "JobView",
+    "KeyView",
+    "Me",
+    "SegmentList",
+    "ServiceError",
+    "UploadView",
+    "WebhookView",
+]

@@ -1,0 +1,120 @@
+"""What is sent and received piece by piece, the same for both clients."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import httpx
+
+from core.errors import InputError, StorageError
+from farm.api.schemas import JobView
+from farm.client import calls
+from farm.client.calls import Call, JobEvent
+from farm.client.sse import Message
+
+PIECE_BYTES = 1 << 20
+GO_ON = frozenset({408, 409})  # the service says from where
+LAST = frozenset({"end", "gone"})
+
+
+def base_url(url: str) -> str:
+    """The address of a service, with or without a path that a proxy puts before it."""
+    if not url.startswith(("http://", "https://")):
+        raise InputError("is no address of a service", where=url, hint="write http://HOST:PORT")
+    return url.rstrip("/")
+
+
+def readable(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError("no such file", where=str(path), hint="check the path")
+    return path
+
+
+def not_reached(failure: httpx.TransportError | None) -> bool:
+    """Whether the call certainly was not taken: to send it again is safe."""
+    return isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+
+
+def send_call(upload_id: str, offset: int) -> Call:
+    headers = {"Content-Type": "application/octet-stream", "Upload-Offset": str(offset)}
+    return Call("PUT", f"/v1/uploads/{upload_id}/data", headers=headers)
+
+
+def pieces(file: BinaryIO, offset: int, size: int, told: Callable[[int, int], None] | None) -> Iterator[bytes]:
+    """The file from `offset` on."""
+    file.seek(offset)
+    while piece := file.read(PIECE_BYTES):
+        yield piece
+        offset += len(piece)
+        if told is not None:
+            told(offset, size)
+
+
+async def pieces_of(
+    file: BinaryIO, offset: int, size: int, told: Callable[[int, int], None] | None
+) -> AsyncIterator[bytes]:
+    """The same for a client that awaits."""
+    made = pieces(file, offset, size, told)
+    while (piece := await asyncio.to_thread(next, made, None)) is not None:
+        yield piece
+
+
+def cast_call(job_id: str, cast: str | Mapping[str, Any]) -> Call:
+    path = f"{calls.job(job_id)}/cast"
+    if isinstance(cast, str):
+        return Call("PUT", path, content=cast.encode(), headers={"Content-Type": "application/toml"})
+    return Call("PUT", path, json=dict(cast))
+
+
+def event_of(message: Message) -> JobEvent:
+    data = json.loads(message.data)
+    if message.event == "job":
+        return JobEvent(None, "job", data, JobView.model_validate(data))
+    return JobEvent(int(message.id) if message.id else None, message.event, data)
+
+
+class Part:
+    """A film that is being fetched, beside its name until it is whole."""
+
+    def __init__(self, target: Path, sha256: str, size_bytes: int) -> None:
+        if target.is_dir():
+            raise InputError("is a folder", where=str(target), hint="give the file's name")
+        if not target.parent.is_dir():
+            raise InputError("no such folder", where=str(target.parent), hint="create it first")
+        self._target = target
+        self._sha256 = sha256
+        self._size = size_bytes
+        self._file = target.with_name(f".{target.name}.{sha256[:12]}.part")
+
+    @property
+    def here(self) -> int:
+        return self._file.stat().st_size if self._file.exists() else 0
+
+    @property
+    def whole(self) -> bool:
+        return self.here >= self._size
+
+    def range(self) -> dict[str, str]:
+        return {"Range": f"bytes={self.here}-"} if self.here else {}
+
+    def write(self, piece: bytes, *, fresh: bool) -> None:
+        """Write what comes; an answer that is not a continuation begins anew."""
+        with self._file.open("wb" if fresh else "ab") as file:
+            file.write(piece)
+
+    def publish(self) -> Path:
+        """Give it its name; `StorageError` where it is not what the service made."""
+        with self._file.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        if found != self._sha256:
+            self._file.unlink()
+            raise StorageError("what came is not what was made", where=str(self._target), hint="fetch it again")
+        self._file.replace(self._target)
+        return self._target

@@ -1,0 +1,280 @@
+"""The service, one call after the other."""
+
+from __future__ import annotations
+
+import json as json_text
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from core.errors import FarmError, InputError
+from core.records import JobSpec
+from farm.client import calls, files, retry, sse
+from farm.client.calls import Call, CastView, JobEvent, JobList, JobView, Me, SegmentList, ServiceError, UploadView
+
+M = TypeVar("M", bound=BaseModel)
+SILENT_S = 60.0  # a stream that says nothing for so long is dead: it says "still here" every 15 s
+
+
+class Farm:
+    """A service at `url`, with an API key. Every method raises FarmError; `tries` is how often a call is tried."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        timeout_s: float = 30.0,
+        tries: int = 8,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._tries = tries
+        self._draw = random.Random()
+        self._http = httpx.Client(
+            base_url=files.base_url(url),
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=httpx.Timeout(timeout_s),
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # ------------------------------------------------------------ jobs
+
+    def submit(
+        self,
+        target: str | Path,
+        *,
+        source: str | Path | None = None,
+        swapper: str | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> JobView:
+        """Send a film and a face and ask for a job; `options` are the fields of POST /v1/jobs."""
+        place = self._place(target, "target")
+        body: dict[str, Any] = {"target": place, **options}
+        if source is not None:
+            body["source"] = {"images": [self._place(source, "source")]}
+        if swapper is not None:
+            body["swapper"] = swapper
+        return self.submit_body(body, idempotency_key=idempotency_key)
+
+    def submit_spec(self, spec: JobSpec, *, idempotency_key: str | None = None, **more: Any) -> JobView:
+        """Send the files of a JobSpec (the options of `farm render`) and ask for the job."""
+        uploaded = {path: self.upload(path, purpose).id for purpose, path in calls.files_of(spec)}
+        return self.submit_body(calls.job_body(spec, uploaded, **more), idempotency_key=idempotency_key)
+
+    def submit_body(self, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> JobView:
+        """Ask for a job whose files are there. A fresh key, where none is given, makes it safe to repeat."""
+        key = idempotency_key or secrets.token_hex(16)
+        return calls.read(JobView, self._send(calls.submit_job(body, key)).content)
+
+    def job(self, job_id: str) -> JobView:
+        return self._get(JobView, calls.job(job_id))
+
+    def jobs(self, *states: str, limit: int = 50) -> Iterator[JobView]:
+        """All jobs, newest first, page after page."""
+        cursor: str | None = None
+        while True:
+            page = calls.read(JobList, self._send(calls.list_jobs(states, cursor, limit)).content)
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def cancel(self, job_id: str) -> JobView:
+        return calls.read(JobView, self._send(calls.ask(job_id, "cancel")).content)
+
+    def pause(self, job_id: str) -> JobView:
+        return calls.read(JobView, self._send(calls.ask(job_id, "pause")).content)
+
+    def resume(self, job_id: str) -> JobView:
+        return calls.read(JobView, self._send(calls.ask(job_id, "resume")).content)
+
+    def retry(self, job_id: str) -> JobView:
+        return calls.read(JobView, self._send(calls.ask(job_id, "retry")).content)
+
+    def erase(self, job_id: str) -> None:
+        self._send(Call("DELETE", calls.job(job_id)))
+
+    def segments(self, job_id: str) -> SegmentList:
+        return self._get(SegmentList, f"{calls.job(job_id)}/segments")
+
+    def log(self, job_id: str) -> str:
+        return self._send(Call("GET", f"{calls.job(job_id)}/log")).text
+
+    def report(self, job_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = json_text.loads(self._send(Call("GET", f"{calls.job(job_id)}/report")).content)
+        return found
+
+    def cast(self, job_id: str) -> CastView:
+        return self._get(CastView, f"{calls.job(job_id)}/cast")
+
+    def put_cast(self, job_id: str, cast: str | Mapping[str, Any]) -> JobView:
+        """A whole cast.toml as text, or {"people": {"p1": {"source": {"images": [{"upload": ...}]}}}}."""
+        return calls.read(JobView, self._send(files.cast_call(job_id, cast)).content)
+
+    def me(self) -> Me:
+        return self._get(Me, "/v1/me")
+
+    # ------------------------------------------------------------ as it happens
+
+    def events(self, job_id: str, *, after: int = 0) -> Iterator[JobEvent]:
+        """Events after number `after`, and snapshots between them, until the job has ended; through restarts."""
+        reader = sse.Reader(last_id=str(after))
+        failed = 0
+        while True:
+            call = Call("GET", f"{calls.job(job_id)}/events", headers={"Last-Event-ID": reader.last_id})
+            try:
+                with self._http.stream(
+                    "GET", call.path, headers=dict(call.headers), timeout=httpx.Timeout(SILENT_S)
+                ) as answer:
+                    if answer.status_code != httpx.codes.OK:
+                        answer.read()
+                        if not retry.again(call, answer):
+                            raise calls.refusal(answer.status_code, answer.content, str(self._http.base_url))
+                    else:
+                        for line in answer.iter_lines():
+                            message = reader.line(line)
+                            if message is None:
+                                continue
+                            failed = 0
+                            if message.event in files.LAST:
+                                return
+                            yield files.event_of(message)
+            except httpx.TransportError:
+                pass
+            failed += 1
+            if failed > self._tries:
+                raise ServiceError("the service does not answer", where=str(self._http.base_url), hint="is it running?")
+            time.sleep(min(retry.MOST_S, retry.FIRST_S * 2**failed))
+
+    def watch(self, job_id: str) -> Iterator[JobView]:
+        """The job whenever it changed, until it has ended."""
+        for event in self.events(job_id):
+            if event.job is not None:
+                yield event.job
+
+    def wait(self, job_id: str, *, until: Callable[[JobView], bool] | None = None) -> JobView:
+        """The job when it has ended, or when `until` says so."""
+        for now in self.watch(job_id):
+            if until is not None and until(now):
+                return now
+        return self.job(job_id)
+
+    # ------------------------------------------------------------ files
+
+    def upload(
+        self, path: str | Path, purpose: str = "target", *, told: Callable[[int, int], None] | None = None
+    ) -> UploadView:
+        """Send a file, from where it broke off; `told` hears bytes sent and bytes in all."""
+        file = files.readable(Path(path))
+        row = calls.read(UploadView, self._send(calls.announce(purpose, file)).content)
+        waits = retry.waits(self._tries, self._draw)
+        while row.state == "open":
+            sent = row.received_bytes
+            call = files.send_call(row.id, sent)
+            try:
+                with file.open("rb") as source:
+                    content = files.pieces(source, sent, row.size_bytes, told)
+                    answer = self._http.request(call.method, call.path, content=content, headers=dict(call.headers))
+                if answer.is_success:
+                    row = calls.read(UploadView, answer.content)
+                    continue
+                if answer.status_code not in files.GO_ON and not retry.again(call, answer):
+                    raise calls.refusal(answer.status_code, answer.content, str(file))
+            except httpx.TransportError as error:
+                problem: FarmError = ServiceError(
+                    f"the connection broke: {error}", where=str(file), hint="send it again"
+                )
+            else:
+                problem = calls.refusal(answer.status_code, answer.content, str(file))
+            wait_s = next(waits, None)
+            if wait_s is None:
+                raise problem
+            time.sleep(wait_s)
+            row = self._get(UploadView, f"/v1/uploads/{row.id}")
+        return row
+
+    def download(self, job_id: str, path: str | Path) -> Path:
+        """The finished film, whole and checked, as `path`; a part is gone on with."""
+        target = Path(path)
+        made = self.job(job_id).result
+        if made is None:
+            raise InputError(f"job {job_id} has no result", hint="wait until it has succeeded")
+        part = files.Part(target, made.sha256, made.size_bytes)
+        waits = retry.waits(self._tries, self._draw)
+        while not part.whole:
+            call = Call("GET", f"{calls.job(job_id)}/result", headers=part.range())
+            try:
+                with self._http.stream("GET", call.path, headers=dict(call.headers), follow_redirects=True) as answer:
+                    if answer.is_success:
+                        fresh = answer.status_code != httpx.codes.PARTIAL_CONTENT
+                        for piece in answer.iter_bytes(files.PIECE_BYTES):
+                            part.write(piece, fresh=fresh)
+                            fresh = False
+                        continue
+                    answer.read()
+                    problem = calls.refusal(answer.status_code, answer.content, str(target))
+                    if not retry.again(call, answer):
+                        raise problem
+            except httpx.TransportError as error:
+                problem = ServiceError(f"the connection broke: {error}", where=str(target), hint="fetch it again")
+            wait_s = next(waits, None)
+            if wait_s is None:
+                raise problem
+            time.sleep(wait_s)
+        return part.publish()
+
+    # ------------------------------------------------------------ inside
+
+    def _place(self, path: str | Path, purpose: str) -> dict[str, str]:
+        if str(path).startswith("s3://"):
+            return {"url": str(path)}
+        return {"upload": self.upload(path, purpose).id}
+
+    def _get(self, model: type[M], path: str) -> M:
+        return calls.read(model, self._send(Call("GET", path)).content)
+
+    def _send(self, call: Call) -> httpx.Response:
+        """One call, tried again as farm.client.retry says."""
+        waits = retry.waits(self._tries, self._draw)
+        while True:
+            answer: httpx.Response | None = None
+            failure: httpx.TransportError | None = None
+            try:
+                answer = self._http.request(
+                    call.method,
+                    call.path,
+                    json=call.json,
+                    content=call.content,
+                    params=list(call.query) or None,
+                    headers=dict(call.headers),
+                )
+            except httpx.TransportError as error:
+                failure = error
+            if answer is not None and answer.is_success:
+                return answer
+            wait_s = next(waits, None) if retry.again(call, answer) or files.not_reached(failure) else None
+            if wait_s is None:
+                where = str(self._http.base_url)
+                if answer is not None:
+                    raise calls.refusal(answer.status_code, answer.content, where)
+                raise ServiceError(f"the service does not answer ({failure})", where=where, hint="is it running?")
+            time.sleep(max(wait_s, retry.told_wait(answer)))
