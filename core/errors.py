@@ -8,6 +8,7 @@
     ├── StorageError             4     the disk or store cannot take or give a file
     ├── WorkerLost               4     renderers died more often than the farm tolerates
     ├── VerifyFailed             4     the finished film is not what was promised; not published
+    ├── BudgetSpent              4     what the user wants to spend at most is used up; resumable with more
     ├── CopyFailed               4     a segment cannot be copied after all, or not joined: it is encoded instead
     └── Interrupted              130   the user stopped it; run again to resume
 
@@ -72,6 +73,10 @@ class WorkerLost(FarmError):
 
 
 class VerifyFailed(FarmError):
+    exit_code = 4
+
+
+class BudgetSpent(FarmError):
     exit_code = 4
 
 

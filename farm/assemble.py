@@ -71,7 +71,7 @@ def _attempt(film: stages.Film, plan: stages.Plan, casting: Casting, desk: Desk,
     orders = stages.work_orders(film, plan, casting.entries, casting.roles, code=desk.code, copies=copies.segments)
     rendered = desk.run_map(film, "render", orders)
     if not copies.segments:  # else they may still be needed
-        desk.pool.close()
+        desk.release()
     receipts = tuple(receipt for receipt in rendered.receipts if isinstance(receipt, SegmentReceipt))
     tags = provenance(receipts)
     with stage("join"):
@@ -83,7 +83,7 @@ def _attempt(film: stages.Film, plan: stages.Plan, casting: Casting, desk: Desk,
     except VerifyFailed:
         joined.unlink(missing_ok=True)
         raise
-    desk.pool.close()
+    desk.release()
     return Assembled(joined, receipts, checks, rendered.reused)
 
 

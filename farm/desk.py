@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -37,7 +37,7 @@ class Clock:
 @dataclass
 class Desk:
     """`code` is the hash of the program, part of every key; `stop_on_damage` ends a map at the first damaged frame;
-    `terms` are the job's in the pool."""
+    `terms` are the job's in the pool. `let_go` is called instead of closing the pool when it has no more work to do."""
 
     store: Store
     pool: Pool
@@ -45,6 +45,7 @@ class Desk:
     code: str
     stop_on_damage: bool
     terms: Terms = field(default_factory=Terms)
+    let_go: Callable[[], None] | None = None
     maps: list[stages.Mapped] = field(default_factory=list)
 
     def run_map(self, film: stages.Film, name: str, orders: Sequence[Order]) -> stages.Mapped:
@@ -57,6 +58,13 @@ class Desk:
             mapped = stages.run_map(self.pool, self.clock.progress, film, todo, store=self.store, terms=self.terms)
         self.maps.append(mapped)
         return mapped
+
+    def release(self) -> None:
+        """No more orders will come. May be called again."""
+        if self.let_go is None:
+            self.pool.close()
+        else:
+            self.let_go()
 
 
 def worker_settings(run: RunOptions, settings: Settings) -> WorkerSettings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from farm.analysis import Looking, looking_models
 from farm.artifacts import Store, open_store
 from farm.assemble import assemble, choose_copies
 from farm.castings import Casting, nobody
+from farm.cost.job import costing, prices_of
+from farm.cost.kept import load_kept
 from farm.desk import Clock, Desk, make_pool
 from farm.listeners import Together
 from farm.models import role_models
@@ -57,20 +59,30 @@ def run_job(
     check_store_place(root, output, target, [path for _, path in read])
     if run.quality:
         check_quality_place(output)
+    prices = prices_of(run, settings)
     done = False
     with open_store(root, owner) as store:
         used = pool or make_pool(run, settings)
         try:
-            status = Status(spec.target, spec.output, job=terms.name)
-            with StatusFile(store, status):
-                report = render_film(spec, store, used, run, settings, Together(progress, status), terms)
+            with costing(store, prices, run, settings, shared=pool is not None) as cost:
+
+                def let_go() -> None:
+                    if pool is None:
+                        used.close()
+                        cost.close()
+
+                status = Status(spec.target, spec.output, job=terms.name, spent=cost.spent)
+                with StatusFile(store, status):
+                    listeners = Together(progress, status, cost)
+                    report = render_film(spec, store, used, run, settings, listeners, terms, let_go)
             done = True
-            return report
+            return replace(report, cost=cost.report())
         finally:
             if pool is None:
                 used.close()
             store.sweep()
-            if (done or not store.holds_work()) and not run.keep:
+            owes = run.max_cost is not None and load_kept(store).in_currency(prices.currency).money > 0
+            if (done or not (owes or store.holds_work())) and not run.keep:
                 store.remove()
             elif done:
                 store.finish()
@@ -112,10 +124,15 @@ def render_film(
     settings: Settings,
     progress: Progress,
     terms: Terms,
+    let_go: Callable[[], None],
 ) -> JobReport:
-    """Index, analyse, cast, render, join, verify, publish; then measure how good it is, where that is asked for."""
+    """Index, analyse, cast, render, join, verify, publish; then measure how good it is, where that is asked for.
+
+    `let_go` is called when no more work is given to `pool`.
+    """
     started_s = time.monotonic()
-    desk = Desk(store, pool, Clock(progress), code_hash(), stop_on_damage=spec.on_damage == "fail", terms=terms)
+    on_damage = spec.on_damage == "fail"
+    desk = Desk(store, pool, Clock(progress), code_hash(), stop_on_damage=on_damage, terms=terms, let_go=let_go)
     stage = desk.clock.stage
     check_models(spec, settings.model_cache)
     eyes = Eyes(settings.model_cache, settings.cores, spec.detector)

@@ -118,6 +118,8 @@ def check_run(run: RunOptions) -> None:
     """`InputError` where the ways to run exclude each other."""
     if run.workers is not None and run.workers < 1:
         raise InputError(f"run.workers is {run.workers}", hint="write a number from 1 on, or leave it out")
+    if run.max_cost is not None and not 0 <= run.max_cost < math.inf:
+        raise InputError(f"run.max_cost is {run.max_cost}", hint="write a number of at least 0, or leave it out")
     if run.local and (run.workers is not None or run.address is not None):
         raise InputError("run.local runs in one process", hint="leave out run.workers and run.address")
 

@@ -20,6 +20,7 @@ from core.records import (
 )
 from core.swap.stages import ENHANCE, no_memory
 from farm.castings import Casting
+from farm.cost.texts import cost_line, cost_page
 from farm.versions import versions
 
 SHOWN_DAMAGE = 20
@@ -148,6 +149,8 @@ def summary(report: JobReport) -> str:
     ]
     if report.damage:
         parts.append(f"{len(report.damage)} damaged frames")
+    if report.cost is not None and any(kind.per_hour is not None for kind in report.cost.kinds):
+        parts.append(f"cost {cost_line(report.cost)}")
     return ", ".join(parts)
 
 
@@ -165,6 +168,8 @@ def page(report: JobReport) -> list[str]:
     ]
     if report.faces_skipped:
         lines.append("  skipped   " + ", ".join(f"{count} {why}" for why, count in report.faces_skipped.items()))
+    if report.cost is not None:
+        lines += [f"  {line}" for line in cost_page(report.cost)]
     lines += [f"  model     {model_text(use)}" for use in report.models]
     lines += [f"  note      {note}" for note in report.notes]
     lines += [f"  damaged   frame {d.frame} (pts {d.pts}): {d.reason}" for d in report.damage[:SHOWN_DAMAGE]]

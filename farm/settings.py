@@ -23,13 +23,15 @@ MOST_THREADS = 8
 class Settings:
     """What the machine offers. `ray_address` is the cluster that the environment names, if any; `engine_cache` a
     folder, or s3://bucket/prefix, in which the farm's machines share TensorRT engines; `gpu_mem_limit_bytes` the most
-    memory of a GPU that one model's session may take, None for as much as there is."""
+    memory of a GPU that one model's session may take, None for as much as there is; `prices` a price table that goes
+    before that of the package (farm.cost.prices)."""
 
     cores: int
     model_cache: Path
     ray_address: str | None = None
     engine_cache: str | None = None
     gpu_mem_limit_bytes: int | None = None
+    prices: Path | None = None
 
     @property
     def segment_threads(self) -> int:
@@ -45,7 +47,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a job is run. None of it is part of what was asked for; `device` may change pixels by rounding."""
+    """How a job is run. None of it is part of what was asked for; `device` may change pixels by rounding.
+
+    `max_cost` is the most that all runs of the job together may cost, in the currency of the price table `prices`.
+    """
 
     local: bool = False
     workers: int | None = None
@@ -54,6 +59,8 @@ class RunOptions:
     keep: bool = False
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     quality: bool = False
+    prices: Path | None = None
+    max_cost: float | None = None
 
 
 def quiet_libraries() -> None:
@@ -72,6 +79,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     RAY_ADDRESS: the cluster to use when --address is not given.
     FARM_ENGINE_CACHE: folder, or s3://bucket/prefix, in which the farm's machines share TensorRT engines, none by
     default.
+    FARM_PRICES: a price table that goes before that of the package, see farm.cost.prices.
     FARM_GPU_MEM_LIMIT: memory of a GPU for one model's session, as 8G or 8GiB (2^30 bytes), 8GB (10^9) or bytes.
 
     Raises `InputError` for a value that cannot be used.
@@ -85,6 +93,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         gpu_mem_limit_bytes=size_bytes("FARM_GPU_MEM_LIMIT", limit)
         if (limit := env.get("FARM_GPU_MEM_LIMIT"))
         else None,
+        prices=Path(named) if (named := env.get("FARM_PRICES")) else None,
     )
 
 
@@ -120,3 +129,14 @@ def model_cache(env: Mapping[str, str]) -> Path:
     if not home.is_absolute():  # HOME is unset and the user unknown to the machine, or it is no path
         raise InputError("no home folder is known for the models", hint="name a folder in FARM_MODEL_CACHE")
     return home / ".cache" / "farm" / "models"
+
+
+def service_address(url: str | None, key: str | None, environment: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """The address of a service and an API key: as given, else from FARM_URL and FARM_KEY. `InputError` without them."""
+    env = os.environ if environment is None else environment
+    url, key = url or env.get("FARM_URL"), key or env.get("FARM_KEY")
+    if not url:
+        raise InputError("no service is named", hint="give --url, or set FARM_URL to its address")
+    if not key:
+        raise InputError("no key for the service", hint="set FARM_KEY to an API key of it")
+    return url, key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from core.records.cost import CostReport
 from core.records.film import Damage, EncoderSettings, Segment
 from core.records.job import SwapOptions
 from core.records.models import ModelUse
@@ -194,6 +195,7 @@ class JobReport:
     segments_analysed: int = 0  # in this run; the others' faces were known
     segments_copied: int = 0  # whose packets are the source's, in this run or before
     quality: str | None = None  # the page that says how good the film is
+    cost: CostReport | None = None
 
 
 @dataclass(frozen=True)

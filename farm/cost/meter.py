@@ -4,8 +4,9 @@ Every second of every slot is charged to exactly one thing:
 - to its set-up, from the time that it joins or is started again until it is ready. Where its node is known only then,
   the set-up is charged then, from when the run began to wait for slots, and `BOOT_S` at most: what took longer was no
   booting node, but one that could not be had;
-- to the attempt that it got first of those it has: a slot renders one at a time, in the order in which it got them
-  (actors.worker), and what waits for its turn costs nothing;
+- to the attempt whose frames come: a slot renders one at a time, and what waits for its turn says that it is at frame 0
+  and costs nothing (actors.worker). Where the frames of two come, as in an analysis, they share; where those of none do
+  yet, it is the attempt that the slot got first;
 - to nothing at all (idle) where it has no work.
 
 An attempt is done, or lost: its slot died, its node went, it was cancelled because another attempt was first, because
@@ -22,7 +23,7 @@ from its first frame on, which is when it got its turn, and what is idle or set 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actors.dispatch import (
     Assign,
@@ -66,7 +67,7 @@ class MeteredSlot:
     since_s: float
     placed: bool
     working: dict[tuple[str, int], Purse] | None = None
-    at_work: tuple[str, int] | None = None  # in a shared pool: the attempt that has its turn
+    moving: dict[tuple[str, int], Purse] = field(default_factory=dict)  # those whose frames come
     sworn: bool = True  # it was there when the pool last said who is
 
 
@@ -261,9 +262,10 @@ class Meter:
     def _moved(self, event: Beat, at_s: float) -> None:
         slot = self._slots.get(event.slot)
         attempt = (event.task, event.attempt)
-        if slot is not None and event.frames > 0 and slot.at_work != attempt and attempt in (slot.working or {}):
+        purse = None if slot is None or slot.working is None else slot.working.get(attempt)
+        if slot is not None and purse is not None and event.frames > 0 and attempt not in slot.moving:
             self._pay(slot, at_s)
-            slot.at_work = attempt
+            slot.moving[attempt] = purse
 
     def _done(self, event: Done, at_s: float) -> None:
         first = event.task not in self._finished
@@ -286,7 +288,7 @@ class Meter:
             return
         self._pay(slot, at_s)
         purse = slot.working.pop((task, number))
-        slot.at_work = None if slot.at_work == (task, number) else slot.at_work
+        slot.moving.pop((task, number), None)
         row = self.attempts.add(task, number, (slot.kind.name, slot.node, slot.name), purse, outcome)
         if outcome == DONE:
             slot.kind.done.add(purse)
@@ -304,28 +306,30 @@ class Meter:
             self._pay(slot, self._now_s)
 
     def _pay(self, slot: MeteredSlot, at_s: float) -> None:
-        """The slot's time since it was last asked, to the one thing that it was for."""
+        """The slot's time since it was last asked, to what it was for."""
         if not slot.placed:
             return
         seconds, slot.since_s = at_s - slot.since_s, max(at_s, slot.since_s)
-        purse = self._purse(slot)
-        if seconds <= 0 or purse is None:
+        purses = self._purses(slot)
+        if seconds <= 0 or not purses:
             return
         price = slot.kind.price
         if slot.node:
             share = 1.0 / len(self._nodes[slot.node])
         else:
             share = 1.0 / price.gpus if 1.0 < price.gpus < math.inf else 1.0
-        purse.slot_s += seconds
-        purse.gpu_s += seconds * min(1.0, price.gpus * share)
-        purse.core_s += seconds * price.cores * share
-        if slot.kind.priced:
-            purse.money += seconds * share * price.per_hour / HOUR_S
+        seconds /= len(purses)
+        for purse in purses:
+            purse.slot_s += seconds
+            purse.gpu_s += seconds * min(1.0, price.gpus * share)
+            purse.core_s += seconds * price.cores * share
+            if slot.kind.priced:
+                purse.money += seconds * share * price.per_hour / HOUR_S
 
-    def _purse(self, slot: MeteredSlot) -> Purse | None:
-        """What the slot is for now; None for what is not the job's in a shared pool."""
-        if self._shared:
-            return (slot.working or {}).get(slot.at_work) if slot.at_work is not None else None
+    def _purses(self, slot: MeteredSlot) -> list[Purse]:
+        """What the slot is for now, in equal parts; nothing for what is not the job's in a shared pool."""
+        if slot.moving or self._shared:
+            return list(slot.moving.values())
         if slot.working is None:
-            return slot.kind.starting
-        return next(iter(slot.working.values()), slot.kind.idle)
+            return [slot.kind.starting]
+        return [next(iter(slot.working.values()), slot.kind.idle)]

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from actors.dispatch import (
     Assign,
+    Beat,
     Cancel,
     Done,
     Failed,
@@ -44,6 +45,7 @@ class SlowBooks:
         self.whose: dict[tuple[str, int], str] = {}  # attempt -> kind
         self.how: dict[tuple[str, int], str] = {}  # attempt -> done, lost or running
         self.published: set[str] = set()
+        self.moved: set[tuple[str, int]] = set()
 
     def pass_time(self, at_s: float) -> None:
         seconds, self.now_s = at_s - self.now_s, at_s
@@ -53,7 +55,9 @@ class SlowBooks:
             what = state
             if self.work[slot]:
                 what = "busy"
-                self.attempts[self.work[slot][0]] += seconds
+                served = [attempt for attempt in self.work[slot] if attempt in self.moved] or self.work[slot][:1]
+                for attempt in served:
+                    self.attempts[attempt] += seconds / len(served)
             elif state == "up":
                 what = "idle"
             self.seconds[kind, what] += seconds
@@ -73,6 +77,8 @@ class SlowBooks:
                 self.work[slot].append((task, attempt))
                 self.whose[task, attempt] = self.where[slot][0]
                 self.how[task, attempt] = "running"
+            case Beat(_, task, attempt, frames) if frames > 0:
+                self.moved.add((task, attempt))
             case Done(slot, task, attempt):
                 if task not in self.published:
                     self.how[task, attempt] = "done"

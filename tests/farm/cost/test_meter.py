@@ -54,6 +54,21 @@ def test_slots_of_a_node_share_its_price_while_they_are_there() -> None:
     assert cost.total.core_s == 8 * 200
 
 
+def test_whose_frames_come_pays_and_two_share() -> None:
+    meter = Meter(price_of)
+    meter.hear(SlotJoined("s", "n", "k0"), 0)
+    meter.hear(SlotReady("s", 2), 0)
+    meter.hear(Assign("s", "a", 1), 0)
+    meter.hear(Assign("s", "b", 1), 0)
+    meter.hear(Beat("s", "b", 1, 1), 2)  # it was faster at its first frame, and has the turn
+    meter.hear(Beat("s", "a", 1, 0), 3)
+    meter.hear(Beat("s", "b", 1, 50), 8)
+    meter.hear(Beat("s", "a", 1, 1), 10)
+    meter.hear(Done("s", "b", 1), 14)
+    meter.hear(Done("s", "a", 1), 20)
+    assert {attempt.task: attempt.spent.slot_s for attempt in meter.attempts} == {"b": 8 + 2, "a": 2 + 2 + 6}
+
+
 def test_a_copy_that_is_late_and_a_result_of_a_lost_attempt() -> None:
     meter = Meter(price_of)
     for slot in "st":

@@ -1,0 +1,221 @@
+"""The meter beside a job: a `farm.ports.Progress` that counts what it costs and ends it when its budget is used up.
+
+With a budget, nothing new is begun as soon as what is spent, in this run and all before it, and what the running
+segments are still expected to cost reach it; what runs is finished. What they cost is taken from the segments of the
+same map that are done, by the dispatcher's unit of work.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from actors.dispatch import Cancel, Done, SlotDied, Tick
+from actors.drive import Halt, Happening, Order, Watch, task_of
+from core.errors import BudgetSpent, InputError
+from core.records import AnalysisOrder
+from core.records.cost import AttemptCost, CostReport, Spent
+from farm.cost.kept import Kept, RunCost
+from farm.cost.meter import Meter
+from farm.cost.prices import Prices
+from farm.cost.spending import Attempt, Home
+from farm.cost.texts import amount, at_least
+
+START = "start"
+MORE = "what is finished is kept: run the same command again with a higher --max-cost"
+
+
+@dataclass
+class _Map:
+    """One map over segments: the work in its open orders, which of them are not done, and how much work is.
+
+    `before` is what attempts of former maps had cost when it began.
+    """
+
+    work: dict[str, float]
+    before: float
+    left: set[str]
+    done_work: float = 0.0
+
+    def done(self, task: str) -> None:
+        if task in self.left:
+            self.left.discard(task)
+            self.done_work += self.work[task]
+
+
+class CostMeter:
+    """What a job costs, from any thread: `report` all of it, `spent` the money of this run.
+
+    `shared`: the pool is not the job's own, see farm.cost.meter. `low` gives the least that orders can cost, None
+    where nobody knows.
+    """
+
+    def __init__(
+        self,
+        prices: Prices,
+        home: Home,
+        *,
+        kept: Kept | None = None,
+        budget: float | None = None,
+        shared: bool = False,
+        low: Callable[[Sequence[Order]], float | None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`InputError` where former runs were counted in another currency than a budget's."""
+        self._prices = prices
+        self._meter = Meter(prices.of, home, shared=shared)
+        self._kept = kept or Kept()
+        self._budget = budget
+        self._low = low
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._names: dict[str, tuple[str, int]] = {}  # order -> stage, segment
+        self._map: _Map | None = None
+        self._halted = False
+        self._closed_s: float | None = None
+        if budget is not None:
+            self._kept.check_currency(prices.currency)
+
+    # ------------------------------------------------------------ what is heard
+
+    def stage(self, name: str) -> None:
+        if name == START:
+            with self._lock:
+                self._meter.begins(self._clock())
+
+    def watch(self, orders: Sequence[Order], open_orders: Sequence[Order]) -> Watch:
+        """`BudgetSpent`, or `InputError` where nothing was begun, when the budget cannot do for `open_orders`."""
+        for order in orders:
+            self._names[order.id] = ("analyse" if isinstance(order, AnalysisOrder) else "render", order.segment.index)
+        work = {order.id: task_of(order, order.id).cost for order in open_orders}
+        with self._lock:
+            before = sum(cost.done.money for cost in self._meter.kinds(self._clock()))
+            self._map = _Map(work, before, set(work))
+        self.check(open_orders)
+        return self._hear
+
+    def check(self, orders: Sequence[Order]) -> None:
+        """Whether the budget can do for `orders`, as far as that can be told before they are begun."""
+        if self._budget is None or not orders:
+            return
+        spent = self.spent_of_job()
+        if spent >= self._budget:
+            raise self._used_up(spent)
+        low = self._low(orders)
+        if low is not None and spent + low > self._budget:
+            before = f"{amount(spent, self._prices.currency)} is spent and " if spent > 0 else ""
+            raise InputError(
+                f"the budget of {amount(self._budget, self._prices.currency)} cannot do: {before}what is open costs "
+                f"{amount(low, self._prices.currency)} at least",
+                hint=f"give --max-cost {at_least(spent + low)} or more, see --estimate for the span",
+            )
+
+    def note(self, text: str) -> None:
+        """Nothing of it costs anything."""
+
+    def close(self) -> None:
+        """The run is over: no slot costs anything from now on."""
+        with self._lock:
+            if self._closed_s is None:
+                self._closed_s = self._clock()
+                self._meter.close(self._closed_s)
+
+    def _hear(self, happening: Happening, at_s: float) -> None:
+        with self._lock:
+            self._meter.hear(happening, at_s)
+            if self._map is not None and isinstance(happening, Done):
+                self._map.done(happening.task)
+            if self._budget is None or self._halted or not isinstance(happening, Tick | Cancel | SlotDied):
+                return
+            error = self._over(at_s)
+            self._halted = error is not None
+        if error is not None:
+            raise Halt(error, finish=True)
+
+    # ------------------------------------------------------------ the budget
+
+    def _over(self, at_s: float) -> BudgetSpent | InputError | None:
+        """Why nothing new is to be begun. With the lock held."""
+        work, kinds = self._map, self._meter.kinds(at_s)
+        if work is None or not work.left:
+            return None
+        unknown = next((cost.kind for cost in kinds if cost.per_hour is None and cost.total.gpu_s > 0), None)
+        if unknown is not None:
+            return InputError(
+                f"no price of {unknown} is known, so that no budget can be held",
+                hint="name it in a price table (--prices FILE, see docs/cost.md), with per_hour = 0 where it is free",
+            )
+        running = {attempt.task for attempt in self._meter.running(at_s)}
+        if work.left <= running:
+            return None  # all that is left runs, and is to be finished anyway
+        spent = self._kept.in_currency(self._prices.currency) + sum((cost.total for cost in kinds), Spent())
+        rest = self._rest(work, sum(cost.done.money for cost in kinds) - work.before, at_s)
+        return self._used_up(spent.money) if spent.money + rest >= (self._budget or 0.0) else None
+
+    def _rest(self, work: _Map, done_money: float, at_s: float) -> float:
+        """What the running segments are still expected to cost; 0 while none is done."""
+        if not work.done_work:
+            return 0.0
+        rate = max(0.0, done_money) / work.done_work
+        running = self._meter.running(at_s)
+        return sum(max(0.0, rate * work.work.get(one.task, 0.0) - one.spent.money) for one in running)
+
+    def _used_up(self, spent: float) -> BudgetSpent:
+        budget = amount(self._budget or 0.0, self._prices.currency)
+        told = f"the budget of {budget} is used up: {amount(spent, self._prices.currency)} with all runs of this job"
+        return BudgetSpent(told, hint=MORE)
+
+    # ------------------------------------------------------------ what it came to
+
+    def spent_of_job(self) -> float:
+        """Money of this run until now, and of all before it."""
+        with self._lock:
+            return self._kept.in_currency(self._prices.currency).money + self._meter.spent(self._now_s()).money
+
+    def this_run(self) -> RunCost | None:
+        """What this run cost until now; None where no renderer was there."""
+        with self._lock:
+            spent = self._meter.spent(self._now_s())
+        return RunCost(spent, self._prices.currency) if spent.slot_s > 0 else None
+
+    def spent(self) -> tuple[float, str] | None:
+        """Money of this run until now and its currency; None where no kind of node has a price."""
+        with self._lock:
+            kinds = self._meter.kinds(self._now_s())
+        if not any(cost.per_hour is not None for cost in kinds):
+            return None
+        return sum(cost.total.money for cost in kinds), self._prices.currency
+
+    def report(self, *, attempts: bool = True) -> CostReport:
+        """All of it until now; with `attempts` every attempt at every segment."""
+        currency = self._prices.currency
+        with self._lock:
+            now_s = self._now_s()
+            kinds = self._meter.kinds(now_s)
+            lost = {why: purse.spent() for why, purse in self._meter.lost.items() if purse.slot_s > 0}
+            listed = [*self._meter.attempts, *self._meter.running(now_s)] if attempts else []
+        unknown = [cost.kind for cost in kinds if cost.per_hour is None and cost.total.gpu_s > 0]
+        notes = [f"no price of {kind} is known: what it cost is not in the sum" for kind in unknown]
+        if any(run.currency != currency for run in self._kept.runs):
+            notes.append("earlier runs of this job were counted in another currency: their money is not in the sum")
+        return CostReport(
+            currency=currency,
+            prices=self._prices.told,
+            kinds=kinds,
+            lost=lost,
+            attempts=tuple(self._named(attempt) for attempt in listed),
+            earlier=self._kept.in_currency(currency),
+            earlier_runs=len(self._kept.runs),
+            budget=self._budget,
+            notes=tuple(notes),
+        )
+
+    def _named(self, attempt: Attempt) -> AttemptCost:
+        stage, segment = self._names.get(attempt.task, ("", -1))
+        place = (attempt.kind, attempt.node, attempt.slot)
+        return AttemptCost(stage, segment, attempt.number, *place, attempt.spent, attempt.outcome)
+
+    def _now_s(self) -> float:
+        return self._clock() if self._closed_s is None else self._closed_s
