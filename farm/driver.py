@@ -30,6 +30,7 @@ from farm.report import make_report, merge_damage, merge_models, model_notes
 from farm.settings import RunOptions, Settings
 from farm.sources import Eyes
 from farm.versions import code_hash
+from farm.watching.metrics import Metrics, counted
 from farm.watching.status import Status, StatusFile
 
 UNUSED_SOURCE = "the source face was not used: --swapper none"
@@ -44,10 +45,12 @@ def run_job(
     *,
     pool: Pool | None = None,
     terms: Terms = Terms(),  # noqa: B008 - frozen
+    metrics: Metrics | None = None,
 ) -> JobReport:
     """Render the film of `spec`. Raises FarmError; a job that failed half-way is resumed by the same call.
 
     A `pool` that is given is used under `terms`, beside other jobs, and stays open; without one, the job has its own.
+    With `metrics` the job is counted there.
     """
     spec = absolute_spec(spec)
     output, target = place(spec.output), place(spec.target)
@@ -72,8 +75,8 @@ def run_job(
                         cost.close()
 
                 status = Status(spec.target, spec.output, job=terms.name, spent=cost.spent)
-                with StatusFile(store, status):
-                    listeners = Together(progress, status, cost)
+                with StatusFile(store, status), counted(metrics, cost.spent) as counting:
+                    listeners = Together(progress, status, *counting, cost)
                     report = render_film(spec, store, used, run, settings, listeners, terms, let_go)
             done = True
             return replace(report, cost=cost.report())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -49,6 +49,7 @@ class Settings:
 class RunOptions:
     """How a job is run. None of it is part of what was asked for; `device` may change pixels by rounding.
 
+    `metrics` is where this process shows its figures, PORT or HOST:PORT, None for nowhere.
     `max_cost` is the most that all runs of the job together may cost, in the currency of the price table `prices`.
     """
 
@@ -61,6 +62,7 @@ class RunOptions:
     quality: bool = False
     prices: Path | None = None
     max_cost: float | None = None
+    metrics: str | None = None
 
 
 def quiet_libraries() -> None:
@@ -70,6 +72,23 @@ def quiet_libraries() -> None:
     encoder FFmpeg says. Called once by the command, before anything is loaded; renderers inherit it.
     """
     os.environ.setdefault("SVT_LOG", "0")
+
+
+def json_wanted(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> bool:
+    """Whether what a command says on stderr is to be JSON: --log-json, or FARM_LOG=json. `InputError` for others."""
+    env = os.environ if environment is None else environment
+    wanted = env.get("FARM_LOG", "")
+    if wanted not in {"", "text", "json"}:
+        raise InputError(f"FARM_LOG={wanted!r} is no kind of log", hint="write text or json")
+    before = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return wanted == "json" or "--log-json" in before
+
+
+def traces_wanted(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the environment names a collector of OpenTelemetry, by OpenTelemetry's own names."""
+    env = os.environ if environment is None else environment
+    named = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return any(env.get(name) for name in named) and env.get("OTEL_SDK_DISABLED", "").lower() != "true"
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

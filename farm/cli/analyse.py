@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,7 @@ from core import codec
 from core.errors import StorageError
 from farm.cli.expand import expand
 from farm.cli.looking_options import LookingOptions, analyse_spec
-from farm.cli.out import put
+from farm.cli.out import put, say
 from farm.cli.running import Running, run_options
 from farm.paths import place
 from farm.settings import RunOptions, load_settings
@@ -41,22 +40,18 @@ def analyse(
 def carry_out(spec: AnalyseSpec, run: RunOptions, *, as_json: bool) -> None:
     """Look at the film, with progress, notes and the summary on stderr and the report on stdout."""
     from farm.analyse_job import analysed, summary  # noqa: PLC0415
-    from farm.progress import StderrProgress  # noqa: PLC0415
+    from farm.cli.telling import telling  # noqa: PLC0415
 
-    progress = StderrProgress(sys.stderr)
-    try:
-        # Ray prints notices of dead workers on stdout, whatever its log settings; stdout is for the report alone.
-        with (
-            Path(os.devnull).open("w") as nowhere,
-            contextlib.redirect_stdout(nowhere),
-            analysed(spec, run, load_settings(), progress) as done,
-        ):
-            report = done.report
-    finally:
-        progress.close()
-    for note in report.notes:
-        sys.stderr.write(f"farm: note: {note}\n")
-    sys.stderr.write(f"farm: {summary(report)}\n")
+    # Ray prints notices of dead workers on stdout, whatever its log settings; stdout is for the report alone.
+    with (
+        telling(run, str(spec.folder), count=True) as told,
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        analysed(spec, run, load_settings(), told.progress) as done,
+    ):
+        report = done.report
+    told.notes(report.notes)
+    say(summary(report))
     if not as_json:
         return
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from core import codec
 from core.errors import InputError, ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
-from farm.cli.out import put
+from farm.cli.out import put, say
 from farm.cli.running import Device
 from farm.settings import load_settings, shared_place
 from farm.shelves import open_shelf
@@ -150,7 +149,3 @@ def show(found: Sequence[dict[str, Any]], cache: Path, as_json: bool) -> None:
             parity = f", {row['parity'].text()}" if row["parity"] is not None else ""
             told = f"{row['provider']} on {row['device']}, {row['precision']}, {batch}{parity}{engine}"
         put(f"{row['id']:<20} {row['seconds']:6.1f} s  {told}\n")
-
-
-def say(text: str) -> None:
-    sys.stderr.write(f"farm: {text}\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from core.errors import StorageError
 from farm.cli.expand import expand
 from farm.cli.film_options import FACES
 from farm.cli.looking_options import LookingOptions, analyse_spec
-from farm.cli.out import put
+from farm.cli.out import put, say
 from farm.cli.running import Running, run_options
 from farm.paths import place, usable_path
 from farm.settings import load_settings
@@ -58,18 +57,17 @@ def cast(
     from farm.sheet.job import SheetSpec, make_sheet, summary  # noqa: PLC0415 - other commands start without it
 
     spec = SheetSpec(analyse_spec(target, looking), known_people(known or []), force)
-    from farm.progress import StderrProgress  # noqa: PLC0415
+    from farm.cli.telling import telling  # noqa: PLC0415
 
-    progress = StderrProgress(sys.stderr)
-    try:
-        # Ray prints notices of dead workers on stdout, whatever its log settings; stdout is for the report alone.
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            report = make_sheet(spec, run, load_settings(), progress)
-    finally:
-        progress.close()
-    for note in report.notes:
-        sys.stderr.write(f"farm: note: {note}\n")
-    sys.stderr.write(f"farm: {summary(report)}\n")
+    # Ray prints notices of dead workers on stdout, whatever its log settings; stdout is for the report alone.
+    with (
+        telling(run, str(spec.analyse.folder), count=True) as told,
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        report = make_sheet(spec, run, load_settings(), told.progress)
+    told.notes(report.notes)
+    say(summary(report))
     if json:
         try:
             put(codec.encode(report).decode() + "\n")

@@ -13,7 +13,7 @@ import typer
 
 from core import codec
 from core.records import SourceSpec
-from farm.cli.out import put
+from farm.cli.out import put, say
 from farm.cli.running import Device
 from farm.paths import place, usable_path
 from farm.settings import load_settings
@@ -100,9 +100,9 @@ def carry_out(spec: CompareSpec, *, as_json: bool) -> None:
     finally:
         progress.close()
     for note in report.notes:
-        sys.stderr.write(f"farm: note: {note}\n")
+        say(f"note: {note}")
     for line in summary(report):
-        sys.stderr.write(f"farm: {line}\n")
-    sys.stderr.write(f"farm: the page is {spec.folder / PAGE}\n")
+        say(line)
+    say(f"the page is {spec.folder / PAGE}")
     if as_json:
         put(codec.encode(report).decode() + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from core import codec
 from core.errors import InputError, ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
-from farm.cli.out import put
+from farm.cli.out import put, say
 from farm.settings import load_settings
 
 if TYPE_CHECKING:
@@ -146,7 +145,3 @@ def show(manifest: ModelManifest, made: Sequence[tuple[Variant, Prepared]], *, a
     for _, one in made:
         if one.parity is not None:
             put(f"{one.parity.table()}\n{one.path}\n")
-
-
-def say(text: str) -> None:
-    sys.stderr.write(f"farm: {text}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import signal
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, cast
 from core.errors import FarmError, InputError, Interrupted, PlanError
 from farm.cli.out import put
 from farm.cli.signals import Stopping, heeded
+from farm.settings import json_wanted
+from farm.watching.jsonlog import begin_json, end_json, log, speaks_json
 
 if TYPE_CHECKING:
     import typer
@@ -91,6 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         if told is not None:
             with suppress(OSError):
                 tell(told, debug="--debug" in arguments)
+        end_json()
         return code
 
 
@@ -98,6 +102,8 @@ def attempt(arguments: Sequence[str]) -> tuple[int, FarmError | None]:
     """Run one command: its exit code, and the error to tell if there is one."""
     told: FarmError
     try:
+        if json_wanted(arguments):
+            begin_json()
         code = command(arguments)
         put("")
         return code, None
@@ -129,6 +135,10 @@ def refusal(error: OSError) -> FarmError:
 
 def tell(error: FarmError, *, debug: bool) -> None:
     """The error on stderr, with its traceback when asked for."""
+    if speaks_json():
+        where = {"what": error.what, "where": error.where, "hint": error.hint, "exit_code": error.exit_code}
+        log(logging.ERROR, str(error), error=error if debug else None, **where)
+        return
     sys.stderr.write(f"farm: {error}\n")
     if debug:
         import traceback  # noqa: PLC0415

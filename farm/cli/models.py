@@ -15,7 +15,7 @@ from core.errors import ModelError
 from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
 from farm.cli.build import build
 from farm.cli.convert import convert
-from farm.cli.out import put
+from farm.cli.out import put, say
 from farm.cli.twin import twin
 from farm.settings import load_settings
 
@@ -105,10 +105,6 @@ def list_models(cache: Cache = None, json: AsJson = False) -> None:
     """Every model: role, licence, and whether its weights are there."""
     folder = cache or load_settings().model_cache
     show(folder, rows(folder, hashed=False), json)
-
-
-def say(text: str) -> None:
-    sys.stderr.write(f"farm: {text}\n")
 
 
 @contextmanager

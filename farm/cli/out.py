@@ -1,8 +1,11 @@
-"""What a command says on stdout."""
+"""What a command says: its result on stdout, all else on stderr, there in JSON where that is wanted."""
 
 from __future__ import annotations
 
+import logging
 import sys
+
+from farm.watching.jsonlog import log, speaks_json
 
 
 def put(text: str) -> None:
@@ -16,3 +19,12 @@ def put(text: str) -> None:
         from farm.artifacts import storage_error  # noqa: PLC0415 - only now
 
         raise storage_error(error, "standard output") from error
+
+
+def say(text: str) -> None:
+    """A line for the user on stderr, now."""
+    if speaks_json():
+        log(logging.INFO, text)
+    else:
+        sys.stderr.write(f"farm: {text}\n")
+        sys.stderr.flush()

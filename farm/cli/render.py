@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ from core.errors import StorageError
 from core.records import JobSpec
 from farm.cli.expand import expand
 from farm.cli.film_options import FILM, FilmOptions, job_spec
-from farm.cli.out import put
+from farm.cli.out import put, say
 from farm.cli.running import RUN, Running, run_options
 from farm.paths import place, usable_path
 from farm.settings import RunOptions, load_settings
@@ -88,23 +87,21 @@ def carry_out(spec: JobSpec, run: RunOptions, *, as_json: bool) -> None:
 
     `StorageError` where stdout does not take the report; the film is published then.
     """
+    from farm.cli.telling import telling  # noqa: PLC0415
     from farm.driver import run_job  # noqa: PLC0415 - other commands start without the media core
-    from farm.progress import StderrProgress  # noqa: PLC0415
     from farm.report import summary  # noqa: PLC0415
 
-    progress = StderrProgress(sys.stderr)
-    try:
-        # Ray prints notices of dead workers on stdout, whatever its log settings; stdout is for the report alone.
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            report = run_job(spec, run, load_settings(), progress)
-    finally:
-        progress.close()
-    for note in report.notes:
-        if note not in progress.told:
-            sys.stderr.write(f"farm: note: {note}\n")
-    sys.stderr.write(f"farm: {summary(report)}\n")
+    # Ray prints notices of dead workers on stdout, whatever its log settings; stdout is for the report alone.
+    with (
+        telling(run, spec.output) as told,
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        report = run_job(spec, run, load_settings(), told.progress, metrics=told.metrics)
+    told.notes(report.notes)
+    say(summary(report))
     if report.quality is not None:
-        sys.stderr.write(f"farm: how good it is: {report.quality}\n")
+        say(f"how good it is: {report.quality}")
     if not as_json:
         return
     try:

@@ -20,6 +20,13 @@ class Device(StrEnum):
     tensorrt = "tensorrt"
 
 
+# farm.cli.main reads it, so that what is said before is JSON too
+LogJson = Annotated[
+    bool,
+    typer.Option("--log-json", rich_help_panel=RUN, help="Say things on stderr in JSON, a line each (FARM_LOG=json)."),
+]
+
+
 @dataclass(frozen=True)
 class Running:
     """Where renderers run, and how many; see farm.cli.expand."""
@@ -39,6 +46,15 @@ class Running:
     local: Annotated[bool, typer.Option("--local", rich_help_panel=RUN, help="Run in this process, without Ray.")] = (
         False
     )
+    metrics_port: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            rich_help_panel=RUN,
+            help="Show metrics for Prometheus at http://HOST:PORT/metrics (default HOST: this machine alone).",
+        ),
+    ] = None
+    log_json: LogJson = False
 
 
 def run_options(running: Running) -> RunOptions:
@@ -46,5 +62,9 @@ def run_options(running: Running) -> RunOptions:
     if running.local and (running.workers is not None or running.address is not None):
         raise typer.BadParameter("--local runs in this process: leave out --workers and --address")
     return RunOptions(
-        local=running.local, workers=running.workers, address=running.address, device=running.device.value
+        local=running.local,
+        workers=running.workers,
+        address=running.address,
+        device=running.device.value,
+        metrics=running.metrics_port,
     )

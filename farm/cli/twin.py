@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from core.errors import StorageError
 from core.inference.manifest import by_id, load_manifests, manifest_folder
+from farm.cli.out import say
 
 TEST_WIDTH = 8
 
@@ -37,4 +37,4 @@ def twin(
         with contextlib.suppress(OSError):
             part.unlink()
         raise StorageError(f"cannot be written: {error.strerror}", where=str(path), hint="name another file") from error
-    sys.stderr.write(f"farm: {path}: {len(data) / 1e6:.1f} MB, random weights\n")
+    say(f"{path}: {len(data) / 1e6:.1f} MB, random weights")

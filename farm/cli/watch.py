@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from core import codec
 from core.records import JobStatus
-from farm.cli.out import put
+from farm.cli.out import put, say
 from farm.paths import place, usable_path
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def watch(
     else:
         verdict = follow(job, store, wait, Lines().show)
     # stdout is for the job; whatever else is to be said goes where every command says it
-    sys.stderr.write(f"farm: {verdict.line}\n")
+    say(verdict.line)
     if verdict.code:
         raise typer.Exit(verdict.code)
 

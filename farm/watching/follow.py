@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from core.errors import FarmError
-from core.records import LETTERS, JobStatus
+from core.records import LETTERS, JobStatus, SegmentState
 
 QUIET_S = 30.0  # without a word from the driver, at least
 QUIET_WRITES = 10  # of its own pace
+OPEN: tuple[SegmentState, ...] = ("waiting", "running", "lost")
 CONFIRM_S = 5.0  # how long an old word is watched before it is taken for the last one
 
 
@@ -73,13 +74,15 @@ class Follower:
 
 def finished(status: JobStatus) -> JobStatus:
     """The last word of a run that took its state away: its film is published, so all of it was done."""
-    open_states = "".join(LETTERS[state] for state in ("waiting", "running", "lost"))
+    grid = status.grid
+    for state in OPEN:
+        grid = grid.replace(LETTERS[state], LETTERS["done"])
     return replace(
         status,
         sequence=status.sequence + 1,
         state="finished",
         exit_code=0,
-        grid=status.grid.translate(str.maketrans(dict.fromkeys(open_states, LETTERS["done"]))),
+        grid=grid,
         working=(),
         working_total=0,
         busy=0,

@@ -20,20 +20,17 @@ from actors.dispatch import Decision, Event
 from actors.drive import Order, Watch
 from core import codec
 from core.errors import FarmError, Interrupted
-from core.records import JobState, JobStatus, WorkOrder
+from core.records import JobState, JobStatus
 from farm.artifacts import Store
+from farm.watching.jsonlog import utc_text
 from farm.watching.pace import Pace
-from farm.watching.tally import Tally
+from farm.watching.tally import Tally, map_of
 
 EVERY_S = 2.0
 WRITING_SHARE = 0.05  # of the time at most: a write that takes long is done less often
 MOST_WORKING = 256
 MOST_NOTES = 20
 Spent = Callable[[], tuple[float, str] | None]  # money of this run by now and its currency, None where none is known
-
-
-def utc_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
@@ -82,12 +79,11 @@ class Status:
             self._mapping = False
 
     def watch(self, orders: Sequence[Order], open_orders: Sequence[Order]) -> Watch:
-        kind = "render" if any(isinstance(order, WorkOrder) for order in orders) else "analyse"
         with self._lock:
             self._tally.begin(orders, open_orders)
             self._pace = None
             self._mapping = True
-            self._last = replace(self._last, map=kind)
+            self._last = replace(self._last, map=map_of(orders[0]) if orders else "")
         return self._hear
 
     def _hear(self, happening: Event | Decision, at_s: float) -> None:

@@ -52,6 +52,11 @@ def faces_of(order: Order) -> int:
     return order.face_count if isinstance(order, WorkOrder) else 0
 
 
+def map_of(order: Order) -> str:
+    """The name of the map that it belongs to."""
+    return "render" if isinstance(order, WorkOrder) else "analyse"
+
+
 @dataclass(slots=True)
 class Renderer:
     """A slot as the watch knows it."""
