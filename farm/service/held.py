@@ -24,8 +24,9 @@ job = tables.jobs.c
 
 def stage(db: Database, held: Held, to: JobState) -> bool:
     """The job goes on to the stage `to`; False, and nothing changed, where it is there or further already."""
+    earlier = WORKING[: WORKING.index(to)]
     with db.write() as connection:
-        moved = move(connection, db.now_ms(connection), to, _mine(held))
+        moved = move(connection, db.now_ms(connection), to, [*_mine(held), is_in(earlier)])
         if not moved:
             _check(connection, held)
         return bool(moved)

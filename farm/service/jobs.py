@@ -17,6 +17,7 @@ from farm.service.errors import Conflict, KeyReused, NotFound
 from farm.service.ids import make_cursor, new_id, read_cursor
 from farm.service.moves import NO_LEASE, change, insert, is_free, is_in, move, tell, tell_state
 from farm.service.records import UPLOAD_SCHEME, JobOrder, JobRow, Page, Progress, Submitted
+from farm.service.resolving import cast_uploads
 from farm.service.rows import job_row, text_of
 from farm.service.states import ENDED, WAITING, WORKING, JobState, Wish
 
@@ -159,7 +160,11 @@ def retry(db: Database, tenant: str, job_id: str, *, actor: str = "") -> JobRow:
 
 
 def put_cast(db: Database, tenant: str, job_id: str, toml: str, *, actor: str = "") -> JobRow:
-    """Say who becomes whom. A job that waits for it is queued; one that ended takes it when it is retried."""
+    """Say who becomes whom. A job that waits for it is queued; one that ended takes it when it is retried.
+
+    Its sources are uploads, as "upload:upl_...", and addresses: `InputError`, `NotFound` and `Conflict` as for a job's.
+    """
+    pictures = cast_uploads(toml)
     with db.write() as connection:
         now_ms = db.now_ms(connection)
         one = [job.id == job_id, job.tenant == tenant, *visible()]
@@ -175,6 +180,7 @@ def put_cast(db: Database, tenant: str, job_id: str, toml: str, *, actor: str = 
             done = row["state"] == JobState.succeeded
             raise _conflict(row, "given a cast", "submit another job" if done else "pause it first")
         put_document(connection, job_id, CAST, toml)
+        _use_uploads(connection, tenant, job_id, pictures)
         audit.write(connection, now_ms, actor or tenant, "job.cast", job_id)
         return job_row(rows[0])
 
@@ -313,7 +319,8 @@ def _use_uploads(connection: Connection, tenant: str, made: str, names: Collecti
         if state != "ready":
             told = "was refused" if state == "refused" else "is not complete"
             raise Conflict(f"the upload {told}", where=name, hint="see what the upload says")
-        connection.execute(sql.insert(tables.job_uploads).values(job=made, upload=name))
+        bind = insert(connection, tables.job_uploads).values(job=made, upload=name)
+        connection.execute(bind.on_conflict_do_nothing())
 
 
 def _check_uploads(connection: Connection, tenant: str, job_id: str) -> None:

@@ -1,0 +1,197 @@
+"""Takes jobs from the table, runs them on the shared pool, and writes down how they go. One coordinator works at a time
+(the office `coordinator`), others stand by; any of them may die at any moment.
+
+A few times a second: renew the leases and hear what owners wish, write down what is new, begin jobs where there is
+room, and clear up what was erased. A database that does not answer is waited for while the jobs go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import secrets
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from core.errors import FarmError, Interrupted
+from farm.cost.prices import Prices, load_prices
+from farm.ports import Pool
+from farm.service import clearing, held, keys, leasing, quotas
+from farm.service.database import Database
+from farm.service.errors import LeaseLost, OverQuota, Unreachable
+from farm.service.leasing import LEASE_MS, Taken
+from farm.service.places import ServicePlaces
+from farm.service.records import Held
+from farm.service.runner import House, Runner
+from farm.service.states import Wish
+from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
+
+log = logging.getLogger("farm.service")
+OFFICE = "coordinator"
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """How often, in seconds: look at the table, write down progress, compare quotas, clear up."""
+
+    tick_s: float = 0.5
+    tell_s: float = 1.0
+    quota_s: float = 10.0
+    clear_s: float = 10.0
+    lease_ms: int = LEASE_MS
+
+
+class Coordinator:
+    """`start` begins on a thread of its own; `close` gives the jobs back, which another coordinator goes on with."""
+
+    def __init__(
+        self,
+        db: Database,
+        pool: Pool,
+        places: ServicePlaces,
+        settings: Settings,
+        run: RunOptions,
+        *,
+        most_jobs: int = 8,
+        prices: Prices | None = None,
+        rhythm: Rhythm | None = None,
+        name: str = "",
+    ) -> None:
+        """`most_jobs` run at the same time. `name` names this coordinator, which must be its alone."""
+        self.name = name or f"{platform.node()}/{secrets.token_hex(6)}"
+        self._house = House(db, pool, places, settings, run, prices or load_prices())
+        self._most_jobs = most_jobs
+        self._rhythm = rhythm or Rhythm()
+        self._runners: dict[str, Runner] = {}
+        self._ending: list[Runner] = []
+        self._over = threading.Event()
+        self._finish = False
+        self._due_s: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._main, name="coordinator", daemon=True)
+
+    def start(self) -> None:
+        self._house.places.make()
+        self._thread.start()
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The jobs that run."""
+        return tuple(self._runners)
+
+    def close(self, *, finish: bool = False, patience_s: float = 30.0) -> None:
+        """Take nothing more, stop what runs (with `finish`, after the segments that run), and give the jobs back.
+
+        The pool stays open: who made it closes it.
+        """
+        self._finish = finish
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join(patience_s)
+
+    # ------------------------------------------------------------ the thread
+
+    def _main(self) -> None:
+        while not self._over.wait(self._rhythm.tick_s):
+            try:
+                self._tick()
+            except Unreachable as error:
+                log.warning("%s", error)
+            except FarmError as error:
+                log.error("%s", error)
+            except Exception:  # whatever it is, the jobs go on and the next round may be better
+                log.exception("the coordinator's round failed")
+        self._wind_up()
+
+    def _tick(self) -> None:
+        rhythm, db = self._rhythm, self._house.db
+        leads = leasing.lead(db, OFFICE, self.name, lease_ms=rhythm.lease_ms) is not None
+        if not leads:
+            for runner in self._runners.values():  # another coordinator works: it will take over what is here
+                runner.halt("obey")
+        self._obey(leasing.renew(db, self.name, lease_ms=rhythm.lease_ms))
+        self._reap()
+        if self._due("tell", rhythm.tell_s):
+            self._tell()
+        if self._due("quota", rhythm.quota_s):
+            self._compare_quotas()
+        if leads:
+            self._begin()
+            if self._due("clear", rhythm.clear_s):
+                clearing.clear(db, self._house.places)
+
+    def _due(self, what: str, every_s: float) -> bool:
+        now_s = time.monotonic()
+        if now_s < self._due_s.get(what, 0.0):
+            return False
+        self._due_s[what] = now_s + every_s
+        return True
+
+    def _obey(self, mine: dict[str, tuple[Held, Wish]]) -> None:
+        for name, runner in self._runners.items():
+            known = mine.get(name)
+            if known is None or known[0].epoch != runner.held.epoch:
+                if runner.alive:
+                    runner.halt("lost")
+            elif known[1] is not Wish.run:
+                runner.halt("obey")
+        for name in set(mine) - set(self._runners):  # taken, but the answer was lost on its way
+            with suppress(LeaseLost):
+                held.give_back(self._house.db, mine[name][0])
+
+    def _reap(self) -> None:
+        for name, runner in list(self._runners.items()):
+            if not runner.alive:
+                del self._runners[name]
+        self._ending = [runner for runner in self._ending if runner.alive]
+
+    def _tell(self) -> None:
+        for runner in self._runners.values():
+            if runner.alive:
+                try:
+                    runner.tell()
+                except LeaseLost:
+                    runner.halt("lost")
+
+    def _begin(self) -> None:
+        """Take as many jobs as there is room for."""
+        places = self._most_jobs - len(self._runners)
+        if places <= 0:
+            return
+        slots = self._house.pool.workers * SEGMENTS_IN_FLIGHT
+        for taken in leasing.take(self._house.db, self.name, places, slots=slots, lease_ms=self._rhythm.lease_ms):
+            old = self._runners.get(taken.held.job)
+            if old is not None:
+                self._ending.append(old)
+            runner = Runner(self._house, taken, self._weight(taken), after=old)
+            self._runners[taken.held.job] = runner
+            runner.start()
+
+    def _weight(self, taken: Taken) -> float:
+        """The job's share of the pool: its tenant's, divided by the tenant's jobs."""
+        quota = keys.tenant(self._house.db, taken.held.tenant).quota
+        jobs = 1 + sum(runner.held.tenant == taken.held.tenant for runner in self._runners.values())
+        return max(1, quota.segments or 1) / jobs
+
+    def _compare_quotas(self) -> None:
+        """Stop the jobs of tenants whose GPU time of the month is used up."""
+        for tenant in {runner.held.tenant for runner in self._runners.values()}:
+            quota = keys.tenant(self._house.db, tenant).quota
+            try:
+                quotas.check_gpu(keys.use_of(self._house.db, tenant).gpu_ms, quota)
+            except OverQuota as error:
+                for runner in self._runners.values():
+                    if runner.held.tenant == tenant:
+                        runner.halt("over quota", error, finish=True)
+
+    def _wind_up(self) -> None:
+        runners = [*self._runners.values(), *self._ending]
+        for runner in runners:
+            runner.halt("obey", Interrupted("the service was stopped"), finish=self._finish)
+        for runner in runners:
+            runner.join()
+        try:
+            leasing.resign(self._house.db, OFFICE, self.name)
+        except FarmError as error:
+            log.warning("%s", error)

@@ -1,0 +1,107 @@
+"""From what a tenant ordered to what the driver is told: uploads become paths, addresses stay."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sql
+
+from core.errors import InputError
+from core.records import JobSpec
+from farm.service import tables
+from farm.service.database import Database
+from farm.service.errors import NotFound
+from farm.service.places import ServicePlaces
+from farm.service.records import UPLOAD_SCHEME, JobOrder
+
+UPLOAD = re.compile(rf'(["\']){UPLOAD_SCHEME}(upl_[0-9a-z]{{26}})\1')
+FAR = "s3://"
+
+
+def cast_places(toml: str) -> tuple[str, ...]:
+    """The pictures that a cast.toml names, once each. `InputError` where it is no TOML, or names a file: a cast of the
+    service names uploads, as "upload:upl_...", and addresses."""
+    try:
+        data = tomllib.loads(toml)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"the cast is no TOML: {error}", hint="mend the line that is named") from error
+    found = tuple(dict.fromkeys(_sources(data)))
+    for text in found:
+        if not text.startswith((UPLOAD_SCHEME, FAR)):
+            raise InputError(
+                "a source of the cast is neither an upload nor an address",
+                where=text[:80],
+                hint=f"upload the picture, and write {UPLOAD_SCHEME}ID",
+            )
+    return found
+
+
+def cast_uploads(toml: str) -> tuple[str, ...]:
+    """The ids of the uploads that a cast.toml names."""
+    return tuple(text.removeprefix(UPLOAD_SCHEME) for text in cast_places(toml) if text.startswith(UPLOAD_SCHEME))
+
+
+def _sources(value: Any) -> Iterator[str]:
+    """What stands under the key `source`, at any depth: the one key of a cast that names files to read."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key == "source":
+                yield from (
+                    one for one in (inner if isinstance(inner, list) else [inner]) if one and isinstance(one, str)
+                )
+            else:
+                yield from _sources(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _sources(inner)
+
+
+def resolve_cast(toml: str, files: Mapping[str, str]) -> str:
+    """The cast.toml with paths in place of uploads; `files` are those of the job, by id."""
+    cast_places(toml)
+
+    def path_of(found: re.Match[str]) -> str:
+        path = files.get(found.group(2))
+        if path is None:
+            raise NotFound("no such upload", where=found.group(2), hint="upload the picture again, and put the cast")
+        return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    return UPLOAD.sub(path_of, toml)
+
+
+def resolve(db: Database, places: ServicePlaces, job_id: str, order: JobOrder) -> JobSpec:
+    """The JobSpec to render, without a cast. `NotFound` where a file is gone."""
+    files = uploads_of_job(db, job_id)
+
+    def path_of(text: str) -> str:
+        if not text.startswith(UPLOAD_SCHEME):
+            return text
+        path = files.get(text.removeprefix(UPLOAD_SCHEME))
+        if path is None:
+            raise NotFound("a file of this job was removed", where=text, hint="upload it again, submit a new job")
+        return path
+
+    spec = order.spec
+    source = spec.source
+    if source is not None:
+        source = replace(source, path=path_of(source.path), more=tuple(map(path_of, source.more)))
+    return replace(
+        spec,
+        target=path_of(spec.target),
+        output=str(places.result(job_id, spec.output)),
+        source=source,
+        reference=path_of(spec.reference) if spec.reference is not None else None,
+    )
+
+
+def uploads_of_job(db: Database, job_id: str) -> dict[str, str]:
+    """Upload id -> where its file lies, of those that the job uses and that are ready."""
+    upload, bound = tables.uploads.c, tables.job_uploads.c
+    asked = sql.select(upload.id, upload.place).join(tables.job_uploads, bound.upload == upload.id)
+    with db.read() as connection:
+        rows = connection.execute(asked.where(bound.job == job_id, upload.state == "ready")).all()
+    return {row.id: row.place for row in rows}

@@ -1,0 +1,198 @@
+"""One job on a thread: from its row to its film, and what becomes of the row at the end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from actors.drive import Terms, unexpected
+from core.errors import FarmError, InputError, Interrupted, PlanError, PolicyError, WorkerLost
+from core.records import JobReport, JobSpec
+from farm.analyse_job import AnalyseSpec
+from farm.analysis import Looking
+from farm.castdir import CAST
+from farm.cost.prices import Prices
+from farm.cost.spending import machine_of
+from farm.driver import run_job
+from farm.paths import place
+from farm.ports import Pool
+from farm.service import held, jobs
+from farm.service.database import Database
+from farm.service.errors import LeaseLost, Unreachable
+from farm.service.leasing import Taken
+from farm.service.mirror import Mirror
+from farm.service.places import ServicePlaces
+from farm.service.records import Problem, Result
+from farm.service.resolving import resolve, resolve_cast, uploads_of_job
+from farm.settings import RunOptions, Settings
+from farm.sheet.job import SheetSpec, make_sheet
+from farm.store.whole import put_whole
+
+log = logging.getLogger("farm.service")
+Why = Literal["", "obey", "lost", "over quota"]
+BUSY = "another run works on this job"  # as farm.store says it: a coordinator that lost the job still holds its files
+MOST_LOSSES = 3
+RETRY_S = 0.5
+
+
+@dataclass(frozen=True)
+class House:
+    """What all jobs of a coordinator share."""
+
+    db: Database
+    pool: Pool
+    places: ServicePlaces
+    settings: Settings
+    run: RunOptions
+    prices: Prices
+
+
+class Runner:
+    """Runs one job that was taken. `halt` ends it from any thread; `tell` writes down how it goes."""
+
+    def __init__(self, house: House, taken: Taken, weight: float, after: Runner | None = None) -> None:
+        """`after`: a runner of the same job that is still winding up."""
+        self.held, self.row = taken.held, taken.row
+        self.name = f"{taken.held.job}/{taken.held.epoch}"
+        self._house = house
+        self._terms = Terms(self.name, priority=0, weight=weight)
+        self._after = after
+        order = taken.row.order
+        title = (order.spec.target, order.spec.output) if order is not None else ("", "")
+        self.mirror = Mirror(*title, house.prices, machine_of(house.settings.cores))
+        self._why: Why = ""
+        self._given_up = threading.Event()
+        self._writing = threading.Lock()
+        self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        self._thread.join(timeout_s)
+
+    def halt(self, why: Why, error: FarmError | None = None, *, finish: bool = False) -> None:
+        """End the run: to `obey` a wish or the coordinator's end, because the job is `lost`, or `over quota`."""
+        if self._why:
+            return
+        self._why = why
+        told = error or Interrupted("the job was stopped")
+        self.mirror.stop(told, finish=finish)
+        self._house.pool.stop(self.name, told, finish=finish)
+        if why == "lost":
+            self._given_up.set()
+
+    def give_up(self) -> None:
+        """Write nothing more, whether the database answers or not: the lease runs out."""
+        self._given_up.set()
+
+    def tell(self) -> None:
+        """Write down what is new. `LeaseLost` and `Unreachable` as the database says."""
+        with self._writing:
+            told = self.mirror.tell()
+            for state in told.states:
+                held.stage(self._house.db, self.held, state)
+            held.report(
+                self._house.db,
+                self.held,
+                progress=told.progress,
+                spent=told.spent,
+                segments=told.segments,
+                events=told.events,
+            )
+            self.mirror.confirm(told)
+
+    # ------------------------------------------------------------ the thread
+
+    def _main(self) -> None:
+        if self._after is not None:
+            self._after.join()
+        try:
+            end = self._work()
+        except FarmError as error:
+            end = self._ended(error)
+        except BaseException as error:  # a thread has no caller: whatever ends it must reach the row
+            end = self._ended(unexpected(error))
+        self._write_down(self.tell)
+        self._write_down(end)
+
+    def _work(self) -> Callable[[], None]:
+        """Do the job; what to write at its end."""
+        house, job_id, order = self._house, self.held.job, self.row.order
+        if order is None:
+            raise PlanError("the job has no order")
+        spec = resolve(house.db, house.places, job_id, order)
+        folder = house.places.cast_folder(job_id)
+        house.places.result(job_id, order.spec.output).parent.mkdir(parents=True, exist_ok=True)
+        toml = jobs.cast_of(house.db, self.held.tenant, job_id) if self.row.has_cast else None
+        if order.wait_for_cast and (toml is None or not (folder / CAST).exists()):
+            sheet = SheetSpec(AnalyseSpec(place(spec.target), folder, Looking.of(spec), spec.on_damage), force=True)
+            make_sheet(sheet, self._run(), house.settings, self.mirror, pool=house.pool, terms=self._terms)
+            if toml is None:
+                return lambda: held.wait_for_cast(house.db, self.held)
+        if toml is not None:
+            spec = self._with_cast(spec, toml)
+        run = replace(self._run(), store=house.places.store(job_id), keep=True, quality=order.quality)
+        report = run_job(spec, run, house.settings, self.mirror, pool=house.pool, terms=self._terms)
+        return lambda: self._succeed(report)
+
+    def _run(self) -> RunOptions:
+        return self._house.run
+
+    def _with_cast(self, spec: JobSpec, toml: str) -> JobSpec:
+        """`spec` with the cast that was put, beside the analysis that it is of."""
+        job_id = self.held.job
+        file = self._house.places.cast_folder(job_id) / CAST
+        if not file.parent.is_dir():
+            told = "a cast was put, but nobody looked for the people of the film"
+            raise InputError(told, where=job_id, hint="submit the job with wait_for_cast")
+        put_whole(file, resolve_cast(toml, uploads_of_job(self._house.db, job_id)).encode())
+        return replace(spec, cast=str(file), source=None, reference=None, select="largest")
+
+    def _succeed(self, report: JobReport) -> None:
+        order = self.row.order
+        name = order.spec.output if order is not None else ""
+        result = Result(name, report.output, report.output_sha256, report.output_bytes)
+        held.succeed(self._house.db, self.held, result, report)
+
+    def _ended(self, error: FarmError) -> Callable[[], None]:
+        """What to write of a job that ended with `error`."""
+        db, order = self._house.db, self.row.order
+        problem = Problem(type(error).__name__, error.what, _hidden(error.where), error.hint, error.exit_code)
+        if self._why == "over quota":
+            return lambda: held.fail(db, self.held, problem, refused=True)
+        if self._why or isinstance(error, Interrupted | LeaseLost | Unreachable) or error.what == BUSY:
+            return lambda: held.give_back(db, self.held)
+        if isinstance(error, WorkerLost) and self.row.attempt < MOST_LOSSES:
+            return lambda: held.give_back(db, self.held)
+        of_cast = self.row.has_cast and CAST in error.where
+        if isinstance(error, InputError) and of_cast and order is not None and order.wait_for_cast:
+            return lambda: held.wait_for_cast(db, self.held, problem)
+        return lambda: held.fail(db, self.held, problem, refused=isinstance(error, PolicyError))
+
+    def _write_down(self, write: Callable[[], None]) -> None:
+        """Write until the database took it, the job is lost, or the coordinator gives up."""
+        while not self._given_up.is_set():
+            try:
+                write()
+                return
+            except LeaseLost:
+                self._given_up.set()
+            except Unreachable:
+                time.sleep(RETRY_S)
+            except FarmError as error:  # the coordinator gives the job back
+                log.error("%s: %s", self.name, error)
+                return
+
+
+def _hidden(where: str) -> str:
+    """Where something is, as a tenant may read it: without the server's folders."""
+    return where.rsplit("/", 1)[-1] if where.startswith("/") else where

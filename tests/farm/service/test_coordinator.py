@@ -1,0 +1,172 @@
+"""Jobs from the table to the film: real films, a real pool, both databases."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from farm.driver import run_job
+from farm.progress import StderrProgress
+from farm.service import jobs, keys, segments, uploads
+from farm.service.database import open_database
+from farm.service.errors import NotFound
+from farm.service.events import after
+from farm.service.places import ServicePlaces
+from farm.service.records import TenantQuota
+from farm.service.states import JobState, Wish
+from farm.settings import Settings
+from tests.actors.films import make_film
+from tests.farm.service.farmhouse import ACME, OTHER, tenants
+from tests.farm.service.running import RUN, Farm, order_of, wait_for
+
+S = JobState
+THROUGH = ["queued", "indexing", "rendering", "assembling", "verifying", "succeeded"]
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_film(tmp_path_factory.mktemp("film") / "film.mp4", seconds=6)
+
+
+@pytest.fixture(scope="module")
+def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_film(tmp_path_factory.mktemp("film") / "long.mp4", seconds=30, size="640x480")
+
+
+@pytest.fixture
+def farm(url: str, tmp_path: Path) -> Iterator[Farm]:
+    with open_database(url) as db:
+        tenants(db)
+        places = ServicePlaces(tmp_path / "farm")
+        places.make()
+        yield Farm(db, places, Settings(cores=2, model_cache=tmp_path / "none"))
+
+
+def test_jobs_of_two_tenants_become_films(farm: Farm, film: Path, tmp_path: Path) -> None:
+    """The film is the one that the command line makes, and the row, the events and the segments tell of it."""
+    spec = order_of("x").spec
+    alone = tmp_path / "alone.mp4"
+    expected = run_job(
+        replace(spec, target=str(film), output=str(alone)), RUN, farm.settings, StderrProgress(io.StringIO())
+    )
+    with farm.working():
+        mine = [farm.submit(order_of(farm.upload(film))) for _ in range(2)]
+        other = farm.submit(order_of(farm.upload(film, tenant=OTHER)), OTHER)
+        for job, tenant in [*((one, ACME) for one in mine), (other, OTHER)]:
+            row = farm.ended(job, tenant)
+            assert (row.state, row.problem) == (S.succeeded, None)
+            assert row.result is not None
+            assert row.result.sha256 == expected.output_sha256
+            assert hashlib.sha256(Path(row.result.place).read_bytes()).hexdigest() == row.result.sha256
+            assert farm.states(job, tenant) == THROUGH
+            assert jobs.report_of(farm.db, tenant, job).segments_rendered == 6
+            listed = segments.listed(farm.db, tenant, job, stage="render").items
+            assert [(one.index, one.state, one.frames, one.frames_done) for one in listed] == [
+                (index, "done", 25, 25) for index in range(6)
+            ]
+            assert all(one.attempt == 1 and one.slot for one in listed)
+            assert (row.progress.segments_done, row.progress.frames_done, row.progress.frames_total) == (6, 150, 150)
+            assert row.spent.gpu_ms == 0
+            assert row.spent.core_ms > 0
+    assert keys.use_of(farm.db, OTHER).stored_bytes == len(film.read_bytes()) + expected.output_bytes
+
+
+def test_cancel_pause_and_resume_of_a_job_that_runs(farm: Farm, long_film: Path) -> None:
+    upload = farm.upload(long_film)
+    with farm.working(parallel=1):
+        job = farm.submit(order_of(upload))
+        wait_for(lambda: farm.row(job).progress.segments_done >= 2)
+        assert jobs.pause(farm.db, ACME, job).wish is Wish.pause
+        row = farm.until(job, {S.paused})
+        assert row.wish is Wish.run
+        done = row.progress.segments_done
+        assert done >= 2
+        jobs.resume(farm.db, ACME, job)
+        wait_for(lambda: farm.row(job).progress.segments_done > done)
+        jobs.cancel(farm.db, ACME, job)
+        assert farm.until(job, {S.cancelled}).finished_ms is not None
+        jobs.retry(farm.db, ACME, job)
+        row = farm.ended(job)
+    assert row.state is S.succeeded
+    report = jobs.report_of(farm.db, ACME, job)
+    assert report.segments_reused >= done
+    assert farm.states(job)[-1] == "succeeded"
+
+
+def test_another_coordinator_goes_on(farm: Farm, long_film: Path) -> None:
+    """One that is closed gives its jobs back; nothing that it finished is rendered again."""
+    job = farm.submit(order_of(farm.upload(long_film)))
+    with farm.working(parallel=1):
+        wait_for(lambda: farm.row(job).progress.segments_done >= 2)
+    row = farm.row(job)
+    assert (row.state, row.wish) == (S.queued, Wish.run)
+    store = farm.places.store(job)
+    finished = {file.parent.name: file.stat().st_mtime_ns for file in store.glob("segments/*/DONE.json")}
+    assert len(finished) >= 2
+    with farm.working():
+        assert farm.ended(job).state is S.succeeded
+    report = jobs.report_of(farm.db, ACME, job)
+    assert (report.segments_reused, report.segments_rendered) == (len(finished), 30 - len(finished))
+    now = {file.parent.name: file.stat().st_mtime_ns for file in store.glob("segments/*/DONE.json")}
+    assert {name: now[name] for name in finished} == finished
+
+
+def test_what_cannot_be_rendered_fails_in_one_line(farm: Farm, film: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "text.mp4"
+    broken.write_text("no film")
+    with farm.working():
+        job = farm.submit(order_of(farm.upload(broken)))
+        row = farm.ended(job)
+        assert (row.state, row.result) == (S.failed, None)
+        assert row.problem is not None
+        assert (row.problem.kind, row.problem.exit_code) == ("InputError", 2)
+        assert str(farm.places.root) not in repr(row.problem)
+        model = farm.submit(order_of(farm.upload(film), swapper="nobody_knows", source=None))
+        failed = farm.ended(model)
+        assert failed.state is S.failed
+    with pytest.raises(NotFound):
+        jobs.report_of(farm.db, ACME, job)
+
+
+def test_an_erased_job_leaves_no_file(farm: Farm, long_film: Path) -> None:
+    """Erased while it runs, and after its end; a file that another job uses stays."""
+    shared, alone = farm.upload(long_film), farm.upload(long_film)
+    with farm.working(parallel=1):
+        first, second = farm.submit(order_of(shared)), farm.submit(order_of(alone))
+        third = farm.submit(order_of(shared))
+        wait_for(lambda: farm.row(second).progress.segments_done >= 1)
+        places = [uploads.get(farm.db, ACME, one).place for one in (shared, alone)]
+        for job in (first, second):
+            jobs.erase(farm.db, ACME, job)
+            with pytest.raises(NotFound):
+                jobs.get(farm.db, ACME, job)
+            with pytest.raises(NotFound):
+                after(farm.db, ACME, job, 0)
+        wait_for(lambda: not farm.places.job(second).exists() and not farm.places.job(first).exists())
+        wait_for(lambda: not Path(places[1]).exists())
+        assert farm.ended(third).state is S.succeeded
+    assert Path(places[0]).exists()
+    assert {one.id for one in jobs.listed(farm.db, ACME).items} == {third}
+    leftover = [file for file in farm.places.root.rglob("*") if file.is_file() and third not in str(file)]
+    assert leftover == [Path(places[0])]
+
+
+def test_a_tenant_whose_time_is_used_up_is_stopped(farm: Farm, long_film: Path) -> None:
+    """GPU time here is none, so a quota of none is used up at once: new jobs are refused, and what runs is stopped."""
+    job = farm.submit(order_of(farm.upload(long_film)))
+    with farm.working(parallel=1):
+        wait_for(lambda: farm.row(job).progress.segments_done >= 1)
+        keys.set_quota(farm.db, ACME, TenantQuota(gpu_ms=0))
+        row = farm.ended(job)
+        assert row.state is S.refused
+        assert row.problem is not None
+        assert "GPU minutes are used up" in row.problem.what
+        keys.set_quota(farm.db, ACME, TenantQuota())
+        jobs.retry(farm.db, ACME, job)
+        assert farm.ended(job).state is S.succeeded
+    assert jobs.report_of(farm.db, ACME, job).segments_reused >= 1
