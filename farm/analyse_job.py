@@ -19,10 +19,12 @@ from farm.artifacts import Store
 from farm.castdir import open_folder, refuse_other_film
 from farm.castguard import refuse_change
 from farm.desk import Clock, Desk, make_pool
+from farm.listeners import Together
 from farm.ports import Pool, Progress
 from farm.report import merge_damage, merge_models
 from farm.settings import RunOptions, Settings
 from farm.versions import code_hash, versions
+from farm.watching.status import Status, StatusFile
 
 NO_FACES = "no face was found in the film"
 
@@ -70,9 +72,11 @@ def analysed(
     target, folder = spec.target.absolute(), spec.folder.absolute()
     models = looking_models(spec.looking, settings.model_cache)
     started_s = time.monotonic()
-    with open_folder(folder) as store:
+    status = Status(str(target), str(folder), job=terms.name)
+    with open_folder(folder) as store, StatusFile(store, status):
         used = pool or make_pool(run, settings)
-        desk = Desk(store, used, Clock(progress), code_hash(), stop_on_damage=spec.on_damage == "fail", terms=terms)
+        clock = Clock(Together(progress, status))
+        desk = Desk(store, used, clock, code_hash(), stop_on_damage=spec.on_damage == "fail", terms=terms)
         with desk.clock.stage("index"):
             film = stages.index_stage(store, target, code=desk.code)
         try:

@@ -13,7 +13,7 @@ from core import codec
 from core.errors import StorageError
 from farm.cli.expand import expand
 from farm.cli.looking_options import LookingOptions, analyse_spec
-from farm.cli.out import put, say
+from farm.cli.out import put
 from farm.cli.running import Running, run_options
 from farm.paths import place
 from farm.settings import RunOptions, load_settings
@@ -51,7 +51,7 @@ def carry_out(spec: AnalyseSpec, run: RunOptions, *, as_json: bool) -> None:
     ):
         report = done.report
     told.notes(report.notes)
-    say(summary(report))
+    told.say(summary(report))
     if not as_json:
         return
     try:

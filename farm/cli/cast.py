@@ -14,7 +14,7 @@ from core.errors import StorageError
 from farm.cli.expand import expand
 from farm.cli.film_options import FACES
 from farm.cli.looking_options import LookingOptions, analyse_spec
-from farm.cli.out import put, say
+from farm.cli.out import put
 from farm.cli.running import Running, run_options
 from farm.paths import place, usable_path
 from farm.settings import load_settings
@@ -67,7 +67,7 @@ def cast(
     ):
         report = make_sheet(spec, run, load_settings(), told.progress)
     told.notes(report.notes)
-    say(summary(report))
+    told.say(summary(report))
     if json:
         try:
             put(codec.encode(report).decode() + "\n")

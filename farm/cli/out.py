@@ -21,10 +21,10 @@ def put(text: str) -> None:
         raise storage_error(error, "standard output") from error
 
 
-def say(text: str) -> None:
-    """A line for the user on stderr, now."""
+def say(text: str, job: str | None = None) -> None:
+    """A line for the user on stderr, now; about `job` where it is about one."""
     if speaks_json():
-        log(logging.INFO, text)
+        log(logging.INFO, text, job=job)
     else:
         sys.stderr.write(f"farm: {text}\n")
         sys.stderr.flush()

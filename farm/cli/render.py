@@ -15,7 +15,7 @@ from core.errors import StorageError
 from core.records import JobSpec
 from farm.cli.expand import expand
 from farm.cli.film_options import FILM, FilmOptions, job_spec
-from farm.cli.out import put, say
+from farm.cli.out import put
 from farm.cli.running import RUN, Running, run_options
 from farm.paths import place, usable_path
 from farm.settings import RunOptions, load_settings
@@ -99,9 +99,9 @@ def carry_out(spec: JobSpec, run: RunOptions, *, as_json: bool) -> None:
     ):
         report = run_job(spec, run, load_settings(), told.progress, metrics=told.metrics)
     told.notes(report.notes)
-    say(summary(report))
+    told.say(summary(report))
     if report.quality is not None:
-        say(f"how good it is: {report.quality}")
+        told.say(f"how good it is: {report.quality}")
     if not as_json:
         return
     try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class Telling:
     """Who listens to the job. `metrics` counts it where that is asked for."""
 
+    job: str
     told: set[str]  # notes that were given while it ran
     progress: Progress
     metrics: Metrics | None
@@ -30,7 +31,11 @@ class Telling:
         """What the user should know, but for what was told already."""
         for note in notes:
             if note not in self.told:
-                say(f"note: {note}")
+                self.say(f"note: {note}")
+
+    def say(self, text: str) -> None:
+        """A line about the job."""
+        say(text, job=self.job)
 
 
 @contextmanager
@@ -54,7 +59,7 @@ def telling(run: RunOptions, job: str, *, count: bool = False) -> Iterator[Telli
             from farm.watching.spans import Spans, collector  # noqa: PLC0415 - loads OpenTelemetry
 
             listeners.append(stack.enter_context(Spans(job, collector())))
-        yield Telling(voice.told, Together(*listeners), metrics)
+        yield Telling(job, voice.told, Together(*listeners), metrics)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Figure:
 SEGMENT_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 FIGURES = (
     Figure("farm_jobs", "gauge", (), "Jobs that run."),
-    Figure("farm_jobs_total", "counter", ("outcome",), "Jobs that ended: finished, failed, stopped."),
+    Figure("farm_jobs_ended_total", "counter", ("outcome",), "Jobs that ended: finished, failed, stopped."),
     Figure("farm_stage_seconds_total", "counter", ("stage",), "Seconds that jobs spent in each stage."),
     Figure(
         "farm_segments",

@@ -52,7 +52,7 @@ class JsonProgress:
 
     def note(self, text: str) -> None:
         self.told.add(text)
-        self._log(logging.WARNING, text, "note")
+        self._log(logging.INFO, text, "note")
 
     def close(self) -> None:
         """Nothing is held."""

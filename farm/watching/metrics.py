@@ -50,7 +50,7 @@ class Metrics:
         with self._lock:
             self._tick()
             self._jobs.remove(job)
-            self._count("farm_jobs_total", 1, state)
+            self._count("farm_jobs_ended_total", 1, state)
             self._gauges()
 
     def hear(self, job: JobMetrics, happening: Happening, at_s: float) -> None:
