@@ -1,0 +1,209 @@
+"""Telling webhooks: signed, at least once, with one id for every try, and never to an address that is not public.
+
+Signatures are those of the Standard Webhooks specification (standardwebhooks.com, v1): `webhook-id`,
+`webhook-timestamp` in seconds, and `webhook-signature: v1,<base64>`, the HMAC-SHA256 of "<id>.<timestamp>.<body>" under
+the bytes that follow `whsec_` in base64url. Any answer 2xx is success; redirects are not followed. A try that fails is
+repeated after `WAITS_S`, spread by a fifth; 410 Gone ends the webhook, and after the last wait the letter is dead.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import http.client
+import logging
+import random
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import sqlalchemy as sql
+
+from core.errors import FarmError
+from farm.service import tables
+from farm.service.database import Database
+from farm.service.guard import STRICT, Resolve, Rules, Target, resolve_name, target_of
+
+log = logging.getLogger("farm.service")
+delivery, hook = tables.deliveries.c, tables.webhooks.c
+WAITS_S = (5, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
+SPREAD = 0.2
+CLAIM_MS = 60_000  # more than one try takes: who claimed a letter and died gives it up
+CONNECT_S = 5.0
+WHOLE_S = 15.0
+GONE = 410
+AT_ONCE = 16
+USER_AGENT = "farm-webhooks/1"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One delivery that is due, and where it goes."""
+
+    id: str
+    webhook: str
+    url: str
+    secret: str
+    body: str
+    tries: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a try: the HTTP status, or None and why there is none."""
+
+    status: int | None
+    error: str = ""
+
+    @property
+    def taken(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+def signature(secret: str, letter_id: str, timestamp: int, body: str) -> str:
+    """What `webhook-signature` says."""
+    text = secret.removeprefix("whsec_")
+    key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    mac = hmac.new(key, f"{letter_id}.{timestamp}.{body}".encode(), hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(mac).decode()}"
+
+
+def claim(db: Database, most: int = AT_ONCE) -> list[Letter]:
+    """Letters that are due, claimed: nobody else sends them for `CLAIM_MS`. Each counts as tried."""
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        due = sql.select(delivery.id).where(delivery.state == "waiting", delivery.next_ms <= now_ms)
+        due = due.order_by(delivery.next_ms, delivery.id).limit(most).with_for_update(skip_locked=True)
+        names = [str(name) for name in connection.execute(due).scalars()]
+        if not names:
+            return []
+        taken = sql.update(tables.deliveries).where(delivery.id.in_(names))
+        connection.execute(taken.values(next_ms=now_ms + CLAIM_MS, tries=delivery.tries + 1))
+        asked = (
+            sql.select(delivery.id, delivery.webhook, hook.url, hook.secret, delivery.body, delivery.tries)
+            .join(tables.webhooks, hook.id == delivery.webhook)
+            .where(delivery.id.in_(names), hook.off_ms.is_(None))
+        )
+        return [Letter(*row) for row in connection.execute(asked)]
+
+
+def settle(db: Database, letter: Letter, answer: Answer, *, chance: Callable[[], float] = random.random) -> None:
+    """Write down what became of a try, and when the next one is. What was removed meanwhile stays so."""
+    mine = [delivery.id == letter.id, delivery.state == "waiting"]
+    told = {"last_status": answer.status, "last_error": answer.error[:500]}
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        if answer.taken:
+            values = {"state": "delivered", **told, "last_error": ""}
+        elif answer.status == GONE or letter.tries > len(WAITS_S):
+            values = {"state": "dead", **told}
+        else:
+            wait_s = WAITS_S[letter.tries - 1] * (1 + SPREAD * (2 * chance() - 1))
+            values = {"next_ms": now_ms + round(1000 * wait_s), **told}
+        connection.execute(sql.update(tables.deliveries).where(*mine).values(values))
+        if answer.status == GONE:
+            off = sql.update(tables.webhooks).where(hook.id == letter.webhook, hook.off_ms.is_(None))
+            connection.execute(off.values(off_ms=now_ms, url="", secret=""))
+
+
+def send(letter: Letter, rules: Rules = STRICT, *, resolve: Resolve = resolve_name, whole_s: float = WHOLE_S) -> Answer:
+    """Try once: `whole_s` at most, whatever the other side does. Never raises."""
+    try:
+        target = target_of(letter.url, rules, resolve)
+    except FarmError as error:
+        return Answer(None, str(error))
+    timestamp = int(time.time())
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+        "webhook-id": letter.id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature(letter.secret, letter.id, timestamp, letter.body),
+    }
+    connection = _connection(target)
+    timer = threading.Timer(whole_s, _cut, [connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        connection.request("POST", target.path, body=letter.body.encode(), headers=headers)
+        answer = connection.getresponse()
+        return Answer(answer.status, "" if 200 <= answer.status < 300 else f"the other side answered {answer.status}")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        slow = not timer.is_alive()
+        told = f"no answer within {whole_s:.0f} s" if slow else f"{type(error).__name__}: {error}"
+        return Answer(None, " ".join(told.split()))
+    finally:
+        timer.cancel()
+        connection.close()
+
+
+class _Plain(http.client.HTTPConnection):
+    """Connects to the address that was checked, whatever the name means by now."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target.host, target.port, timeout=CONNECT_S)
+        self._target = target
+
+    def connect(self) -> None:
+        self.sock = socket.create_connection((self._target.address, self._target.port), CONNECT_S)
+
+
+class _Secure(_Plain):
+    default_port = http.client.HTTPS_PORT
+
+    def connect(self) -> None:
+        super().connect()
+        context = ssl.create_default_context()
+        self.sock = context.wrap_socket(self.sock, server_hostname=self._target.host)
+
+
+def _connection(target: Target) -> http.client.HTTPConnection:
+    return _Secure(target) if target.scheme == "https" else _Plain(target)
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """End a call that takes too long, in the middle of whatever it waits for."""
+    sock = connection.sock
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+class Postman:
+    """Sends what is due, on threads of its own; any number of them may work on one database."""
+
+    def __init__(self, db: Database, rules: Rules = STRICT, *, every_s: float = 1.0, resolve: Resolve = resolve_name):
+        self._db, self._rules, self._every_s, self._resolve = db, rules, every_s, resolve
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="postman", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join(WHOLE_S + CONNECT_S)
+
+    def _main(self) -> None:
+        with ThreadPoolExecutor(AT_ONCE, "webhook") as threads:
+            while not self._over.wait(self._every_s):
+                try:
+                    while letters := claim(self._db):
+                        list(threads.map(self._post, letters))
+                except FarmError as error:
+                    log.warning("webhooks: %s", error)
+                except Exception:  # the next round may be better
+                    log.exception("webhooks: a round failed")
+
+    def _post(self, letter: Letter) -> None:
+        try:
+            settle(self._db, letter, send(letter, self._rules, resolve=self._resolve))
+        except FarmError as error:  # it is sent again when the claim runs out
+            log.warning("webhook %s: %s", letter.id, error)
