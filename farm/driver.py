@@ -19,6 +19,7 @@ from farm.assemble import assemble, choose_copies
 from farm.castings import Casting, nobody
 from farm.cost.job import costing, prices_of
 from farm.cost.kept import load_kept
+from farm.cost.listener import CostMeter
 from farm.desk import Clock, Desk, make_pool
 from farm.listeners import Together
 from farm.models import role_models
@@ -77,7 +78,7 @@ def run_job(
                 status = Status(spec.target, spec.output, job=terms.name, spent=cost.spent)
                 with StatusFile(store, status), counted(metrics, cost.spent) as counting:
                     listeners = Together(progress, status, *counting, cost)
-                    report = render_film(spec, store, used, run, settings, listeners, terms, let_go)
+                    report = render_film(spec, store, used, run, settings, listeners, terms, cost, let_go)
             done = True
             return replace(report, cost=cost.report())
         finally:
@@ -127,6 +128,7 @@ def render_film(
     settings: Settings,
     progress: Progress,
     terms: Terms,
+    cost: CostMeter,
     let_go: Callable[[], None],
 ) -> JobReport:
     """Index, analyse, cast, render, join, verify, publish; then measure how good it is, where that is asked for.
@@ -146,8 +148,10 @@ def render_film(
             plan = stages.plan_stage(store, film, spec)
             if desk.stop_on_damage:
                 stages.refuse_index_damage(film, plan.segments)
+            passes = spec.swapper == "none"
+            cost.film(film.index, plan.encoder.codec, looks=not passes and spec.cast is None, renders=passes)
         doubtful = ""
-        if spec.swapper == "none":
+        if passes:
             casting = nobody(plan.segments)
         else:
             from farm.castjob import cast_film  # noqa: PLC0415 - loads OpenCV

@@ -13,6 +13,7 @@ import typer
 from core import codec as json_codec
 from core.errors import StorageError
 from core.records import JobSpec
+from farm.cli.cost_options import CostOptions, check_costs, tell_estimate
 from farm.cli.expand import expand
 from farm.cli.film_options import FILM, FilmOptions, job_spec
 from farm.cli.out import put
@@ -22,7 +23,8 @@ from farm.settings import RunOptions, load_settings
 
 EPILOGUE = (
     "Environment: FARM_MODEL_CACHE, folder of models; FARM_GPU_MEM_LIMIT, what one model may take of a GPU's memory "
-    "(8G); FARM_ENGINE_CACHE, where machines share TensorRT engines; RAY_ADDRESS, the cluster if --address names none."
+    "(8G); FARM_ENGINE_CACHE, where machines share TensorRT engines; RAY_ADDRESS, the cluster if --address names none; "
+    "FARM_PRICES, a price table."
 )
 
 
@@ -38,6 +40,7 @@ def render(
     ],
     film: FilmOptions,
     running: Running,
+    costs: CostOptions,
     store: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +75,13 @@ def render(
     spec = job_spec(target, output, film)
     if store is not None:
         usable_path(store, "choose another with --store")
-    run = replace(run, store=store, keep=keep, quality=quality)
+    check_costs(costs)
+    run = replace(run, store=store, keep=keep, quality=quality, prices=costs.prices, max_cost=costs.max_cost)
+    if costs.estimate:
+        if write_job is not None:
+            raise typer.BadParameter("--estimate and --write-job exclude each other")
+        tell_estimate(spec, run, as_json=json)
+        return
     if write_job is not None:
         from farm.jobfile import JobFile  # noqa: PLC0415 - only now
         from farm.jobfile import write_job as put_job  # noqa: PLC0415

@@ -1,21 +1,46 @@
-"""The cost meter of one job: prices read, former runs looked up, what this run costs kept in the store."""
+"""What a job costs: the meter beside it while it runs, and the estimate before it does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from actors.machine import machine_kind
+from core.records import JobSpec
+from core.records.cost import EstimateReport, WorkEstimate
 from farm.artifacts import Store
+from farm.cost.borrowed import borrow
+from farm.cost.estimate import Place, estimate_on, least_money, own_machine, places_of
 from farm.cost.kept import CostFile, load_kept
 from farm.cost.listener import CostMeter
 from farm.cost.prices import Prices, load_prices
 from farm.cost.spending import machine_of
+from farm.cost.work import LookingDesk, NoPool, OpenWork, open_work
+from farm.desk import Clock
+from farm.paths import place
+from farm.places import absolute_spec, check_output_place, store_place
+from farm.ports import Progress
 from farm.settings import RunOptions, Settings
+from farm.versions import code_hash
 
 
 def prices_of(run: RunOptions, settings: Settings) -> Prices:
     """The price table of this run: --prices before FARM_PRICES before that of the package."""
     return load_prices(run.prices or settings.prices)
+
+
+def is_own(run: RunOptions, settings: Settings) -> bool:
+    """Whether renderers run on this machine, not on a cluster."""
+    return run.local or (run.address or settings.ray_address) is None
+
+
+def here(prices: Prices, run: RunOptions, settings: Settings, segments: int) -> list[Place]:
+    """Where the renderers of this run would be: this machine, or any kind of the cluster's nodes."""
+    if not is_own(run, settings):
+        return places_of(prices, run.workers, segments)
+    kind = machine_kind(run.device)
+    slots = 1 if run.local else run.workers or settings.default_workers
+    return [own_machine(kind, prices.of(kind), slots, settings.cores)]
 
 
 @contextmanager
@@ -25,16 +50,71 @@ def costing(store: Store, prices: Prices, run: RunOptions, settings: Settings, *
     `InputError` where former runs were counted in another currency than the budget's.
     """
     kept = load_kept(store)
-    own = run.local or (run.address or settings.ray_address) is None
+    places = here(prices, run, settings, segments=1)
     meter = CostMeter(
         prices,
-        machine_of(settings.cores if own else 0),
+        machine_of(settings.cores if is_own(run, settings) else 0),
         kept=kept,
         budget=run.max_cost,
         shared=shared,
+        least=lambda load: least_money(places, load),
     )
     with CostFile(store, kept, meter.this_run):
         try:
             yield meter
         finally:
             meter.close()
+
+
+def estimate_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progress) -> EstimateReport:
+    """What is open of the job and what it would cost; nothing is rendered, and nothing of the job's is changed.
+
+    Raises what the job itself would for a film, a source, a cast or models that will not do.
+    """
+    from farm.driver import check_models, check_spec  # noqa: PLC0415 - which needs the meter
+
+    spec = absolute_spec(spec)
+    output = place(spec.output)
+    check_spec(spec)
+    check_output_place(output, place(spec.target))
+    check_models(spec, settings.model_cache)
+    prices = prices_of(run, settings)
+    with borrow(*store_place(run.store, output)) as store:
+        clock = Clock(progress)
+        desk = LookingDesk(store, NoPool(), clock, code_hash(), stop_on_damage=spec.on_damage == "fail")
+        work = open_work(spec, desk, settings)
+        kept = load_kept(store)
+    places = here(prices, run, settings, work.segments)
+    names = {place.kind for place in places}
+    others = [] if not is_own(run, settings) else places_of(prices, run.workers, work.segments)
+    told = [estimate_on(place, work) for place in places]
+    notes = [
+        f"no price of {one.kind} is known: see docs/cost.md" for one in told if one.money is None and one.kind != "cpu"
+    ]
+    return EstimateReport(
+        target=spec.target,
+        output=spec.output,
+        currency=prices.currency,
+        prices=prices.told,
+        work=told_work(work),
+        here=tuple(told),
+        elsewhere=tuple(estimate_on(place, work) for place in others if place.kind not in names),
+        earlier=kept.in_currency(prices.currency),
+        earlier_runs=len(kept.runs),
+        notes=tuple(notes),
+    )
+
+
+def told_work(work: OpenWork) -> WorkEstimate:
+    load = work.load
+    return WorkEstimate(
+        segments=work.segments,
+        frames=work.frames,
+        analyse_segments=load.analyse_segments,
+        analyse_frames=load.analyse_frames,
+        render_segments=load.render_segments,
+        render_frames=load.render_frames,
+        copied_segments=load.copied_segments,
+        faces=load.faces,
+        rests_on=work.rests_on,
+    )

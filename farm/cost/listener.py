@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from actors.dispatch import Cancel, Done, SlotDied, Tick
 from actors.drive import Halt, Happening, Order, Watch, task_of
 from core.errors import BudgetSpent, InputError
-from core.records import AnalysisOrder
+from core.records import AnalysisOrder, MediaIndex
 from core.records.cost import AttemptCost, CostReport, Spent
 from farm.cost.kept import Kept, RunCost
 from farm.cost.meter import Meter
 from farm.cost.prices import Prices
+from farm.cost.rates import Load
 from farm.cost.spending import Attempt, Home
 from farm.cost.texts import amount, at_least
+from farm.cost.work import load_of
 
 START = "start"
 MORE = "what is finished is kept: run the same command again with a higher --max-cost"
@@ -48,8 +50,7 @@ class _Map:
 class CostMeter:
     """What a job costs, from any thread: `report` all of it, `spent` the money of this run.
 
-    `shared`: the pool is not the job's own, see farm.cost.meter. `low` gives the least that orders can cost, None
-    where nobody knows.
+    `shared`: the pool is not the job's own, see farm.cost.meter. `least` gives the least that work can cost.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class CostMeter:
         kept: Kept | None = None,
         budget: float | None = None,
         shared: bool = False,
-        low: Callable[[Sequence[Order]], float | None] = lambda _: None,
+        least: Callable[[Load], float] = lambda _: 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`InputError` where former runs were counted in another currency than a budget's."""
@@ -68,7 +69,8 @@ class CostMeter:
         self._meter = Meter(prices.of, home, shared=shared)
         self._kept = kept or Kept()
         self._budget = budget
-        self._low = low
+        self._least = least
+        self._film: tuple[MediaIndex, str] | None = None
         self._clock = clock
         self._lock = threading.Lock()
         self._names: dict[str, tuple[str, int]] = {}  # order -> stage, segment
@@ -96,17 +98,31 @@ class CostMeter:
         self.check(open_orders)
         return self._hear
 
+    def film(self, index: MediaIndex, codec: str, *, looks: bool, renders: bool) -> None:
+        """The film is known, and is encoded as `codec`: of a job that nobody has begun, all of it is looked at, and
+        rendered, or that is not known yet. `InputError` where the budget cannot do for what is known."""
+        self._film = (index, codec)
+        if self._kept.runs:
+            return  # then it is not known how much is open
+        size = index.video.width * index.video.height / 1e6
+        frames = Load(size, codec, analyse_frames=index.frames * looks, render_frames=index.frames * renders)
+        self._check(frames)
+
     def check(self, orders: Sequence[Order]) -> None:
         """Whether the budget can do for `orders`, as far as that can be told before they are begun."""
-        if self._budget is None or not orders:
+        if orders:
+            self._check(load_of(orders, *self._film) if self._film is not None else None)
+
+    def _check(self, load: Load | None) -> None:
+        if self._budget is None:
             return
-        spent = self.spent_of_job()
-        if spent >= self._budget:
+        spent, low = self.spent_of_job(), self._least(load) if load is not None else 0.0
+        if spent > 0 and spent >= self._budget:
             raise self._used_up(spent)
-        low = self._low(orders)
-        if low is not None and spent + low > self._budget:
+        if spent + low > self._budget:
+            error = InputError if self.this_run() is None else BudgetSpent
             before = f"{amount(spent, self._prices.currency)} is spent and " if spent > 0 else ""
-            raise InputError(
+            raise error(
                 f"the budget of {amount(self._budget, self._prices.currency)} cannot do: {before}what is open costs "
                 f"{amount(low, self._prices.currency)} at least",
                 hint=f"give --max-cost {at_least(spent + low)} or more, see --estimate for the span",
@@ -152,7 +168,7 @@ class CostMeter:
             return None  # all that is left runs, and is to be finished anyway
         spent = self._kept.in_currency(self._prices.currency) + sum((cost.total for cost in kinds), Spent())
         rest = self._rest(work, sum(cost.done.money for cost in kinds) - work.before, at_s)
-        return self._used_up(spent.money) if spent.money + rest >= (self._budget or 0.0) else None
+        return self._used_up(spent.money, rest) if spent.money + rest >= (self._budget or 0.0) else None
 
     def _rest(self, work: _Map, done_money: float, at_s: float) -> float:
         """What the running segments are still expected to cost; 0 while none is done."""
@@ -162,10 +178,10 @@ class CostMeter:
         running = self._meter.running(at_s)
         return sum(max(0.0, rate * work.work.get(one.task, 0.0) - one.spent.money) for one in running)
 
-    def _used_up(self, spent: float) -> BudgetSpent:
-        budget = amount(self._budget or 0.0, self._prices.currency)
-        told = f"the budget of {budget} is used up: {amount(spent, self._prices.currency)} with all runs of this job"
-        return BudgetSpent(told, hint=MORE)
+    def _used_up(self, spent: float, rest: float = 0.0) -> BudgetSpent:
+        currency = self._prices.currency
+        told = f"the budget of {amount(self._budget or 0.0, currency)} is used up: {amount(spent, currency)} is spent"
+        return BudgetSpent(f"{told}, and what runs takes about {amount(rest, currency)}" if rest else told, hint=MORE)
 
     # ------------------------------------------------------------ what it came to
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from core.records.cost import CostReport, KindCost, KindEstimate, Range, Spent
+from core.records.cost import CostReport, EstimateReport, KindCost, KindEstimate, Range, Spent
 
 PARTS = (("done", "work"), ("lost", "lost work"), ("running", "under way"), ("idle", "idle"), ("starting", "start-up"))
 SHOWN_LOST = 10
@@ -95,3 +95,43 @@ def range_of(span: Range, currency: str) -> str:
 def times_of(span: Range) -> str:
     low, high = duration(span.low), duration(span.high)
     return high if low == high else f"{low} to {high}"
+
+
+def estimate_page(report: EstimateReport) -> list[str]:
+    """The estimate as lines: the work, what it costs where it would run, elsewhere, and what all that rests on."""
+    work = report.work
+    lines = [f"{report.target}: {work.frames} frames in {work.segments} segments"]
+    if work.analyse_segments:
+        lines.append(f"  to look at    {work.analyse_segments} segments, {work.analyse_frames} frames")
+    if work.render_segments:
+        faces = f"{work.faces.high:.0f}" if work.faces.low == work.faces.high else f"0 to {work.faces.high:.0f}"
+        if 0 < work.faces.low < work.faces.high:
+            faces = f"{work.faces.low:.0f} to {work.faces.high:.0f}"
+        lines.append(f"  to render     {work.render_segments} segments, {work.render_frames} frames, {faces} faces")
+    if work.copied_segments:
+        lines.append(f"  to copy       {work.copied_segments} segments")
+    if not (work.analyse_segments or work.render_segments or work.copied_segments):
+        lines.append("  nothing is left to do but to join the film")
+    lines += [f"  because {text}" for text in work.rests_on]
+    money = report.money
+    total = "no price is known of it" if money is None else range_of(money, report.currency)
+    lines.append(f"cost here: {total}")
+    for kind in report.here:
+        lines += _kind_lines(kind, report.currency)
+    if report.earlier_runs:
+        spent = f"{amount(report.earlier.money, report.currency)}, {resources(report.earlier)}"
+        lines.append(f"earlier runs of this job: {spent} in {report.earlier_runs} runs")
+    if report.elsewhere:
+        lines.append("elsewhere:")
+        for kind in report.elsewhere:
+            lines += _kind_lines(kind, report.currency)
+    if any(kind.money is not None for kind in (*report.here, *report.elsewhere)):
+        lines.append(report.prices)
+    return lines + [f"note: {note}" for note in report.notes]
+
+
+def _kind_lines(kind: KindEstimate, currency: str) -> list[str]:
+    money = "-" if kind.money is None else range_of(kind.money, currency)
+    what = "GPU" if kind.gpu_s.high > 0 else "renderer"
+    used = f"{times_of(kind.slot_s)} of {what}s, {times_of(kind.seconds)} with {kind.slots}"
+    return [f"  {kind_name(kind)}: {money}; {used}", *(f"    by {text}" for text in kind.rests_on)]
