@@ -84,9 +84,9 @@ def publish_film(finished: Path, output: Path) -> None:
     """Give `finished` its final name: atomic on one file system, else copied beside it first, or put into a bucket."""
     if isinstance(output, FarPath):
         from farm.store.output import publish_object  # noqa: PLC0415 - loads boto3
-        from farm.store.s3path import ObjectPath  # noqa: PLC0415
+        from farm.store.s3path import as_object  # noqa: PLC0415
 
-        publish_object(finished, ObjectPath(str(output)))
+        publish_object(finished, as_object(output))
         return
     try:
         with finished.open("rb") as file:
@@ -134,11 +134,11 @@ def check_output_place(output: Path, target: Path) -> None:
     """`InputError` unless a film can be written to `output` without touching `target`; old parts of it are removed."""
     if isinstance(output, FarPath):
         from farm.store.output import check_output_object  # noqa: PLC0415 - loads boto3
-        from farm.store.s3path import ObjectPath  # noqa: PLC0415
+        from farm.store.s3path import as_object  # noqa: PLC0415
 
         if str(output) == str(target):
             raise InputError("the output is the target itself", where=str(output), hint="give another name with -o")
-        check_output_object(ObjectPath(str(output)))
+        check_output_object(as_object(output))
         return
     folder = output.parent
     try:

@@ -42,6 +42,7 @@ def make_app() -> typer.Typer:
         probe,
         render,
         simulate,
+        store,
         verify,
         watch,
     )
@@ -73,6 +74,7 @@ def make_app() -> typer.Typer:
     app.add_typer(models.app, name="models")
     app.command()(doctor.doctor)
     app.add_typer(cluster.app, name="cluster")
+    app.add_typer(store.app, name="store")
     app.add_typer(bench.app, name="bench")
     return app
 

@@ -17,13 +17,16 @@ counts as absent and is made again. tests/contract holds every implementation to
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from core.codec import decode, digest, encode
-from core.errors import InputError
+from core.errors import InputError, StorageError
 from core.records import AnalysisReceipt, SegmentReceipt
 
 T = TypeVar("T")
@@ -35,12 +38,22 @@ THE_OUTPUT = "output"  # the owner of OUT.farm: all in there was made for OUT, w
 DONE = "DONE.json"
 FINISHED = "FINISHED"
 STATUS = "status.json"
+CLAIM = re.compile(r"[0-9a-f]{32}\.json")  # among what else is told of a job
 
 
 def looks_like_store(names: Collection[str]) -> bool:
     """Whether a place with the entries `names` is empty, a store, or a store that lost its lock."""
     found = set(names)
     return not found or "lock" in found or ("jobs" in found and found <= {"tmp", *CONTENT})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A published name, its bytes, and the seconds since it was published, by the clock that dated it."""
+
+    name: str
+    size: int
+    age_s: float
 
 
 class Store(ABC):
@@ -105,6 +118,10 @@ class Store(ABC):
         """All names below the folder `kind`, sorted."""
 
     @abstractmethod
+    def entries(self, kind: str) -> Iterator[Entry]:
+        """All that is below the folder `kind`, in any order."""
+
+    @abstractmethod
     def age_s(self, name: str) -> float | None:
         """Seconds since `name` was published, by the clock that dated it; None where it is not there."""
 
@@ -117,7 +134,7 @@ class Store(ABC):
         """Remove names, and folders with all that is in them, as far as it can be: what stays is met again."""
 
     @abstractmethod
-    def _close_down(self) -> None:
+    def close_down(self) -> None:
         """Remove the place itself where nothing of others is left in it; the lock goes last."""
 
     @property
@@ -195,7 +212,7 @@ class Store(ABC):
         self.sweep()
         self._remove_all(self._unclaimed({self.owner}))
         self._remove_all([f"jobs/{self.owner}"])
-        self._close_down()
+        self.close_down()
 
     def begin(self) -> None:
         """This job's film is worked on (again)."""
@@ -205,30 +222,56 @@ class Store(ABC):
         """This job's film is published: what the job keeps here may expire from now on."""
         self.write(f"jobs/{self.owner}/{FINISHED}", b"{}")
 
-    def expire(self, older_s: float) -> tuple[str, ...]:
+    def expire(self, older_s: float, *, unfinished: bool = False) -> tuple[str, ...]:
         """Remove what only jobs use that were finished more than `older_s` seconds ago; their owners.
 
-        Jobs that are not finished keep all they claim, however old it is. Only the holder of the lock may call it.
+        Jobs that are not finished keep all they claim, however old it is; with `unfinished` those go too of which
+        nothing changed for so long. Only the holder of the lock may call it.
         """
-        marks = [name for name in self.listed("jobs") if name.endswith(f"/{FINISHED}")]
-        ages = {name.split("/")[1]: self.age_s(name) for name in marks}
-        old = {owner for owner, age in ages.items() if age is not None and age >= older_s}
+        old = self.expired_owners(older_s, unfinished=unfinished)
         if old:
-            claimed_by_old = set(self._claimed(lambda owner: owner in old))
-            self._remove_all(name for name in self._unclaimed(old) if name in claimed_by_old)
-            self._remove_all(f"jobs/{owner}" for owner in sorted(old))
-        return tuple(sorted(old))
+            self._remove_all(self.only_of(old))
+            self._remove_all(f"jobs/{owner}" for owner in old)
+        return old
 
-    def _claimed(self, whose: Callable[[str], bool]) -> set[str]:
-        claimed: set[str] = set()
+    def expired_owners(self, older_s: float, *, unfinished: bool = False) -> tuple[str, ...]:
+        """The owners whose jobs `expire` would take away."""
+        ages: dict[str, float] = {}
+        marks: dict[str, float] = {}
+        for entry in self.entries("jobs"):
+            owner = entry.name.split("/")[1]
+            ages[owner] = min(entry.age_s, ages.get(owner, entry.age_s))
+            if entry.name.endswith(f"/{FINISHED}"):
+                marks[owner] = entry.age_s
+        if unfinished:
+            units: dict[str, float] = {}
+            for entry in (entry for kind in CONTENT if kind != "jobs" for entry in self.entries(kind)):
+                unit = "/".join(entry.name.split("/")[:2])
+                units[unit] = min(entry.age_s, units.get(unit, entry.age_s))
+            claims = self.claims()
+            for owner in ages.keys() - marks.keys():
+                used = (units[name] for name in claims.get(owner, ()) if name in units)
+                marks[owner] = min([ages[owner], *used])
+        return tuple(sorted(owner for owner, age in marks.items() if age >= older_s))
+
+    def only_of(self, owners: Collection[str]) -> list[str]:
+        """The files and order folders that `owners` claim and nobody else does."""
+        theirs = {name for owner, names in self.claims().items() if owner in owners for name in names}
+        return [name for name in self._unclaimed(owners) if name in theirs]
+
+    def claims(self) -> dict[str, set[str]]:
+        """The files and order folders that each owner claims."""
+        found: dict[str, set[str]] = {}
         for name in self.listed("jobs"):
-            if name.endswith(".json") and not name.endswith(f"/{STATUS}") and whose(name.split("/")[1]):
-                claimed.update(self.load(name, tuple[str, ...]) or ())
-        return claimed
+            _, owner, file = name.split("/", 2)
+            if CLAIM.fullmatch(file):
+                with suppress(InputError, StorageError):  # one that cannot be read, or went meanwhile, claims nothing
+                    found.setdefault(owner, set()).update(decode(self.read(name), tuple[str, ...]))
+        return found
 
     def _unclaimed(self, without: Collection[str]) -> list[str]:
         """Files and order folders that nobody claims beside the owners `without`."""
-        claimed = self._claimed(lambda owner: owner not in without)
+        claimed = {name for owner, names in self.claims().items() if owner not in without for name in names}
         kinds = (kind for kind in CONTENT if kind != "jobs")
         entries = dict.fromkeys("/".join(name.split("/")[:2]) for kind in kinds for name in self.listed(kind))
         return [name for name in entries if name not in claimed]

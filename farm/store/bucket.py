@@ -11,7 +11,6 @@ them.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import secrets
@@ -20,9 +19,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +28,7 @@ from botocore.config import Config
 
 from core.errors import StorageError
 from farm.store.disk import storage_error
+from farm.store.heads import SHA256, WRITER, Head, Listed, age_s, head_of, md5_of
 from farm.store.refusals import Broken, Conflict, Missing, NoConditions, Patience, Refused, refusal, translate
 
 PART_BYTES = 16 << 20
@@ -39,7 +36,6 @@ MOST_PARTS = 10_000  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfa
 PARTS_AT_ONCE = 4
 CHUNK_BYTES = 1 << 20
 DELETE_AT_ONCE = 1000
-SHA256, WRITER = "farm-sha256", "farm-writer"
 Answer = TypeVar("Answer")
 FRESH: Mapping[str, str] = {"IfNoneMatch": "*"}
 # Without these an answer was cut off among its headers, which HTTP libraries take for the end of them.
@@ -52,26 +48,6 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "get_object": ("ETag", "LastModified", "ContentLength"),
     "list_objects_v2": ("IsTruncated",),
 }
-
-
-@dataclass(frozen=True)
-class Head:
-    """What is known of an object. `age_s` is by the server's clock alone; `version` is "" in buckets without them."""
-
-    key: str
-    size: int
-    etag: str
-    version: str
-    modified: datetime
-    age_s: float
-    sha256: str
-    writer: str
-
-
-@dataclass(frozen=True)
-class Listed:
-    key: str
-    size: int
 
 
 class Bucket:
@@ -135,7 +111,7 @@ class Bucket:
     def head(self, key: str) -> Head | None:
         """What is at `key`; None where nothing is."""
         try:
-            return _head(key, self.call("head_object", key))
+            return head_of(key, self.call("head_object", key))
         except Missing:
             return None
         except Refused:
@@ -148,7 +124,7 @@ class Bucket:
 
         def attempt() -> tuple[bytes, Head]:
             answer = self.once("get_object", key)
-            head = _head(key, answer)
+            head = head_of(key, answer)
             data = b"".join(self._body(answer, key))
             if len(data) != head.size or (head.sha256 and hashlib.sha256(data).hexdigest() != head.sha256):
                 raise Broken("S3 gave other bytes than were put", where=self.where(key), hint="remove the object")
@@ -220,7 +196,7 @@ class Bucket:
             for entry in page.get("CommonPrefixes", []):
                 yield Listed(str(entry["Prefix"]), 0)
             for entry in page.get("Contents", []):
-                yield Listed(str(entry["Key"]), int(entry["Size"]))
+                yield Listed(str(entry["Key"]), int(entry["Size"]), age_s(entry["LastModified"], page))
             if not page.get("IsTruncated"):
                 return
             more["ContinuationToken"] = page["NextContinuationToken"]
@@ -371,25 +347,3 @@ class Bucket:
 
 def _bucket(name: str, conditional: bool, matching: bool, patience: Patience) -> Bucket:
     return Bucket(name, conditional=conditional, matching=matching, patience=patience)
-
-
-def md5_of(data: bytes) -> str:
-    """What a server compares a body with, as its header wants it."""
-    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-
-
-def _head(key: str, answer: Mapping[str, Any]) -> Head:
-    modified: datetime = answer["LastModified"]
-    stated = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    now = parsedate_to_datetime(stated) if stated else datetime.now(UTC)
-    meta = {name.lower(): str(value) for name, value in answer.get("Metadata", {}).items()}  # some servers capitalise
-    return Head(
-        key=key,
-        size=int(answer["ContentLength"]),
-        etag=str(answer["ETag"]),
-        version=str(answer.get("VersionId") or ""),
-        modified=modified,
-        age_s=max(0.0, (now - modified).total_seconds()),
-        sha256=meta.get(SHA256, ""),
-        writer=meta.get(WRITER, ""),
-    )

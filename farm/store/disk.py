@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import DISK_FULL, InputError, StorageError
-from farm.store.base import CONTENT, DONE, ORDERS, THE_OUTPUT, Store, looks_like_store
+from farm.store.base import CONTENT, DONE, ORDERS, THE_OUTPUT, Entry, Store, looks_like_store
 
 SCRATCH_DIGITS = 16
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
@@ -148,8 +148,13 @@ class DiskStore(Store):
             return False
 
     def listed(self, kind: str) -> list[str]:
-        found = (path for path in self.path(kind).rglob("*") if path.is_file())
-        return sorted(path.relative_to(self.root).as_posix() for path in found)
+        return sorted(name for name, _ in _files(self.path(kind), kind))
+
+    def entries(self, kind: str) -> Iterator[Entry]:
+        for name, entry in _files(self.path(kind), kind):
+            with suppress(OSError):  # gone meanwhile
+                status = entry.stat()
+                yield Entry(name, status.st_size, max(0.0, time.time() - status.st_mtime))
 
     def age_s(self, name: str) -> float | None:
         try:
@@ -171,7 +176,7 @@ class DiskStore(Store):
         for name in names:
             _delete(self.path(name))
 
-    def _close_down(self) -> None:
+    def close_down(self) -> None:
         for kind in CONTENT:
             _delete_empty(self.path(kind))
         root = Path(self.root)
@@ -179,6 +184,19 @@ class DiskStore(Store):
             if [entry.name for entry in root.iterdir()] == ["lock"]:
                 (root / "lock").unlink()
                 root.rmdir()  # fails where the next driver is in already
+
+
+def _files(folder: Path, name: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The files below `folder`, which is called `name`; what cannot be read holds none."""
+    try:
+        found = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(Path(entry.path), f"{name}/{entry.name}")
+        elif entry.is_file():
+            yield f"{name}/{entry.name}", entry
 
 
 def _delete(path: Path) -> None:
@@ -229,10 +247,12 @@ def lock_store(root: Path, option: str = "--store") -> int | None:
 
 
 @contextmanager
-def open_disk(root: Path, owner: str = THE_OUTPUT, *, option: str = "--store") -> Iterator[DiskStore]:
+def open_disk(
+    root: Path, owner: str = THE_OUTPUT, *, option: str = "--store", begin: bool = True
+) -> Iterator[DiskStore]:
     """The store at `root`, made if need be and locked for this driver. `InputError` when another driver has it.
 
-    `option` is the command's name for the place, for its hints.
+    `option` is the command's name for the place, for its hints; not to `begin` leaves all as it is.
     """
     try:
         handle = lock_store(root, option)
@@ -248,8 +268,9 @@ def open_disk(root: Path, owner: str = THE_OUTPUT, *, option: str = "--store") -
         )
     try:
         store = DiskStore(str(root), owner)
-        store.sweep()
-        store.begin()
+        if begin:
+            store.sweep()
+            store.begin()
         yield store
     finally:
         os.close(handle)

@@ -23,7 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.errors import StorageError
-from farm.store.bucket import FRESH, Bucket, Head
+from farm.store.bucket import FRESH, Bucket
+from farm.store.heads import Head
 from farm.store.refusals import Conflict, Missing
 
 LEASE_S = 12.0

@@ -14,24 +14,27 @@ def store_at(root: Path, owner: str = THE_OUTPUT) -> Store:
     """The store at `root` as it is, to read: not made, not looked at, not locked."""
     if not str(root).startswith("s3://"):
         return DiskStore(str(root), owner)
-    from farm.store.bucket import Bucket  # noqa: PLC0415 - loads boto3
-    from farm.store.s3 import S3Store, s3_place  # noqa: PLC0415
+    from farm.store.s3 import S3Store  # noqa: PLC0415 - loads boto3
+    from farm.store.s3path import as_object  # noqa: PLC0415
 
-    name, prefix = s3_place(str(root))
-    return S3Store(Bucket(name), prefix, owner)
+    far = as_object(root)
+    return S3Store(far.bucket, far.key, owner)
 
 
 @contextmanager
-def open_store(root: Path, owner: str = THE_OUTPUT, *, option: str = "--store") -> Iterator[Store]:
+def open_store(root: Path, owner: str = THE_OUTPUT, *, option: str = "--store", begin: bool = True) -> Iterator[Store]:
     """The store at `root`, made if need be and locked for this driver: a folder, or an ObjectPath.
 
     `InputError` when it cannot be one, or another driver has it. `option` is the command's name for the place.
+    Not to `begin` leaves what the last run left, and all else, as it is.
     """
     if str(root).startswith("s3://"):
         from farm.store.s3 import open_s3_store  # noqa: PLC0415 - loads boto3
+        from farm.store.s3path import as_object  # noqa: PLC0415
 
-        with open_s3_store(str(root), owner, option=option) as far:
+        far_root = as_object(root)
+        with open_s3_store(far_root.url, owner, bucket=far_root.bucket, option=option, begin=begin) as far:
             yield far
     else:
-        with open_disk(root, owner, option=option) as near:
+        with open_disk(root, owner, option=option, begin=begin) as near:
             yield near

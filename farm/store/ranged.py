@@ -13,7 +13,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from core.errors import InputError
-from farm.store.bucket import Bucket, Head
+from farm.store.bucket import Bucket
+from farm.store.heads import Head
 from farm.store.refusals import Conflict, Missing, NoRange
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.errors import InputError, StorageError
-from farm.store.base import DONE, ORDERS, THE_OUTPUT, ReceiptT, Store, looks_like_store
-from farm.store.bucket import Bucket, Head
+from farm.store.base import DONE, ORDERS, THE_OUTPUT, Entry, ReceiptT, Store, looks_like_store
+from farm.store.bucket import Bucket
 from farm.store.cache import Cache, cache_of
+from farm.store.heads import Head
 from farm.store.lease import Lease
 from farm.store.refusals import Missing, Patience, Refused, Unfit, Unreachable
 from farm.store.ways import find_ways
@@ -124,6 +125,10 @@ class S3Store(Store):
     def listed(self, kind: str) -> list[str]:
         return self._names(f"{kind}/")
 
+    def entries(self, kind: str) -> Iterator[Entry]:
+        for found in self.bucket.list(self._key(f"{kind}/")):
+            yield Entry(found.key.removeprefix(self._prefix), found.size, found.age_s)
+
     def age_s(self, name: str) -> float | None:
         head = self._head(name)
         return None if head is None else head.age_s
@@ -168,7 +173,7 @@ class S3Store(Store):
         for kind in sorted({name.split("/")[0] for name in wanted}):
             self._delete(name for name in self.listed(kind) if "/".join(name.split("/")[:2]) in wanted)
 
-    def _close_down(self) -> None:
+    def close_down(self) -> None:
         self.cache.remove()
         self._cache = None
         if self._lease is not None:
@@ -236,11 +241,13 @@ def early(hint: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def open_s3_store(url: str, owner: str = THE_OUTPUT, *, option: str = "--store") -> Iterator[S3Store]:
+def open_s3_store(
+    url: str, owner: str = THE_OUTPUT, *, bucket: Bucket | None = None, option: str = "--store", begin: bool = True
+) -> Iterator[S3Store]:
     """The store at `url`, locked for this driver. `InputError` when it cannot be one, or another driver has it."""
     name, prefix = s3_place(url)
     with early(f"choose another with {option}"):
-        looking = S3Store(Bucket(name, patience=LOOK), prefix, owner)
+        looking = S3Store((bucket or Bucket(name)).settled(patience=LOOK), prefix, owner)
         start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         found = {entry.key.removeprefix(start).rstrip("/") for entry in looking.bucket.list(start, folders=True)}
         if not looks_like_store(found):
@@ -258,8 +265,9 @@ def open_s3_store(url: str, owner: str = THE_OUTPUT, *, option: str = "--store")
     store = S3Store(bucket, prefix, owner, notes=ways.notes)
     store.lock(lease)
     try:
-        store.sweep()
-        store.begin()
+        if begin:
+            store.sweep()
+            store.begin()
         yield store
     finally:
         store.unlock()

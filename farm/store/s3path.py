@@ -22,7 +22,8 @@ from typing import IO, Any
 
 from core.errors import InputError
 from core.media.far import FarPath
-from farm.store.bucket import Bucket, Head
+from farm.store.bucket import Bucket
+from farm.store.heads import Head
 from farm.store.ranged import AHEAD_BLOCKS, BLOCK_BYTES, Blocks, ObjectFile
 from farm.store.s3 import LOOK, early, s3_place
 
@@ -38,6 +39,11 @@ def is_s3(text: str) -> bool:
 def place_of(text: str) -> Path:
     """The path that `text` means: an object's for s3://bucket/key, else one of the file system."""
     return ObjectPath(text) if is_s3(text) else Path(text)
+
+
+def as_object(path: Path) -> ObjectPath:
+    """`path`, of which it is known that it is in a bucket."""
+    return path if isinstance(path, ObjectPath) else ObjectPath(str(path))
 
 
 def joined(url: str, name: str) -> str:
@@ -97,7 +103,7 @@ class ObjectPath(FarPath):
         return self
 
     def with_name(self, name: str) -> ObjectPath:
-        return ObjectPath(f"{self.url.rpartition('/')[0]}/{name}")
+        return self._at(f"{self.url.rpartition('/')[0]}/{name}")
 
     def with_suffix(self, suffix: str) -> ObjectPath:
         return self.with_name(f"{self.stem}{suffix}")
@@ -105,7 +111,7 @@ class ObjectPath(FarPath):
     def __truediv__(self, name: Any) -> Any:
         """What `name` means from here: another address, a path of this machine where it is absolute, or below this."""
         text = str(name)
-        return place_of(text) if is_s3(text) or text.startswith("/") else ObjectPath(joined(self.url, text))
+        return place_of(text) if is_s3(text) or text.startswith("/") else self._at(joined(self.url, text))
 
     def joinpath(self, *names: Any) -> Any:
         made: Any = self
@@ -115,7 +121,13 @@ class ObjectPath(FarPath):
 
     @property
     def parent(self) -> ObjectPath:
-        return ObjectPath(self.url.rpartition("/")[0]) if self.key else self
+        return self._at(self.url.rpartition("/")[0]) if self.key else self
+
+    def _at(self, url: str) -> ObjectPath:
+        """Another address in this bucket, through the same client."""
+        made = ObjectPath(url)
+        made.bucket = self.bucket
+        return made
 
     # ------------------------------------------------------------ the object
 
@@ -145,7 +157,7 @@ class ObjectPath(FarPath):
         for entry in self.bucket.list(self._below, folders=True):
             name = entry.key.removeprefix(self._below).rstrip("/")
             if name:  # else it is what consoles make for an empty folder
-                yield ObjectPath(f"{self.url}/{name}")
+                yield self._at(f"{self.url}/{name}")
 
     def read_bytes(self) -> bytes:
         found = self.bucket.get(self.key) if self.key else None

@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from core.errors import StorageError
-from farm.store.bucket import FRESH, Bucket, md5_of
+from farm.store.bucket import FRESH, Bucket
+from farm.store.heads import md5_of
 from farm.store.refusals import Conflict, Missing, NoConditions
 
 NOBODY_HAS = '"00000000000000000000000000000000"'  # an ETag
