@@ -196,6 +196,8 @@ def test_the_roles_allow_what_was_asked_and_nothing_of_ec2_beyond(launched: Laun
     assert wanted
     refused = [need for need in wanted if not allows(policy, need)]
     assert not refused, refused
-    given = {action for part in policy["Statement"] for action in part["Action"] if not action.startswith(("s3", "ecr"))}
+    given = {
+        action for part in policy["Statement"] for action in part["Action"] if not action.startswith(("s3", "ecr"))
+    }
     assert given == {action for action, _, _ in wanted}
     assert BUCKET in json.dumps(policy)
