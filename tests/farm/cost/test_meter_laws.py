@@ -122,8 +122,16 @@ def test_the_simulator_comes_to_the_same_sum_of_money(slots: int) -> None:
         NodeType("spot", slots=slots, rate=40.0, share=0.7, price_h=0.4),
         NodeType("own", slots=slots, rate=20.0, share=0.3, price_h=1.1, spot=False),
     )
-    losses = {"loss_per_hour": 6.0, "notice_share": 0.0, "slow_nodes": 0.1, "hang_share": 0.005}
-    scene = Scene(nodes=20, segments=600 * slots, types=types, seed=4, **losses)
+    scene = Scene(
+        nodes=20,
+        segments=600 * slots,
+        types=types,
+        loss_per_hour=6.0,
+        notice_share=0.0,
+        slow_nodes=0.1,
+        hang_share=0.005,
+        seed=4,
+    )
     hourly = {kind.name: kind.price_h for kind in types}
     meter = Meter(lambda kind: Price(kind, "", hourly[kind], gpus=slots))
     world = MeteredWorld(scene, meter)
