@@ -20,7 +20,8 @@ from farm.watching.figures import BY_NAME, UNKNOWN, Instruments
 from farm.watching.status import Spent, outcome
 from farm.watching.tally import RETRIED, Attempt, Ended, NodeLost, Renderer, Tally, map_of
 
-EVERY_S = 1.0  # how often what is counted by time is told, at most
+EVERY_S = 1.0  # how often gauges are told, at most
+A_RENDERER_S = 1e-3  # and what is counted by time: as often as costs next to nothing with so many renderers
 BUSY, IDLE, DOWN = "busy", "idle", "down"
 
 
@@ -33,7 +34,7 @@ class Metrics:
         self._lock = threading.RLock()
         self._jobs: list[JobMetrics] = []
         self._gone: set[str] = set()  # nodes that were counted as lost
-        self._told_s = clock()
+        self._told_s = self._shown_s = clock()
         self._shown: dict[str, set[tuple[str, ...]]] = {}
 
     def job(self, spent: Spent | None = None) -> JobMetrics:
@@ -57,6 +58,9 @@ class Metrics:
         with self._lock:
             if isinstance(happening, SlotReady):
                 self._gone.discard(happening.node)
+            now_s = self._clock()
+            if now_s - self._told_s >= min(EVERY_S, A_RENDERER_S * len(job.tally.renderers)):
+                self._tick()  # before what happened now changes who works
             for fact in job.tally.hear(happening, at_s):
                 match fact:
                     case NodeLost():
@@ -69,8 +73,7 @@ class Metrics:
                     case Ended():
                         if fact.cause in RETRIED:
                             self._count("farm_retries_total", 1, fact.cause)
-            if self._clock() - self._told_s >= EVERY_S:
-                self._tick()
+            if now_s - self._shown_s >= EVERY_S:
                 self._gauges()
 
     def staged(self, job: JobMetrics, name: str) -> None:
@@ -125,6 +128,7 @@ class Metrics:
                 job.told_money = spent[0]
 
     def _gauges(self) -> None:
+        self._shown_s = self._clock()
         segments: Counter[tuple[str, ...]] = Counter()
         waiting = 0
         for job in self._jobs:
