@@ -8,12 +8,15 @@ An error of ours (core.errors) raised inside an actor travels as the cause of a 
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from ray import exceptions as ray_errors
 
 from actors.drive import unexpected
 from core.errors import FarmError, WorkerLost
+
+FARM = ("core", "actors", "farm")
 
 
 class Meaning(Enum):
@@ -43,6 +46,28 @@ def lost_reason(error: BaseException) -> str | None:
     for kind, meaning, reason in DEATHS:
         if isinstance(error, kind):
             return reason if meaning is Meaning.LOST else None
+    return None
+
+
+def in_doubt(error: BaseException) -> bool:
+    """Whether the renderer may be as it was, and only the way to it is gone."""
+    return isinstance(error, ray_errors.ActorUnavailableError)
+
+
+NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
+
+
+def unfit(error: BaseException) -> FarmError | None:
+    """Why a renderer could not be set up, where trying again would not help; None where it is lost."""
+    if isinstance(error, ray_errors.RayTaskError):
+        return as_farm_error(error)
+    missing = NO_MODULE.search(str(error))
+    if missing is not None:
+        where = missing.group(1).partition(".")[0]
+        what = "the farm is not installed" if where in FARM else f"the farm's library {where} is not installed"
+        return WorkerLost(
+            f"{what} on a node of the cluster", hint="install the same on every machine: see `farm doctor`"
+        )
     return None
 
 

@@ -6,6 +6,7 @@ that two jobs may have orders of one id; whoever hears of a task hears the order
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,18 +23,23 @@ from actors.dispatch import (
     Finish,
     JobAdded,
     JobStopped,
+    Keeper,
     Kill,
     NodeGone,
     Quarantine,
     Release,
     Restart,
     SlotDied,
+    SlotJoined,
+    SlotLeft,
     SlotReady,
     Tick,
 )
 from actors.drive import Batch, Happening, Patience, Terms, Transport, Watch, task_of
 from actors.work import JobStore, Order, Receipt
 from core.errors import FarmError, PlanError
+
+KEEP_S = 1.0
 
 
 def deaf() -> None:
@@ -76,11 +82,13 @@ class Loop:
         clock: Callable[[], float] = time.monotonic,
         *,
         idle_s: float = float("inf"),
-        awaits_nodes: bool = False,
+        keeper: Keeper | None = None,
         ready: Callable[[], None] = deaf,
     ) -> None:
-        """`ready` is called when a slot is set up; the other arguments are those of a Dispatcher."""
+        """A `keeper` says which slots join and leave beside `slots`. `ready` is called when a slot is set up."""
         self._ready = ready
+        self._keeper = keeper
+        self._kept_s = -math.inf
         self._transport = transport
         self._clock = clock
         self._dispatcher = Dispatcher(
@@ -90,7 +98,7 @@ class Loop:
             hang_s=patience.hang_s,
             start_s=patience.start_s,
             idle_s=idle_s,
-            awaits_nodes=awaits_nodes,
+            awaits_nodes=keeper is not None,
         )
         self._open: dict[str, Job] = {}
         self._numbered: dict[str, Job] = {}  # those of which an attempt may still say something
@@ -99,6 +107,7 @@ class Loop:
         self._count = 0
         for slot in slots:
             transport.start(slot)
+        self._keep()
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -118,6 +127,9 @@ class Loop:
             raise PlanError(f"a job named {job.terms.name!r} runs already")
         if len({order.id for order in job.orders}) != len(job.orders):
             raise PlanError("two segments have one work order id")
+        if self._keeper is not None and not self._open:
+            self._keeper.reopen()
+        self._keep(force=True)
         self._count += 1
         job.number = self._count
         job.deaths = self._dispatcher.deaths
@@ -165,15 +177,28 @@ class Loop:
                     event = replace(event, damaged=job.stop_on_damage and bool(receipt.damage))  # noqa: PLW2901
             self._handle(event)
         self._handle(Tick())
+        self._keep()
+
+    def _keep(self, *, force: bool = False) -> None:
+        """Let slots join and leave, at most once a second."""
+        at_s = self._clock()
+        if self._keeper is not None and (force or at_s - self._kept_s >= KEEP_S):
+            self._kept_s = at_s
+            for event in self._keeper.look(self._dispatcher, at_s):
+                self._handle(event)
 
     def _handle(self, event: Event) -> None:
         at_s = self._clock()
         self._tell(event, at_s)
         decisions = self._dispatcher.handle(event, at_s)
         self._note(event)
+        if self._keeper is not None:
+            self._keeper.hear(event, at_s)
         for decision in decisions:
             self._tell(decision, at_s)
             self._obey(decision)
+            if self._keeper is not None:
+                self._keeper.hear(decision, at_s)
 
     def _note(self, event: Event) -> None:
         """Keep the books of what is up and under way."""
@@ -183,7 +208,12 @@ class Loop:
                 self._ready()
             case Done() | Failed():
                 self._stopped(event.slot, event.task, event.attempt)
+            case SlotJoined():
+                self._transport.start(event.slot)
             case SlotDied():
+                self._slot_ended(event.slot)
+            case SlotLeft():
+                self._transport.retire(event.slot)
                 self._slot_ended(event.slot)
             case NodeGone():
                 for ready in [ready for ready in self._up.values() if ready.node == event.node]:

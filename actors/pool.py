@@ -10,26 +10,32 @@ on another (group "control"), so a long render never hides its progress.
 
 from __future__ import annotations
 
+import json
+import math
 import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from actors.dispatch import Keeper
 from actors.drive import Patience
+from actors.node import OFF
 from actors.pooled import Pooled
 from actors.ray.joining import join, not_started, ray, signals_unwrapped, start_own_ray
-from actors.ray.nodes import Nodes
-from actors.ray.renderer import SLOTS_AN_ACTOR, Renderer
+from actors.ray.nodes import Capacity, capacity
+from actors.ray.renderer import GROUPS, Renderer
 from actors.ray.transport import RayTransport
 from actors.work import Works
 from actors.worker import Worker, WorkerSettings
+from core.errors import WorkerLost
 
 START_S = 20.0
+LOOK_S = 0.2
 QUIET_S = 3.0
 
 
@@ -37,7 +43,10 @@ QUIET_S = 3.0
 class ClusterSpec:
     """Which Ray to use: `address` None starts one on this machine for this pool alone.
 
-    `workers` None takes one renderer a GPU of the cluster, or `cpu_workers` where it has none.
+    `workers` is a fixed number of renderers. None takes as many as the backlog is worth and the cluster's autoscaler
+    can bring, at most `max_workers`; where it has none, one a GPU of the cluster, or `cpu_workers` where it has no
+    GPU. `resources` are what Ray sets aside for a renderer: None is one GPU where a node has one or could, else one
+    core. `metadata` is where a cloud's metadata service is (actors.node). A renderer without work for `idle_s` goes.
     """
 
     address: str | None
@@ -45,6 +54,10 @@ class ClusterSpec:
     cpu_workers: int
     cores: int
     patience: Patience
+    max_workers: int | None = None
+    resources: Mapping[str, float] | None = None
+    metadata: str = OFF
+    idle_s: float = 60.0
 
 
 class RayPool(Pooled):
@@ -58,14 +71,21 @@ class RayPool(Pooled):
         self._make = make
         self._cluster = cluster
         self._renderers: RayTransport | None = None
+        self._keeper: Keeper | None = None
         self._session: Path | None = None
         self._ours = False
-        self._gpus_an_actor = 0.0
+        self._resources: Mapping[str, float] = {}
         self._begun = threading.Lock()
-        self.workers = cluster.workers or cluster.cpu_workers
+
+    @property
+    def workers(self) -> int:
+        """The fixed number of renderers; of a pool that grows, the most that were there at one time."""
+        if self._keeper is not None:
+            return self._keeper.least or self._keeper.peak
+        return self._cluster.workers or self._cluster.cpu_workers
 
     def start(self) -> None:
-        """Connect to Ray, or start it, and bring the renderers up. `WorkerLost` when Ray does not start.
+        """Connect to Ray, or start it, and bring the renderers up. `WorkerLost` when that cannot be.
 
         After the loop ended for an error, everything is brought up anew.
         """
@@ -77,23 +97,50 @@ class RayPool(Pooled):
                 self._bring_up()
 
     def _bring_up(self) -> None:
-        self._connect()
         cluster = self._cluster
-        gpus = int(cast(Any, ray).cluster_resources().get("GPU", 0))
-        if gpus:
-            self.workers = cluster.workers or gpus
-            self._gpus_an_actor = min(1.0, gpus / self.workers)  # Ray then shows each renderer its own
-        self._renderers = RayTransport(self._new_actor, Nodes().name_and_kind)
+        self._connect()
+        has = capacity()
+        self._resources = cluster.resources or ({"GPU": 1.0} if has.knows_gpus else {"CPU": 1.0})
+        least, most = self._sizes(has)
+        self._keeper = Keeper(least, most)
+        self._renderers = RayTransport(self._new_actor)
+        self._renderers.watch()
         ups: queue.SimpleQueue[None] = queue.SimpleQueue()
-        slots = [f"renderer-{number}" for number in range(self.workers)]
-        self._begin(self._renderers, slots, cluster.patience, ready=lambda: ups.put(None))
+        idle_s = math.inf if least else cluster.idle_s
+        self._begin(
+            self._renderers, [], cluster.patience, idle_s=idle_s, keeper=self._keeper, ready=lambda: ups.put(None)
+        )
         # Usually they are up within seconds; where a cluster must first grow, `run` begins with those that are.
         until_s = time.monotonic() + START_S
-        with suppress(queue.Empty):
-            for _ in slots:
-                ups.get(timeout=max(0.0, until_s - time.monotonic()))
-                if not self._check_open():
-                    raise self._why
+        while self._keeper.peak < least and (left_s := until_s - time.monotonic()) > 0:
+            with suppress(queue.Empty):
+                ups.get(timeout=min(LOOK_S, left_s))
+            if not self._check_open():
+                raise self._why
+            if self._keeper.unfit is not None:
+                raise self._keeper.unfit
+
+    def _sizes(self, has: Capacity) -> tuple[int, int]:
+        """The least and the most renderers. `WorkerLost` where the cluster can hold none, now or ever."""
+        cluster = self._cluster
+        if cluster.workers is not None and cluster.resources is None and 0 < has.gpus < cluster.workers:
+            self._resources = {"GPU": has.gpus / cluster.workers}  # Ray then shows each renderer its own
+        if has.hopeless(self._resources):
+            wanted = json.dumps(dict(self._resources))
+            kinds = f"; its types are {', '.join(kind.name for kind in has.types)}" if has.types else ""
+            raise WorkerLost(
+                f"no node of the cluster can hold a renderer, which needs {wanted}{kinds}",
+                where=cluster.address or "",
+                hint="add such nodes, or say with --worker-resources what a renderer needs",
+            )
+        if cluster.workers is not None:
+            return cluster.workers, cluster.workers
+        if has.grows and (cluster.max_workers is not None or has.types):
+            most = cluster.max_workers or has.slots_at_most(self._resources)
+            return 0, max(1, most)
+        there = int(has.gpus) if "GPU" in self._resources else cluster.cpu_workers
+        number = max(1, there if cluster.resources is None else has.slots(self._resources))
+        return (number, number) if cluster.max_workers is None else (min(number, cluster.max_workers),) * 2
 
     def _connect(self) -> None:
         if ray.is_initialized():
@@ -110,14 +157,17 @@ class RayPool(Pooled):
         self._ours = True
 
     def _new_actor(self) -> Any:
+        named = dict(self._resources)
         renderer = cast(Any, ray).remote(
-            num_cpus=1,
-            num_gpus=self._gpus_an_actor,
+            num_cpus=named.pop("CPU", 0),
+            num_gpus=named.pop("GPU", 0),
+            memory=named.pop("memory", None),
+            resources=named,
             max_restarts=0,
             max_task_retries=0,
-            concurrency_groups={"work": SLOTS_AN_ACTOR, "control": 1},
+            concurrency_groups=GROUPS,
         )(Renderer)
-        return renderer.remote(self._settings, self._make)
+        return renderer.remote(self._settings, self._make, self._cluster.metadata)
 
     def close(self) -> None:
         """End the actors, and Ray itself when this pool started or joined it."""

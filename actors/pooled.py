@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from actors.dispatch import Keeper
 from actors.drive import POLL_S, Batch, Halt, Happening, Patience, Terms, Transport, Watch, unexpected
 from actors.loop import Job, Loop, deaf
 from actors.work import JobStore, Order
@@ -149,7 +150,7 @@ class Pooled:
         patience: Patience,
         *,
         idle_s: float = float("inf"),
-        awaits_nodes: bool = False,
+        keeper: Keeper | None = None,
         ready: Callable[[], None] = deaf,
     ) -> None:
         """Start the loop; `ready` is called for each slot that is set up, and when the loop has ended."""
@@ -157,7 +158,7 @@ class Pooled:
         def main() -> None:
             loop: Loop | None = None
             try:
-                loop = Loop(transport, slots, patience, idle_s=idle_s, awaits_nodes=awaits_nodes, ready=ready)
+                loop = Loop(transport, slots, patience, idle_s=idle_s, keeper=keeper, ready=ready)
                 self._drive(loop)
                 why: FarmError = Interrupted("the pool was closed")
             except FarmError as error:

@@ -12,7 +12,9 @@ from core.errors import FarmError
 class Pool(Protocol):
     """Renderers: actors on Ray (actors.pool) or threads of this process (actors.local). Any thread may call it."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many renderers there are, or were at one time."""
 
     def start(self) -> None:
         """Bring up what orders need; costs seconds on Ray, so it is called when there is work. Again, it is nothing."""

@@ -3,10 +3,11 @@
 events      the words            ledger      one job's tasks       shares    whose turn it is
 slots       rates and room       fleet       slots and nodes       jobs      all jobs
 placing     who gets what        stragglers  moves and copies      watch     hangs
-dispatcher  the rules            wanted      backlog -> nodes
+losses      what is lost         keeper      how many slots    wanted    backlog -> nodes
+dispatcher  the rules
 """
 
-from actors.dispatch.dispatcher import MAX_DEATHS_IN_A_ROW, MAX_DEPARTURES, MAX_TRIES, Dispatcher
+from actors.dispatch.dispatcher import Dispatcher
 from actors.dispatch.events import (
     Assign,
     Beat,
@@ -27,10 +28,15 @@ from actors.dispatch.events import (
     Restart,
     SlotDied,
     SlotJoined,
+    SlotLeft,
     SlotReady,
+    SlotsMayCome,
+    SlotUnfit,
     Task,
     Tick,
 )
+from actors.dispatch.keeper import Keeper
+from actors.dispatch.losses import MAX_DEATHS_IN_A_ROW, MAX_DEPARTURES, MAX_TRIES
 from actors.dispatch.wanted import Backlog, NodeOffer, wanted_nodes
 
 __all__ = [
@@ -50,6 +56,7 @@ __all__ = [
     "Finish",
     "JobAdded",
     "JobStopped",
+    "Keeper",
     "Kill",
     "NodeGone",
     "NodeLeaves",
@@ -59,7 +66,10 @@ __all__ = [
     "Restart",
     "SlotDied",
     "SlotJoined",
+    "SlotLeft",
     "SlotReady",
+    "SlotUnfit",
+    "SlotsMayCome",
     "Task",
     "Tick",
     "wanted_nodes",

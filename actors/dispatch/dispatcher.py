@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from actors.dispatch import placing, stragglers
+from actors.dispatch import placing
 from actors.dispatch.events import (
     Beat,
     Busy,
@@ -41,35 +41,29 @@ from actors.dispatch.events import (
     Kill,
     NodeGone,
     NodeLeaves,
-    Quarantine,
     Release,
     Restart,
     SlotDied,
     SlotJoined,
+    SlotLeft,
     SlotReady,
+    SlotsMayCome,
+    SlotUnfit,
     Task,
     Tick,
     WorkEvent,
 )
-from actors.dispatch.fleet import Fleet, Node
-from actors.dispatch.jobs import Jobs
-from actors.dispatch.ledger import DONE, DROPPED, RUNNING
-from actors.dispatch.slots import Attempt, Slot
+from actors.dispatch.fleet import Fleet
+from actors.dispatch.ledger import DONE, DROPPED
+from actors.dispatch.losses import NOT_QUEUED, Losses
 from actors.dispatch.wanted import Backlog
 from actors.dispatch.watch import KILL_S
 from core.errors import WorkerLost
 
-MAX_TRIES = 3
-MAX_DEATHS_IN_A_ROW = 4
-# A slot must be able to poison a task before it is taken out of service, or one bad segment would cost the farm a node.
-assert MAX_TRIES < MAX_DEATHS_IN_A_ROW
-# At two losses a node and hour and a minute a task, one task in 1e13 meets this many by chance.
-MAX_DEPARTURES = 9
 SWEEP_S = 1.0  # how often late tasks are looked for, at most
-KEPT = "what was finished is kept: run the same command again to resume"
 
 
-class Dispatcher:
+class Dispatcher(Losses):
     """The queue and its rules. `handle` takes each event with the time it came (seconds of one monotonic clock)."""
 
     def __init__(
@@ -89,15 +83,11 @@ class Dispatcher:
         long. `idle_s`: a slot without work for so long, with nothing queued, is released. `awaits_nodes`: slots may
         still come (SlotJoined) when none is left.
         """
-        self._jobs = Jobs()
-        self._fleet = Fleet(slots, at_s=at_s, hang_s=hang_s)
+        super().__init__(Fleet(slots, at_s=at_s, hang_s=hang_s), awaits_nodes=awaits_nodes)
         self._hang_s = hang_s
         self._start_s = start_s
         self._idle_s = idle_s
-        self._awaits_nodes = awaits_nodes
         self._swept_s = -math.inf
-        self._out: list[Decision] = []
-        self.deaths = 0
         self.copies = 0
         if tasks is not None:
             self._jobs.add(JobAdded("", tasks))
@@ -126,8 +116,29 @@ class Dispatcher:
         return self._jobs.finished
 
     @property
+    def open(self) -> int:
+        """How many jobs are not over."""
+        return self._jobs.open
+
+    @property
     def backlog(self) -> Backlog:
         return self._jobs.backlog()
+
+    @property
+    def slots(self) -> frozenset[str]:
+        """All that were not taken out of service, up or not."""
+        return frozenset(self._fleet.slots)
+
+    @property
+    def starting(self) -> tuple[str, ...]:
+        """The slots that are being set up, the oldest first."""
+        return tuple(self._fleet.starting)
+
+    @property
+    def speed(self) -> float:
+        """Cost a second of all slots that are up; 0 where nothing is known of one of them."""
+        rates = [self._fleet.rates.of(slot) for slot in self._fleet.slots.values() if slot.up]
+        return sum(rates) if all(rates) else 0.0
 
     def rate(self, kind: str) -> float:
         """The measured cost a second of a kind of node, a slot; what was declared where nothing is measured, or 0."""
@@ -177,6 +188,13 @@ class Dispatcher:
                 self._died(event, at_s)
             case SlotJoined():
                 self._joined(event, at_s)
+            case SlotLeft():
+                self._left(event, at_s)
+            case SlotUnfit():
+                self._unfit(event, at_s)
+            case SlotsMayCome():
+                self._awaits_nodes = event.yes
+                self._any_left(event.reason)
             case NodeLeaves():
                 self._node_leaves(event, at_s)
             case NodeGone():
@@ -213,64 +231,10 @@ class Dispatcher:
         if slot is not None:
             slot.kind = event.kind or slot.kind
             slot.down = False
+            self._unfit_slots = 0
             self._fleet.lift(slot, event.capacity, at_s)
             self._fleet.lives_on(slot, event.node)
             self._settle(slot, at_s)
-
-    def _died(self, event: SlotDied, at_s: float) -> None:
-        slot = self._fleet.slots.get(event.slot)
-        if slot is None:
-            return
-        home = self._fleet.home(slot)
-        announced = home is not None and home.leaves
-        self.deaths += 1
-        self._lose(slot, event.reason, at_s, fault=not announced)
-        if announced:
-            self._fleet.remove(slot, at_s)
-            self._any_left(event.reason)
-            return
-        slot.deaths_in_a_row += 1
-        if slot.deaths_in_a_row >= MAX_DEATHS_IN_A_ROW or slot.leaving:
-            self._fleet.remove(slot, at_s)
-            self._out.append(Quarantine(slot.name, event.reason))
-            if home is not None:
-                self._distrust(home, at_s)
-            self._any_left(event.reason)
-        elif self._jobs.open:
-            self._fleet.starting[slot.name] = None
-            self._out.append(Restart(slot.name, event.reason))
-        else:
-            slot.down = True
-
-    def _distrust(self, home: Node, at_s: float) -> None:
-        """A slot of the node was taken out of service; with the second one, the others finish what they have and go."""
-        home.bad_slots += 1
-        if home.shunned:
-            for slot in list(home.slots.values()):
-                slot.leaving = True
-                self._settle(slot, at_s)
-
-    def _node_leaves(self, event: NodeLeaves, at_s: float) -> None:
-        home = self._fleet.nodes.setdefault(event.node, Node())
-        home.leaves = True
-        for slot in list(home.slots.values()):
-            slot.leaving = True
-            for task, attempt, left_s in list(stragglers.left_s(slot, self._fleet.rates, at_s)):
-                if left_s is not None and at_s + left_s > event.by_s:
-                    self._fleet.take_off(slot, task)
-                    self._return(attempt)
-                    self._out.append(Cancel(slot.name, task, attempt.number, "its node leaves before it can finish"))
-            self._settle(slot, at_s)
-
-    def _node_gone(self, event: NodeGone, at_s: float) -> None:
-        home = self._fleet.nodes.get(event.node)
-        if home is None:
-            return
-        for slot in list(home.slots.values()):
-            self._lose(slot, event.reason, at_s, fault=False, counts=not home.leaves)
-            self._fleet.remove(slot, at_s)
-        self._fleet.nodes.pop(event.node, None)
-        self._any_left(event.reason)
 
     def _complete(self, event: Done, at_s: float) -> None:
         found = self._jobs.find(event.task)
@@ -339,55 +303,7 @@ class Dispatcher:
         for slot in self._fleet.bench.idle_slots():
             if at_s - slot.idle_since_s >= self._idle_s:
                 self._fleet.remove(slot, at_s)
-                self._out.append(Release(slot.name, "nothing is queued"))
-
-    # ------------------------------------------------------------ what happens to slots and attempts
-
-    def _settle(self, slot: Slot, at_s: float) -> None:
-        """Its tasks or its trust changed: put it where it belongs; one that goes and has nothing left is released."""
-        if not slot.running:
-            slot.idle_since_s = at_s
-            if slot.leaving and slot.name in self._fleet.slots:
-                self._fleet.remove(slot, at_s)
-                self._out.append(Release(slot.name, "its node leaves, or is not trusted"))
-                self._any_left("their nodes left")
-                return
-        self._fleet.bench.seat(slot)
-
-    def _lose(self, slot: Slot, reason: str, at_s: float, *, fault: bool, counts: bool = True) -> None:
-        """All that runs on the slot is lost: by a `fault`, or because its node went, which `counts` without notice."""
-        lost = sorted(slot.running, key=lambda task: -slot.running[task].ledger.positions[slot.running[task].rank])
-        for task in lost:
-            attempt = self._fleet.take_off(slot, task)
-            ledger, rank = attempt.ledger, attempt.rank
-            if fault:
-                ledger.losses[rank] += 1
-            elif counts:
-                ledger.departures[rank] += 1
-            losses, departures = ledger.losses[rank], ledger.departures[rank]
-            if ledger.state(rank) != RUNNING or ledger.current[rank]:
-                continue
-            if losses < MAX_TRIES and departures < MAX_DEPARTURES:
-                self._return(attempt)
-                continue
-            what = f"took down its renderer {losses} times" if losses >= MAX_TRIES else f"lost {departures} nodes"
-            ledger.drop(rank)
-            error = WorkerLost(f"segment {ledger.positions[rank]} {what}, last: {reason}", hint=KEPT)
-            self._jobs.halt(ledger.job, error)
-        self._fleet.lift(slot, 0, at_s)
-        slot.warm = False
-        self._fleet.bench.seat(slot)
-
-    def _return(self, attempt: Attempt) -> None:
-        """A task of which no attempt is left goes back into the queue."""
-        if attempt.ledger.state(attempt.rank) == RUNNING and not attempt.ledger.current[attempt.rank]:
-            self._jobs.put_back(attempt.ledger, attempt.rank)
-
-    def _any_left(self, reason: str) -> None:
-        if not self._fleet.slots and not self._awaits_nodes:
-            what = f"every renderer died {MAX_DEATHS_IN_A_ROW} times in a row or left, last: {reason}"
-            hint = "what was finished is kept: see `farm doctor`, then run the same command again"
-            self._jobs.halt_all(WorkerLost(what, hint=hint))
+                self._out.append(Release(slot.name, NOT_QUEUED))
 
     def _cancel_all(self, task: str, at_s: float, reason: str) -> None:
         for slot in self._fleet.places(task):

@@ -79,6 +79,30 @@ class SlotDied:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotLeft:
+    """A slot was taken away, by whoever brings slots; what ran there is queued again and counts as nobody's fault."""
+
+    slot: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotUnfit:
+    """A slot was set up and cannot do this farm's work, whatever is tried: another version, a missing device."""
+
+    slot: str
+    error: FarmError
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsMayCome:
+    """Whether slots may still join where none is left; if not, jobs end, and `reason` says why none may."""
+
+    yes: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeLeaves:
     """Notice: the node goes at `by_s`."""
 
@@ -138,7 +162,7 @@ class Tick:
 
 
 WorkEvent = Done | Failed | Beat | Busy
-FleetEvent = SlotJoined | SlotReady | SlotDied | NodeLeaves | NodeGone
+FleetEvent = SlotJoined | SlotReady | SlotDied | SlotLeft | SlotUnfit | SlotsMayCome | NodeLeaves | NodeGone
 Event = WorkEvent | FleetEvent | JobAdded | JobStopped | Tick
 
 # ---------------------------------------------------------------- decisions

@@ -37,6 +37,11 @@ class Fleet:
         self._up = 0
         self._places: dict[str, list[Slot]] = {}  # task -> the slots it runs on
 
+    @property
+    def up(self) -> int:
+        """How many slots are set up."""
+        return self._up
+
     # ------------------------------------------------------------ who is there
 
     def join(self, name: str, kind: str, rate: float) -> Slot | None:

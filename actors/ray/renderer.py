@@ -5,30 +5,43 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
+from actors.code import Code, code_here
 from actors.drive import unexpected
+from actors.node import OFF, Notice, NoticeWatch
 from actors.ray.joining import ray
+from actors.ray.nodes import node_kind, node_name
 from actors.work import JobStore, Order, Receipt, Works
 from actors.worker import Worker, WorkerSettings
 from core.errors import FarmError, Interrupted
 from core.kept import Kept
 
 SLOTS_AN_ACTOR = 2
+GROUPS = {"work": SLOTS_AN_ACTOR, "control": 1, "watch": 1}
 STORES_HELD = 8  # a store in a bucket has a client and its connections
 
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a renderer says when it is set up: `node` is its node's id in Ray."""
+    """What a renderer says when it is set up: its node's id in Ray, what the node is called, its kind, and what code
+    the renderer runs."""
 
+    node_id: str
     node: str
+    kind: str
+    code: Code
 
 
 class Renderer:
     """The actor. Every method is safe to call while orders run."""
 
-    def __init__(self, settings: WorkerSettings, make: Callable[[WorkerSettings], Works] = Worker) -> None:
+    def __init__(
+        self, settings: WorkerSettings, make: Callable[[WorkerSettings], Works] = Worker, metadata: str = OFF
+    ) -> None:
+        """`metadata` is where the cloud's metadata service is, see actors.node."""
+        self._device = settings.device
+        self._notices = NoticeWatch(metadata)
         self._worker = make(settings)
         self._stores: Kept[bytes, JobStore] = Kept(STORES_HELD)
         self._frames: dict[tuple[str, int], int] = {}
@@ -36,7 +49,15 @@ class Renderer:
 
     def setup(self) -> Introduction:
         self._worker.setup()
-        return Introduction(ray.get_runtime_context().get_node_id())
+        here = ray.get_runtime_context()
+        node_id = here.get_node_id()
+        name = node_name(cast(Any, ray).util.get_node_ip_address(), node_id)
+        return Introduction(node_id, name, node_kind(cast(Any, here).get_node_labels(), self._device), code_here())
+
+    @ray.method(concurrency_group="watch")
+    def notice(self) -> Notice | None:
+        """Returns when this machine is about to go; None, at once, where nothing would say so."""
+        return self._notices.wait()
 
     @ray.method(concurrency_group="work")
     def work(self, task: str, attempt: int, order: Order, store: bytes) -> Receipt:

@@ -12,13 +12,19 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
 
-from actors.deaths import as_farm_error, lost_reason
-from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, SlotDied, SlotReady
+from actors.code import code_here, difference
+from actors.deaths import as_farm_error, in_doubt, lost_reason, unfit
+from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, SlotDied, SlotReady, SlotUnfit
+from actors.ray.fleet import FleetWatch
 from actors.ray.joining import cloudpickle, ray
-from actors.ray.renderer import SLOTS_AN_ACTOR
+from actors.ray.renderer import SLOTS_AN_ACTOR, Introduction
 from actors.work import JobStore, Order, Receipt
+from core.errors import StorageError, WorkerLost
 
 BEAT_S = 1.0
+# Ray ends the whole process when the head was silent for 60 s; by then everything is to be closed.
+SILENCE_S = 25.0
+SAME_CODE = "install the same version on every machine (build the image again, or run `ray up` again)"
 STORES_PICKLED = 64
 Told = tuple[Event, Receipt | None]
 
@@ -29,22 +35,29 @@ class _Call:
 
     slot: str
     epoch: int
-    kind: str  # setup | work | progress
+    kind: str  # setup | work | progress | notice
     assign: Assign | None = None
 
 
 class RayTransport:
-    """Renderers as slots. `new_actor` makes one, `node_of` gives a node's name and kind by its id in Ray."""
+    """Renderers as slots; `new_actor` makes one."""
 
-    def __init__(self, new_actor: Callable[[], Any], node_of: Callable[[str], tuple[str, str]]) -> None:
+    def __init__(self, new_actor: Callable[[], Any]) -> None:
         self._new_actor = new_actor
-        self._node_of = node_of
+        self._fleet = FleetWatch(self._tell)
+        self._code = code_here()
+        self._doubted: set[str] = set()  # lost, and not told yet
+        self._homes: dict[str, str] = {}  # slot -> its node's id in Ray
         self._actors: dict[str, Any] = {}
         self._calls: dict[_Call, None] = {}
         self._epoch: dict[str, int] = {}
         self._asked_s = 0.0
         self._stores: dict[int, tuple[JobStore, bytes]] = {}  # pickled, by identity, those of the last jobs
-        self._answers: queue.SimpleQueue[tuple[_Call, Future[Any]] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[_Call, Future[Any]] | Event | None] = queue.SimpleQueue()
+
+    def watch(self) -> None:
+        """Begin to watch the nodes."""
+        self._fleet.start()
 
     # ------------------------------------------------------------ decisions
 
@@ -77,10 +90,13 @@ class RayTransport:
 
     def end(self) -> None:
         """End all renderers. From any thread, once nobody polls any more."""
+        self._fleet.stop()
         for slot in list(self._actors):
             self._end(slot)
 
     def _end(self, slot: str) -> None:
+        self._homes.pop(slot, None)
+        self._doubted.discard(slot)
         actor = self._actors.pop(slot, None)
         if actor is not None:
             ray.kill(actor)
@@ -100,21 +116,31 @@ class RayTransport:
     # ------------------------------------------------------------ events
 
     def poll(self, timeout_s: float) -> list[Told]:
+        if self._fleet.silent_s >= SILENCE_S:
+            raise WorkerLost(
+                f"the head of the cluster has not answered for {SILENCE_S:g} s",
+                hint="what was finished is kept: when the cluster is there again, run the same command again",
+            )
         self._ask()
         events: list[Told] = []
         try:
             heard = self._answers.get(timeout=timeout_s)
             while True:
-                if heard is not None:
+                if isinstance(heard, tuple):
                     call, answer = heard
                     del self._calls[call]
                     events += self._answer(call, answer)
+                elif heard is not None:
+                    events.append((heard, None))
                 heard = self._answers.get_nowait()
         except queue.Empty:
             return events
 
     def wake(self) -> None:
         self._answers.put(None)
+
+    def _tell(self, event: Event) -> None:
+        self._answers.put(event)
 
     def _ask(self) -> None:
         """Ask every slot that works how far it is, one question at a time."""
@@ -140,20 +166,47 @@ class RayTransport:
         if not self._current(call):
             return []
         if call.kind == "setup":
-            return [(SlotReady(call.slot, SLOTS_AN_ACTOR, *self._node_of(value.node)), None)]
+            return [(self._introduced(call, value), None)]
+        if call.kind == "notice":
+            if value is not None:
+                self._fleet.leaves(self._homes[call.slot], value.left_s, value.what)
+            return []
         frames, words = value
         beats: list[Event] = [Beat(call.slot, task, attempt, count) for (task, attempt), count in frames.items()]
         return [(event, None) for event in (*beats, *([Busy(call.slot, words)] if words else []))]
 
+    def _introduced(self, call: _Call, renderer: Introduction) -> Event:
+        """A renderer is set up: it takes work, if it is one of ours."""
+        other = difference(self._code, renderer.code)
+        if other:
+            return SlotUnfit(call.slot, WorkerLost(f"a renderer has {other}", where=renderer.node, hint=SAME_CODE))
+        self._homes[call.slot] = renderer.node_id
+        self._call(_Call(call.slot, call.epoch, "notice"), self._actors[call.slot].notice.remote())
+        return SlotReady(call.slot, SLOTS_AN_ACTOR, renderer.node, renderer.kind)
+
     def _refusal(self, error: BaseException, call: _Call) -> list[Told]:
         reason = lost_reason(error)
-        if reason is not None:
-            if not self._current(call):
-                return []
-            # The first call to fail tells of the death; the others of the same incarnation add nothing.
-            self._epoch[call.slot] += 1
-            return [(SlotDied(call.slot, reason), None)]
+        if call.kind == "setup" and self._current(call) and (told := unfit(error)) is not None:
+            return [(SlotUnfit(call.slot, told), None)]
+        if reason is not None or call.assign is None:
+            if self._current(call):
+                # The first call to fail tells of the death; the others of the same incarnation add nothing.
+                self._epoch[call.slot] += 1
+                return self._lost(call.slot, reason or str(as_farm_error(error)), doubt=in_doubt(error))
+            return []
         told = as_farm_error(error)
-        if call.assign is None:
-            raise told from error
+        if isinstance(told, StorageError) and call.slot in self._homes:
+            node = self._fleet.name(self._homes[call.slot])
+            told = StorageError(told.what, where=f"{node}: {told.where}", hint=told.hint)
         return [(Failed(call.slot, call.assign.task, call.assign.attempt, told), None)]
+
+    def _lost(self, slot: str, reason: str, *, doubt: bool) -> list[Told]:
+        """Who is to blame is found out beside; where the node is not known yet, it is the renderer."""
+        if slot in self._doubted:
+            return []
+        home = self._homes.get(slot)
+        if home is None:
+            return [(SlotDied(slot, reason), None)]
+        self._doubted.add(slot)
+        self._fleet.lost(slot, home, reason, doubt=doubt)
+        return []
