@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from farm.clusterfile.findings import Finding, mapping
+from farm.clusterfile.findings import Finding, mapping, number
 from farm.clusterfile.launcher import workers
 
 
@@ -39,11 +39,11 @@ def _machine(where: str, config: dict[str, Any]) -> Iterator[Finding]:
     if not isinstance(disks, list) or not disks:
         yield Finding(f"{where}.BlockDeviceMappings", "the disk of the AMI's size, not encrypted", "write it")
         return
-    for number, disk in enumerate(disks):
+    for place, disk in enumerate(disks):
         volume = mapping(mapping(disk).get("Ebs"))
         if not (volume.get("Encrypted") and volume.get("DeleteOnTermination", True)):
             hint = "Encrypted: true, DeleteOnTermination: true"
-            yield Finding(f"{where}.BlockDeviceMappings[{number}].Ebs", "frames of a film left on a disk", hint)
+            yield Finding(f"{where}.BlockDeviceMappings[{place}].Ebs", "frames of a film left on a disk", hint)
 
 
 def _roles(document: dict[str, Any]) -> Iterator[Finding]:
@@ -67,8 +67,8 @@ def _spot(kind: dict[str, Any]) -> bool:
 def _markets(document: dict[str, Any]) -> Iterator[Finding]:
     """Spot first, something to fall back on, and labels that say which is which (the price depends on it)."""
     kinds = workers(document)
-    spot = [kind.get("priority", 0) for kind in kinds.values() if _spot(kind)]
-    bought = [kind.get("priority", 0) for kind in kinds.values() if not _spot(kind)]
+    spot = [number(kind.get("priority")) for kind in kinds.values() if _spot(kind)]
+    bought = [number(kind.get("priority")) for kind in kinds.values() if not _spot(kind)]
     if not spot:
         yield Finding("available_node_types", "no spot workers", "InstanceMarketOptions: {MarketType: spot}")
     if not bought:

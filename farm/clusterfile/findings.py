@@ -67,6 +67,16 @@ def mapping(node: object) -> dict[str, Any]:
     return node if isinstance(node, dict) else {}
 
 
+def number(node: object) -> float:
+    """`node` where it is a number, else 0, which is what Ray takes where a priority is not written."""
+    return node if isinstance(node, int | float) else 0
+
+
+def members(node: object) -> list[Any]:
+    """What a list holds; nothing where it is no list."""
+    return node if isinstance(node, list) else []
+
+
 def texts(node: object) -> list[str]:
     """The strings of a list; none where it is no list."""
     return [value for value in node if isinstance(value, str)] if isinstance(node, list) else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from farm.clusterfile.findings import Finding, mapping
+from farm.clusterfile.findings import Finding, mapping, number
 from farm.clusterfile.launcher import workers
 
 
@@ -59,12 +59,12 @@ def _scheduling(kind: dict[str, Any]) -> dict[str, Any]:
 
 def _markets(document: dict[str, Any]) -> Iterator[Finding]:
     kinds = workers(document)
-    priorities: dict[bool, list[int]] = {True: [], False: []}
+    priorities: dict[bool, list[float]] = {True: [], False: []}
     for name, kind in kinds.items():
         where = f"available_node_types.{name}"
         scheduling = _scheduling(kind)
         spot = scheduling.get("provisioningModel") == "SPOT"
-        priorities[spot].append(kind.get("priority", 0))
+        priorities[spot].append(number(kind.get("priority")))
         if scheduling.get("onHostMaintenance") != "TERMINATE":
             hint = "onHostMaintenance: TERMINATE, as an object and not a list"
             yield Finding(f"{where}.node_config.scheduling", "machines with a GPU cannot be moved", hint)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from farm.clusterfile.fields import field_faults, tables
-from farm.clusterfile.findings import VIDEO_CAPABILITIES, Finding, mapping, wrong_tag
+from farm.clusterfile.findings import VIDEO_CAPABILITIES, Finding, mapping, members, number, wrong_tag
 
 CLUSTER = {"RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}
 BESIDE = {"Namespace", "ServiceAccount", "NetworkPolicy", "Secret", "ConfigMap"}
@@ -45,7 +45,7 @@ def _cluster(where: str, cluster: dict[str, Any], ray_version: str) -> Iterator[
     if head.get("serviceType", "ClusterIP") != "ClusterIP":
         yield Finding(f"{where}.headGroupSpec.serviceType", "a port to the outside", "ClusterIP")
     yield from _pod(f"{where}.headGroupSpec", head, ray_version)
-    groups = [mapping(group) for group in cluster.get("workerGroupSpecs") or ()]
+    groups = [mapping(group) for group in members(cluster.get("workerGroupSpecs"))]
     if not groups:
         yield Finding(f"{where}.workerGroupSpecs", "nobody would render", "add a group")
     for group in groups:
@@ -55,10 +55,10 @@ def _cluster(where: str, cluster: dict[str, Any], ray_version: str) -> Iterator[
     renderers = [group for group in groups if _gpus(group)]
     if any(_limits(group) != _limits(renderers[0]) for group in renderers):
         yield Finding(f"{where}.workerGroupSpecs", "groups with GPUs of unlike resources", "the same, or size decides")
-    if len({group.get("priority", 0) for group in renderers}) < len(renderers):
+    if len({number(group.get("priority")) for group in renderers}) < len(renderers):
         yield Finding(f"{where}.workerGroupSpecs", "groups of one priority", "one for each, the cheapest highest")
-    accounts = {_spec(group).get("serviceAccountName") for group in groups}
-    if _spec(head).get("serviceAccountName") in accounts | {None}:
+    accounts = {str(_spec(group).get("serviceAccountName")) for group in groups}
+    if str(_spec(head).get("serviceAccountName")) in accounts | {"None"}:
         yield Finding(
             f"{where}.headGroupSpec.template", "the workers' account, or none", "serviceAccountName of its own"
         )
@@ -69,7 +69,7 @@ def _spec(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def _containers(group: dict[str, Any]) -> list[dict[str, Any]]:
-    return [mapping(container) for container in _spec(group).get("containers") or ()]
+    return [mapping(container) for container in members(_spec(group).get("containers"))]
 
 
 def _limits(group: dict[str, Any]) -> list[object]:
@@ -104,7 +104,7 @@ def _worker(where: str, group: dict[str, Any]) -> Iterator[Finding]:
     if group.get("minReplicas", 0) or group.get("replicas", 0):
         yield Finding(f"{where}.minReplicas", "nodes that stay when nothing is to do", "0, and replicas: 0")
     container = _containers(group)[0]
-    given = {mapping(entry).get("name"): mapping(entry).get("value") for entry in container.get("env") or ()}
+    given = {mapping(entry).get("name"): mapping(entry).get("value") for entry in members(container.get("env"))}
     if VIDEO_CAPABILITIES - set(str(given.get("NVIDIA_DRIVER_CAPABILITIES")).split(",")):
         hint = "NVIDIA_DRIVER_CAPABILITIES: compute,utility,video"
         yield Finding(f"{where}.{container.get('name')}.env", "no video codecs of the GPU", hint)

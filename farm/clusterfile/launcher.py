@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from farm.clusterfile.findings import VIDEO_CAPABILITIES, Finding, mapping, setting, texts, wrong_tag
+from farm.clusterfile.findings import VIDEO_CAPABILITIES, Finding, mapping, number, setting, texts, wrong_tag
 
 BOOTS = 2  # an idle timeout below two boot times ends nodes that have just come (ray-project/ray#50783)
 COMMANDS = ("setup_commands", "head_setup_commands", "worker_setup_commands")
@@ -27,7 +27,7 @@ def schema_faults(document: dict[str, Any]) -> Iterator[Finding]:
         validate_config(prepare_config(copy.deepcopy(document)))
     except ValidationError as error:
         yield Finding(".".join(str(part) for part in error.absolute_path) or "the file", error.message, "correct it")
-    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # Ray's reader trusts the file: what it trips over can be of any class
         reason = " ".join(str(error).split()) or type(error).__name__
         yield Finding("the file", f"Ray refuses it: {reason}", "correct it")
 
@@ -68,7 +68,7 @@ def _workers(document: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(f"{where}.resources", "not those of the other workers", "the same for all, or size decides")
         if kinds[name].get("min_workers", 0):
             yield Finding(f"{where}.min_workers", "nodes that stay when nothing is to do", "write 0")
-    priorities = [kind.get("priority", 0) for kind in kinds.values()]
+    priorities = [number(kind.get("priority")) for kind in kinds.values()]
     if len(set(priorities)) < len(priorities):
         yield Finding("available_node_types", "workers of one priority", "one for each, the cheapest highest")
 

@@ -1,4 +1,4 @@
-"""An Amazon of this machine: moto's server behind a recorder that keeps who asked for what, and the farm's stack in it."""
+"""An Amazon of this machine: moto's server behind a recorder of who asked for what, and the farm's stack in it."""
 
 from __future__ import annotations
 

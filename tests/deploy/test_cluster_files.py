@@ -1,0 +1,246 @@
+"""The shipped cluster files pass every rule, and each rule finds what it is there for."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import InputError
+from farm.cli.main import main
+from farm.clusterfile.check import findings, read
+from farm.clusterfile.findings import Finding, tag_of
+from tests.deploy.amazon import ROOT
+
+SHIPPED = ("cluster.yaml", "deploy/gcp/cluster.yaml", *(f"deploy/kuberay/{n}.yaml" for n in ("access", "rayjob")))
+Change = Callable[[dict[str, Any]], object]
+
+
+def wrong(documents: list[dict[str, Any]]) -> list[Finding]:
+    return [one for one in findings(documents) if not one.fill_in]
+
+
+def changed(name: str, change: Change, number: int = 0) -> list[Finding]:
+    documents = copy.deepcopy(read(ROOT / name))
+    change(documents[number])
+    return wrong(documents)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_file_has_nothing_to_mend_but_names_to_fill_in(name: str) -> None:
+    found = findings(read(ROOT / name))
+    assert [one for one in found if not one.fill_in] == []
+    text = (ROOT / name).read_text()
+    assert {one.what.split()[0] for one in found} == set(
+        re.findall(r"(?<![A-Z_])(?:ACCOUNT|BUCKET|PROJECT|PUBLIC_KEY|REGISTRY)(?![A-Z_])", re.sub(r"#.*", "", text))
+    )
+
+
+def kind(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = document["available_node_types"][name]
+    return found
+
+
+AWS: dict[str, Change] = {
+    "not a field": lambda d: d.update(cluster_nam="x"),
+    "available_node_types.head.resources": lambda d: kind(d, "head").update(resources={"CPU": 4}),
+    "available_node_types.g5-spot.resources": lambda d: kind(d, "g5-spot").update(resources={"CPU": 16, "GPU": 1}),
+    "available_node_types.g6-spot.min_workers": lambda d: kind(d, "g6-spot").update(min_workers=1),
+    "on demand before spot": lambda d: kind(d, "g6-ondemand").update(priority=99),
+    "workers of one priority": lambda d: kind(d, "g5-spot").update(priority=30),
+    "idle_timeout_minutes": lambda d: d.update(idle_timeout_minutes=11),
+    "metadata.boot_minutes": lambda d: d.pop("metadata"),
+    "docker.image": lambda d: d["docker"].update(image="x.example/face-farm:latest"),
+    "docker.head_image": lambda d: d["docker"].update(head_image="x.example:5000/face-farm"),
+    "no video codecs of the GPU": lambda d: d["docker"].update(worker_run_options=[]),
+    "-e RAY_AUTH_MODE=token": lambda d: d["docker"].update(run_options=[]),
+    "file_mounts": lambda d: d.update(file_mounts={}),
+    "setup_commands": lambda d: d.pop("setup_commands"),
+    "nodes join without a check": lambda d: d.update(worker_setup_commands=[]),
+    "head_start_ray_commands": lambda d: d.update(head_start_ray_commands=["ray start --head"]),
+    "listens on every address": lambda d: d.update(setup_commands=["serve --host 0.0.0.0"]),
+    "opens a port to the whole internet": lambda d: d["provider"].update(
+        security_group={"GroupName": "x", "IpPermissions": [{"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]}
+    ),
+    "provider.cache_stopped_nodes": lambda d: d["provider"].pop("cache_stopped_nodes"),
+    "provider.availability_zone": lambda d: d["provider"].update(availability_zone="us-west-2a"),
+    "a zone of another region": lambda d: d["provider"].update(availability_zone="us-west-2a,us-east-1b"),
+    "g6-spot.node_config.IamInstanceProfile": lambda d: kind(d, "g6-spot")["node_config"].pop("IamInstanceProfile"),
+    "workers that may launch machines": lambda d: kind(d, "g6-spot")["node_config"].update(
+        IamInstanceProfile={"Name": "farm-head"}
+    ),
+    "head.node_config.MetadataOptions": lambda d: kind(d, "head")["node_config"].pop("MetadataOptions"),
+    "port 22": lambda d: kind(d, "g5-spot")["node_config"].pop("LaunchTemplate"),
+    "g6-ondemand.node_config.BlockDeviceMappings[0].Ebs": lambda d: kind(d, "g6-ondemand")["node_config"].update(
+        BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 100}}]
+    ),
+    "nothing to fall back on": lambda d: d["available_node_types"].pop("g6-ondemand"),
+    "labels.market": lambda d: kind(d, "g6-spot").update(labels={"market": "on-demand"}),
+    "the head on spot": lambda d: kind(d, "head")["node_config"].update(InstanceMarketOptions={"MarketType": "spot"}),
+}
+
+
+@pytest.mark.parametrize("expected", AWS)
+def test_a_fault_in_a_file_for_aws_is_found(expected: str) -> None:
+    if expected == "not a field":
+        assert any("cluster_nam" in str(one) for one in changed("cluster.yaml", AWS[expected]))
+    else:
+        assert any(expected in str(one) for one in changed("cluster.yaml", AWS[expected]))
+
+
+GCP: dict[str, Change] = {
+    "auth.ssh_private_key": lambda d: d["auth"].pop("ssh_private_key"),
+    "provider.availability_zone": lambda d: d["provider"].update(availability_zone="us-west1-a"),
+    "g2-spot.node_config.serviceAccounts": lambda d: kind(d, "g2-spot")["node_config"].pop("serviceAccounts"),
+    "workers that may launch machines": lambda d: kind(d, "g2-spot")["node_config"].update(
+        serviceAccounts=kind(d, "head")["node_config"]["serviceAccounts"]
+    ),
+    "head.node_config.networkInterfaces": lambda d: kind(d, "head")["node_config"].pop("networkInterfaces"),
+    "everybody with a key of the project": lambda d: kind(d, "head")["node_config"].pop("metadata"),
+    "as an object and not a list": lambda d: kind(d, "g2-spot")["node_config"].update(
+        scheduling=[{"preemptible": True}]
+    ),
+    "instanceTerminationAction": lambda d: kind(d, "g2-spot")["node_config"]["scheduling"].pop(
+        "instanceTerminationAction"
+    ),
+    "spot alone, or none": lambda d: d["available_node_types"].pop("g2-ondemand"),
+}
+
+
+@pytest.mark.parametrize("expected", GCP)
+def test_a_fault_in_a_file_for_google_cloud_is_found(expected: str) -> None:
+    assert any(expected in str(one) for one in changed("deploy/gcp/cluster.yaml", GCP[expected]))
+
+
+def test_every_word_of_one_character_less_is_told_in_kuberays_fields() -> None:
+    """A misspelt name at any place of the manifest, down to the containers, is no field."""
+    (document,) = read(ROOT / "deploy/kuberay/rayjob.yaml")
+    free = {"labels", "rayStartParams", "nodeSelector", "limits", "requests"}  # the operator's own names
+    places: list[list[str | int]] = []
+
+    def walk(node: object, trail: list[str | int]) -> None:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if not (trail and trail[-1] in free):
+                    places.append([*trail, key])
+                    walk(value, [*trail, key])
+        elif isinstance(node, list):
+            for number, value in enumerate(node):
+                walk(value, [*trail, number])
+
+    walk(document["spec"], [])
+    assert len(places) > 150
+    for trail in places:
+        broken = json.loads(json.dumps(document))  # aliases of YAML become copies
+        node: Any = broken["spec"]
+        for step in trail[:-1]:
+            node = node[step]
+        node[f"{trail[-1]}s"] = node.pop(trail[-1])
+        assert any("no such field" in one.what for one in wrong([broken])), trail
+
+
+KUBERAY: dict[str, Change] = {
+    "rayVersion": lambda d: d["spec"]["rayClusterSpec"].update(rayVersion="2.52.0"),
+    "authOptions": lambda d: d["spec"]["rayClusterSpec"].pop("authOptions"),
+    "no autoscaler v2": lambda d: d["spec"]["rayClusterSpec"]["autoscalerOptions"].update(version="v1"),
+    "'v3' is not known": lambda d: d["spec"]["rayClusterSpec"]["autoscalerOptions"].update(version="v3"),
+    "renderers may land on the head": lambda d: d["spec"]["rayClusterSpec"]["headGroupSpec"].update(rayStartParams={}),
+    "'600' is no integer": lambda d: d["spec"].update(ttlSecondsAfterFinished="600"),
+    "shutdownAfterJobFinishes": lambda d: d["spec"].pop("shutdownAfterJobFinishes"),
+    "a port to the outside": lambda d: d["spec"]["rayClusterSpec"]["headGroupSpec"].update(serviceType="LoadBalancer"),
+    "groups of one priority": lambda d: d["spec"]["rayClusterSpec"]["workerGroupSpecs"][1].update(priority=20),
+    "minReplicas": lambda d: d["spec"]["rayClusterSpec"]["workerGroupSpecs"][0].update(minReplicas=1),
+    "nobody would render": lambda d: d["spec"]["rayClusterSpec"].update(workerGroupSpecs=[]),
+    "restartPolicy": lambda d: d["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"].pop("restartPolicy"),
+    "may run as root": lambda d: d["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"].pop(
+        "securityContext"
+    ),
+}
+
+
+@pytest.mark.parametrize("expected", KUBERAY)
+def test_a_fault_in_a_kuberay_manifest_is_found(expected: str) -> None:
+    assert any(expected in str(one) for one in changed("deploy/kuberay/rayjob.yaml", KUBERAY[expected]))
+
+
+def test_the_images_of_all_files_are_those_of_the_locked_ray() -> None:
+    (locked,) = re.findall(r"^ray==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert locked == ray.__version__
+    (version,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    for name in (*SHIPPED, "Dockerfile"):
+        for image in re.findall(r"\S*face-farm:\S+", (ROOT / name).read_text()):
+            assert re.fullmatch(rf"{re.escape(version)}-ray{re.escape(locked)}-(cpu|gpu)", tag_of(image)), (name, image)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "describes no cluster"),
+        ("- 1", "describes no cluster"),
+        ("a: [", "is no YAML, line"),
+        ("provider: {type: azure}", "no rules for provider 'azure'"),
+        ("provider: 3", "describes no cluster"),
+    ],
+)
+def test_what_is_no_clusters_file_is_one_line(text: str, said: str, tmp_path: Path, capsys: Any) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_text(text)
+    assert main(["cluster", "check", str(file)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert str(file) in lines[0]
+
+
+def spots(node: object, trail: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Every place of a document, but its root."""
+    below = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [spot for key, value in below for spot in ((*trail, key), *spots(value, (*trail, key)))]
+
+
+ODD = [None, 3, -1.5, [], {}, "x", True, [{}], ["x", 3], {"x": {}}]
+TEXTS = {name: json.dumps(read(ROOT / name)) for name in SHIPPED}
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_a_half_written_file_is_findings_or_one_line_and_no_fault_of_ours(data: st.DataObject) -> None:
+    """At any place something else may stand, or nothing."""
+    documents = json.loads(TEXTS[data.draw(st.sampled_from(SHIPPED))])
+    for spot in data.draw(st.lists(st.sampled_from(spots(documents)), min_size=1, max_size=3)):
+        node: Any = documents
+        try:
+            for step in spot[:-1]:
+                node = node[step]
+            if data.draw(st.booleans()) and isinstance(node, dict):
+                node.pop(spot[-1])
+            else:
+                node[spot[-1]] = data.draw(
+                    st.sampled_from([None, 3, -1.5, [], {}, "x", True, [{}], ["x", 3], {"x": {}}])
+                )
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier change took that place away
+    try:
+        if not all(isinstance(document, dict) for document in documents):
+            return  # `read` refuses it
+        findings(documents)
+    except InputError:
+        pass
+
+
+def test_the_command_tells_findings_on_stdout_and_by_its_code(capsys: Any) -> None:
+    files = [str(ROOT / name) for name in SHIPPED]
+    assert main(["cluster", "check", "--as-shipped", *files]) == 0
+    assert capsys.readouterr().out.count("nothing to mend") == len(files)
+    assert main(["cluster", "check", "--json", files[0]]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert not told["ok"]
+    assert all(one["fill_in"] for one in told["findings"][files[0]])
