@@ -73,7 +73,7 @@ class CostMeter:
         self._film: tuple[MediaIndex, str] | None = None
         self._clock = clock
         self._lock = threading.Lock()
-        self._names: dict[str, tuple[str, int]] = {}  # order -> stage, segment
+        self._orders: list[Sequence[Order]] = []  # of every map
         self._map: _Map | None = None
         self._halted = False
         self._closed_s: float | None = None
@@ -89,12 +89,13 @@ class CostMeter:
 
     def watch(self, orders: Sequence[Order], open_orders: Sequence[Order]) -> Watch:
         """`BudgetSpent`, or `InputError` where nothing was begun, when the budget cannot do for `open_orders`."""
-        for order in orders:
-            self._names[order.id] = ("analyse" if isinstance(order, AnalysisOrder) else "render", order.segment.index)
-        work = {order.id: task_of(order, order.id).cost for order in open_orders}
+        del orders
         with self._lock:
-            before = sum(cost.done.money for cost in self._meter.kinds(self._clock()))
-            self._map = _Map(work, before, set(work))
+            self._orders.append(open_orders)
+            if self._budget is not None:
+                work = {order.id: task_of(order, order.id).cost for order in open_orders}
+                before = sum(cost.done.money for cost in self._meter.kinds(self._clock()))
+                self._map = _Map(work, before, set(work))
         self.check(open_orders)
         return self._hear
 
@@ -221,17 +222,25 @@ class CostMeter:
             prices=self._prices.told,
             kinds=kinds,
             lost=lost,
-            attempts=tuple(self._named(attempt) for attempt in listed),
+            attempts=named(listed, self._orders),
             earlier=self._kept.in_currency(currency),
             earlier_runs=len(self._kept.runs),
             budget=self._budget,
             notes=tuple(notes),
         )
 
-    def _named(self, attempt: Attempt) -> AttemptCost:
-        stage, segment = self._names.get(attempt.task, ("", -1))
-        place = (attempt.kind, attempt.node, attempt.slot)
-        return AttemptCost(stage, segment, attempt.number, *place, attempt.spent, attempt.outcome)
-
     def _now_s(self) -> float:
         return self._clock() if self._closed_s is None else self._closed_s
+
+
+def named(attempts: Sequence[Attempt], maps: Sequence[Sequence[Order]]) -> tuple[AttemptCost, ...]:
+    """Attempts with the map and the segment that they were of."""
+    wanted = {attempt.task for attempt in attempts}
+    known = {order.id: order for orders in maps for order in orders if order.id in wanted}
+    found = []
+    for one in attempts:
+        order = known[one.task]
+        stage = "analyse" if isinstance(order, AnalysisOrder) else "render"
+        place = (one.kind, one.node, one.slot)
+        found.append(AttemptCost(stage, order.segment.index, one.number, *place, one.spent, one.outcome))
+    return tuple(found)

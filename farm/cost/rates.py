@@ -166,9 +166,10 @@ def _gpu(accelerator: str) -> str:
 
 def same_device(device: str, accelerator: str) -> bool:
     """Whether a receipt's `device` is a machine with this accelerator, "" for none."""
-    if not accelerator:
-        return device == "cpu"
-    return device != "cpu" and (_gpu(accelerator) in device.replace("-", " ").split() or accelerator in device)
+    if not accelerator or device == "cpu":
+        return not accelerator and device == "cpu"
+    known = _gpu(accelerator)
+    return device == accelerator if known == "other" else _gpu(device) == known
 
 
 def measured_of(analysed: Sequence[AnalysisReceipt], rendered: Sequence[SegmentReceipt], accelerator: str) -> Measured:
