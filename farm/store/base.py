@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,8 @@ from core.records import AnalysisReceipt, SegmentReceipt
 T = TypeVar("T")
 ReceiptT = TypeVar("ReceiptT", AnalysisReceipt, SegmentReceipt)
 
-ORDERS = ("analysis", "segments")  # a folder an order
+USUAL = {"analysis": 3, "segments": 2}  # the files of a finished order
+ORDERS = tuple(USUAL)  # a folder an order
 CONTENT = ("jobs", "index", "plan", "identity", "cast", *ORDERS)
 THE_OUTPUT = "output"  # the owner of OUT.farm: all in there was made for OUT, wherever both were moved to
 DONE = "DONE.json"
@@ -41,10 +42,29 @@ STATUS = "status.json"
 CLAIM = re.compile(r"[0-9a-f]{32}\.json")  # among what else is told of a job
 
 
-def looks_like_store(names: Collection[str]) -> bool:
-    """Whether a place with the entries `names` is empty, a store, or a store that lost its lock."""
+# Every name below a place that is a store; a hash has 32 or 64 digits.
+NAMES = re.compile(
+    r"lock|tmp/.*|jobs/[^/]+/[^/]+"
+    r"|(index|plan|identity|cast)/[0-9a-f]{32,64}(\.[0-9a-f]{64})?\.(json|parquet)"
+    r"|(analysis|segments)/[0-9a-f]{64}/(DONE\.json|\d+-[0-9a-f]{8}\.(mp4|(shots\.)?parquet))"
+)
+
+
+def looks_like_store(names: Collection[str], below: Callable[[], Iterable[str]]) -> bool:
+    """Whether a place with the entries `names` is empty, a store, a store that lost its lock, or what a renderer or a
+    driver that was out of reach has put where a store was: `below` gives the names of all files there."""
     found = set(names)
-    return not found or "lock" in found or ("jobs" in found and found <= {"tmp", *CONTENT})
+    if not found or "lock" in found:
+        return True
+    return found <= {"tmp", *CONTENT} and ("jobs" in found or all(NAMES.fullmatch(name) for name in below()))
+
+
+def files_of(receipt: AnalysisReceipt | SegmentReceipt) -> dict[str, str]:
+    """The names that a receipt vouches for, with their sha256."""
+    files = {receipt.file: receipt.sha256}
+    if isinstance(receipt, AnalysisReceipt) and receipt.shots:
+        files[receipt.shots] = receipt.shots_sha256
+    return files
 
 
 @dataclass(frozen=True)
@@ -175,9 +195,7 @@ class Store(ABC):
         receipt = self.load(name, kind)
         if receipt is None:
             return None
-        files = {receipt.file: receipt.sha256}
-        if isinstance(receipt, AnalysisReceipt) and receipt.shots:
-            files[receipt.shots] = receipt.shots_sha256
+        files = files_of(receipt)
         if not self.altered(files):
             return receipt
         # Somebody removed or changed a file behind the receipt: the order is open again.
@@ -191,6 +209,22 @@ class Store(ABC):
         done = self.done(folder)
         found = {order: self.receipt(kind, folder, order) for order in orders if order in done}
         return {order: receipt for order, receipt in found.items() if receipt is not None}
+
+    def _strays(self, names: Iterable[str]) -> Iterator[str]:
+        """Those of `names`, all below the order folders, that belong to no finished order: parts of results whose
+        attempt died, or was not the first, before it could take them away."""
+        folders: dict[str, list[str]] = {}
+        for name in names:
+            folders.setdefault(name.rpartition("/")[0], []).append(name)
+        for folder, entries in folders.items():
+            done = f"{folder}/{DONE}"
+            if done not in entries:
+                yield from entries
+            elif len(entries) > USUAL[folder.partition("/")[0]]:
+                looked = folder.startswith("analysis/")
+                receipt = self.load(done, AnalysisReceipt) if looked else self.load(done, SegmentReceipt)
+                kept = {done, *files_of(receipt)} if receipt is not None else set()
+                yield from (name for name in entries if name not in kept)
 
     # ------------------------------------------------------------ whose work it is, and how it goes
 

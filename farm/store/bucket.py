@@ -315,14 +315,16 @@ class Bucket:
         for error in answer.get("Errors", []):
             raise refusal(str(error.get("Code", "")), self.where(str(error.get("Key", ""))), "delete object")
 
-    def abort_uploads(self, prefix: str) -> None:
-        """End the uploads under `prefix` that nobody finished. Those that we may not list, or the server cannot, stay:
-        a lifecycle rule of the bucket ends them (docs/storage.md)."""
+    def abort_uploads(self, prefix: str, *, whole: bool = False) -> None:
+        """End the uploads under `prefix`, or to the `whole` key, that nobody finished. Those that we may not list, or
+        the server cannot, stay: a lifecycle rule of the bucket ends them (docs/storage.md)."""
         more: dict[str, str] = {}
         with suppress(Refused):
             while True:
                 page = self.call("list_multipart_uploads", "", Prefix=prefix, **more)
                 for entry in page.get("Uploads", []):
+                    if whole and entry["Key"] != prefix:
+                        continue
                     with suppress(Missing):
                         self.call("abort_multipart_upload", str(entry["Key"]), UploadId=str(entry["UploadId"]))
                 if not page.get("IsTruncated"):

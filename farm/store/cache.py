@@ -22,6 +22,7 @@ from core.errors import StorageError
 from farm.store.disk import storage_error
 
 KEPT_S = 7 * 86400.0  # what nobody used for so long goes
+MADE_AGAIN = 8  # tries
 WRITING_S = 86400.0  # what is being written for so long is not
 
 
@@ -36,16 +37,20 @@ class Cache:
     def __init__(self, root: Path) -> None:
         self._root = root
         try:
-            root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = root.parent.lstat()
-            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-                raise StorageError("is somebody else's", where=str(root.parent), hint="set TMPDIR to a folder of yours")
-            for folder in (self._content, self._tmp):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _again(self._make)
         except OSError as error:
             raise storage_error(error, root) from error
         _prune(self._content, KEPT_S)
         _prune(self._tmp, WRITING_S)
+
+    def _make(self) -> None:
+        shared = self._root.parent
+        shared.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = shared.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise StorageError("is somebody else's", where=str(shared), hint="set TMPDIR to a folder of yours")
+        for folder in (self._root, self._content, self._tmp):
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     @property
     def _content(self) -> Path:
@@ -57,7 +62,7 @@ class Cache:
 
     def scratch(self, suffix: str) -> Path:
         try:
-            self._tmp.mkdir(parents=True, exist_ok=True)
+            _again(self._make)
         except OSError as error:
             raise storage_error(error, self._tmp) from error
         return self._tmp / f"{secrets.token_hex(8)}{suffix}"
@@ -87,7 +92,7 @@ class Cache:
         """Keep the finished file `temporary`, which holds the content `key`."""
         final = self._place(key, name)
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
+            _again(self._make)
             temporary.replace(final)
         except OSError as error:
             raise storage_error(error, final) from error
@@ -106,6 +111,14 @@ class Cache:
 
     def _place(self, key: str, name: str) -> Path:
         return self._content / f"{key}{Path(name).suffix}"
+
+
+def _again(make: Callable[[], None]) -> None:
+    """Make folders that another run, which has just ended, may be removing from below."""
+    for _ in range(MADE_AGAIN):
+        with suppress(FileNotFoundError):
+            return make()
+    return make()
 
 
 def _prune(folder: Path, older_s: float) -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import DISK_FULL, InputError, StorageError
-from farm.store.base import CONTENT, DONE, ORDERS, THE_OUTPUT, Entry, Store, looks_like_store
+from farm.store.base import CONTENT, DONE, ORDERS, THE_OUTPUT, USUAL, Entry, Store, looks_like_store
 
 SCRATCH_DIGITS = 16
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
@@ -53,11 +53,13 @@ def sync_folder(folder: Path) -> None:
 class DiskStore(Store):
     """A folder that holds the state of jobs. Names are relative, with forward slashes.
 
-    `owner` is whose work is done here: in OUT.farm the job of OUT, in a folder that jobs share one of them.
+    `owner` is whose work is done here: in OUT.farm the job of OUT, in a folder that jobs share one of them. Where a
+    driver has it `opened`, the folder itself is not made anew: a renderer that outlives its job leaves nothing behind.
     """
 
     root: str
     owner: str = THE_OUTPUT
+    opened: bool = False
 
     def path(self, name: str) -> Path:
         return Path(self.root) / name
@@ -79,7 +81,7 @@ class DiskStore(Store):
         """A new name under tmp/ that nobody else uses; nothing is created."""
         folder = self.path("tmp")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self._make(folder)
         except OSError as error:
             raise storage_error(error, folder) from error
         return folder / f"{secrets.token_hex(SCRATCH_DIGITS // 2)}{suffix}"
@@ -102,7 +104,7 @@ class DiskStore(Store):
         try:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            final.parent.mkdir(parents=True, exist_ok=True)
+            self._make(final.parent)
             try:
                 os.link(temporary, final)
             except FileExistsError:
@@ -123,12 +125,20 @@ class DiskStore(Store):
         temporary, final = self.scratch(".part"), self.path(name)
         try:
             temporary.write_bytes(data)
-            final.parent.mkdir(parents=True, exist_ok=True)
+            self._make(final.parent)
             temporary.replace(final)
         except OSError as error:
             raise storage_error(error, final) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _make(self, folder: Path) -> None:
+        root = Path(self.root)
+        if not self.opened:
+            root.mkdir(parents=True, exist_ok=True)
+        for level in (*reversed(folder.relative_to(root).parents), folder.relative_to(root)):
+            if level.name:
+                (root / level).mkdir(exist_ok=True)
 
     def discard(self, name: str) -> None:
         try:
@@ -169,8 +179,12 @@ class DiskStore(Store):
         _delete_empty(folder)
         for kind in ORDERS:
             for entry in self.path(kind).glob("*"):
-                if not (entry / DONE).is_file():
+                names = {inner.name for inner in entry.iterdir()} if entry.is_dir() else set()
+                if DONE not in names:
                     _delete(entry)
+                elif len(names) > USUAL[kind]:
+                    for stray in self._strays(f"{kind}/{entry.name}/{name}" for name in names):
+                        _delete(self.path(stray))
 
     def _remove_all(self, names: Iterable[str]) -> None:
         for name in names:
@@ -208,6 +222,11 @@ def _delete(path: Path) -> None:
             path.unlink()
 
 
+def _names_below(root: Path) -> Iterator[str]:
+    """The names of all that is no folder."""
+    return (path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir() or path.is_symlink())
+
+
 def _delete_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
@@ -240,7 +259,7 @@ def lock_store(root: Path, option: str = "--store") -> int | None:
     while True:
         root.mkdir(parents=True, exist_ok=True)
         # What a store holds is removed on success, so a folder that somebody keeps other things in never becomes one.
-        if not looks_like_store({entry.name for entry in root.iterdir()}):
+        if not looks_like_store({entry.name for entry in root.iterdir()}, lambda: _names_below(root)):
             raise InputError("not a store and not empty", where=str(root), hint=f"give a new folder with {option}")
         with suppress(FileNotFoundError):  # a driver that is done removed the folder just now
             return lock_file(root / "lock")
@@ -267,7 +286,7 @@ def open_disk(
             "another run works on this job", where=str(root), hint=f"wait for it, or choose another {option}"
         )
     try:
-        store = DiskStore(str(root), owner)
+        store = DiskStore(str(root), owner, opened=True)
         if begin:
             store.sweep()
             store.begin()

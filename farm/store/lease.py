@@ -7,6 +7,10 @@ seen unchanged from here; no two machines' clocks are compared. Each holder has 
 On a server without conditional replacement the lock is Fischer's where one is there already: put, wait longer than any
 put takes, look whether it is still ours. It holds as long as a put takes less than `settle_s`; with conditional puts
 nothing is assumed.
+
+A holder that was stopped (a machine that sleeps, a debugger, a swapping host) does not know that others took the lock
+meanwhile, and its renewing thread wakes no sooner than the rest of it. So `check` asks the bucket itself when the last
+renewal is longer ago than renewals ever are apart.
 """
 
 from __future__ import annotations
@@ -54,6 +58,8 @@ class Lease:
         self._lease_s, self._poll_s, self._settle_s = lease_s, poll_s, settle_s
         self._token, self._etag = secrets.token_hex(16), ""
         self._lost = False
+        self._nonce, self._renewed_s = 0, 0.0
+        self._renewing = threading.Lock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -82,7 +88,11 @@ class Lease:
         return True
 
     def check(self) -> None:
-        """`StorageError` where another run has the lock by now."""
+        """`StorageError` where another run has the lock by now, or that cannot be asked after a long silence."""
+        if self.epoch and not self._over.is_set() and not self._lost and self._late():
+            with self._renewing:
+                if self._late():  # the other thread may just have done it
+                    self._renew_once()
         if self._lost:
             raise StorageError(
                 "another run took this job over",
@@ -113,6 +123,7 @@ class Lease:
     def _put(self, epoch: int, condition: Mapping[str, str]) -> bool:
         """Make the lock ours with `epoch`; False where somebody else was first."""
         data = _encode(Holder(self._token, epoch, platform.node(), boot_id(), os.getpid()))
+        begun_s = now_s()
         try:
             if self._bucket.conditional if condition is FRESH else self._bucket.matching:
                 self._etag = self._bucket.put(self._key, data, condition)
@@ -123,32 +134,48 @@ class Lease:
                     return False
         except (Conflict, Missing):
             return False
-        self.epoch = epoch
+        self.epoch, self._renewed_s = epoch, begun_s
         return True
 
     def _head_is_ours(self) -> bool:
         head: Head | None = self._bucket.head(self._key)
         return head is not None and head.etag == self._etag
 
+    def _late(self) -> bool:
+        """Whether a renewal was left out: by the time the lease is over, somebody may have the lock."""
+        return now_s() - self._renewed_s > self._lease_s / 2
+
     def _renew(self) -> None:
         """Put the lock anew until it is given back. One that another took is lost."""
-        nonce = 0
-        while not self._over.wait(self._lease_s / 4):
-            nonce += 1
-            data = _encode(Holder(self._token, self.epoch, platform.node(), boot_id(), os.getpid()), nonce)
-            try:
-                if self._bucket.matching:
-                    self._etag = self._bucket.put(self._key, data, {"IfMatch": self._etag})
-                elif self._head_is_ours():
-                    self._etag = self._bucket.put(self._key, data)
-                else:
-                    self._lost = True
-            except (Conflict, Missing):
+        while not self._lost and not self._over.wait(self._lease_s / 4):
+            # the line may be broken for a while
+            with suppress(StorageError), self._renewing:
+                self._renew_once()
+
+    def _renew_once(self) -> None:
+        """Put the lock anew, or find that it is lost. With `_renewing` held."""
+        self._nonce += 1
+        data = _encode(Holder(self._token, self.epoch, platform.node(), boot_id(), os.getpid()), self._nonce)
+        begun_s = now_s()
+        try:
+            if self._bucket.matching:
+                self._etag = self._bucket.put(self._key, data, {"IfMatch": self._etag})
+            elif self._head_is_ours():
+                self._etag = self._bucket.put(self._key, data)
+            else:
                 self._lost = True
-            except StorageError:
-                continue  # the line may be broken for a while
-            if self._lost:
-                return
+        except (Conflict, Missing):
+            self._lost = not self._still_named()
+        self._renewed_s = begun_s
+
+    def _still_named(self) -> bool:
+        """Whether the lock is ours in a version that we were not told of: the answer to a renewal was lost."""
+        found = self._bucket.get(self._key)
+        holder = read_holder(found[0]) if found is not None else None
+        if found is None or holder is None or holder.token != self._token:
+            return False
+        self._etag = found[1].etag
+        return True
 
 
 def _encode(holder: Holder, nonce: int = 0) -> bytes:
@@ -179,6 +206,11 @@ def is_free(holder: Holder | None) -> bool:
     except OSError:
         return False
     return False
+
+
+def now_s() -> float:
+    """Seconds that go on while the machine sleeps, where it has such a clock."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def boot_id() -> str:

@@ -84,7 +84,7 @@ def find_stores(place: Path) -> Iterator[FoundStore]:
 
 def _below(place: Path, names: set[str], folders: list[str], *, cast: bool) -> Iterator[FoundStore]:
     # A folder of somebody's may be called jobs too; a store has its lock beside it, or what was made.
-    if "jobs" in folders and len(names) > 1 and looks_like_store(names):
+    if "jobs" in folders and len(names) > 1 and looks_like_store(names, tuple):
         yield FoundStore(place, cast)
         return
     for name in sorted(folders):

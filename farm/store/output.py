@@ -41,6 +41,7 @@ def publish_object(finished: Path, output: ObjectPath) -> None:
     bucket = output.bucket
     before = bucket.head(output.key)
     condition = {"IfMatch": before.etag} if before is not None else FRESH
+    bucket.abort_uploads(output.key, whole=True)  # of runs that were killed here
     try:
         bucket.upload(output.key, finished, sha256, condition)
     except Conflict as error:

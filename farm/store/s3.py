@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.errors import InputError, StorageError
-from farm.store.base import DONE, ORDERS, THE_OUTPUT, Entry, ReceiptT, Store, looks_like_store
-from farm.store.bucket import Bucket
+from farm.store.base import ORDERS, THE_OUTPUT, Entry, ReceiptT, Store, looks_like_store
+from farm.store.bucket import DELETE_AT_ONCE, Bucket
 from farm.store.cache import Cache, cache_of
 from farm.store.heads import Head
 from farm.store.lease import Lease
@@ -163,9 +163,7 @@ class S3Store(Store):
         self.cache.sweep()
         self.bucket.abort_uploads(self._prefix)
         for folder in ORDERS:
-            names = self.listed(folder)
-            done = {name.removesuffix(DONE) for name in names if name.endswith(f"/{DONE}")}
-            self._delete(name for name in names if "/".join(name.split("/")[:2]) + "/" not in done)
+            self._delete(self._strays(self.listed(folder)))
 
     def _remove_all(self, names: Iterable[str]) -> None:
         self._check()
@@ -174,6 +172,7 @@ class S3Store(Store):
             self._delete(name for name in self.listed(kind) if "/".join(name.split("/")[:2]) in wanted)
 
     def close_down(self) -> None:
+        self._check()  # another run on this machine has the same cache
         self.cache.remove()
         self._cache = None
         if self._lease is not None:
@@ -205,7 +204,11 @@ class S3Store(Store):
         return sorted(entry.key.removeprefix(self._prefix) for entry in self.bucket.list(self._key(start)))
 
     def _delete(self, names: Iterable[str]) -> None:
-        self.bucket.delete(self._key(name) for name in names)
+        """Remove objects as long as the lock is ours: what lies under their names later is another run's."""
+        todo = [self._key(name) for name in names]
+        for first in range(0, len(todo), DELETE_AT_ONCE):
+            self._check()
+            self.bucket.delete(todo[first : first + DELETE_AT_ONCE])
 
     def _local(self, name: str, head: Head) -> Path:
         """The object of `head` as a file; what is in the cache is known by its hash, else by its ETag."""
@@ -250,7 +253,7 @@ def open_s3_store(
         looking = S3Store((bucket or Bucket(name)).settled(patience=LOOK), prefix, owner)
         start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         found = {entry.key.removeprefix(start).rstrip("/") for entry in looking.bucket.list(start, folders=True)}
-        if not looks_like_store(found):
+        if not looks_like_store(found, lambda: (one.key.removeprefix(start) for one in looking.bucket.list(start))):
             raise InputError("not a store and not empty", where=url, hint=f"give a new prefix with {option}")
         ways = find_ways(looking.bucket, f"{start}tmp/{hashlib.sha256(owner.encode()).hexdigest()[:8]}.probe")
     if ways.locked_until:

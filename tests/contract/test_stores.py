@@ -178,11 +178,16 @@ def test_the_sweep_takes_results_that_nobody_vouches_for(kind: Kind) -> None:
         finish(store, "a1")
         store.write("segments/b1/1-dead.mp4", b"film")
         store.write("analysis/c1/1-dead.parquet", b"faces")
+        kept = receipt("analysis/d1/2-first.parquet", b"faces")
+        store.write(kept.file, b"faces")
+        store.write("analysis/d1/DONE.json", codec.encode(kept))
+        for name in ("1-dead.parquet", "1-dead.shots.parquet"):  # of an attempt that died before it could take them
+            store.write(f"analysis/d1/{name}", b"faces")
         scratch = store.scratch(".mp4")
         scratch.write_bytes(b"half")
     with kind.open() as store:
         assert store.listed("segments") == ["segments/a1/1.mp4", "segments/a1/DONE.json"]
-        assert store.listed("analysis") == []
+        assert store.listed("analysis") == ["analysis/d1/2-first.parquet", "analysis/d1/DONE.json"]
         assert not scratch.exists()
 
 
@@ -209,6 +214,19 @@ def test_a_place_of_other_things_never_becomes_a_store(kind: Kind) -> None:
     with pytest.raises(InputError, match="not a store and not empty"), kind.open():
         raise AssertionError
     assert kind.names() == ["letter.txt"]
+
+
+def test_what_somebody_out_of_reach_put_where_a_store_was_does_not_bar_the_place(kind: Kind) -> None:
+    order = "a1" * 32
+    kind.tamper(f"segments/{order}/DONE.json", b"{}")
+    kind.tamper(f"analysis/{order}/1-0123abcd.shots.parquet", b"cuts")
+    kind.tamper(f"cast/{order[:32]}.json", b"{}")
+    with kind.open() as store:
+        store.remove()
+    assert kind.names() == []
+    kind.tamper("segments/mine.txt", b"dear")
+    with pytest.raises(InputError, match="not a store and not empty"), kind.open():
+        raise AssertionError
 
 
 def test_what_is_missing_is_a_storage_error(kind: Kind) -> None:

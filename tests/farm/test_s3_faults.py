@@ -219,7 +219,6 @@ def test_a_lease_is_taken_from_who_does_not_renew_it(films: Any) -> None:
     assert theirs.take()
     assert theirs.epoch == 2
     ours._over.clear()
-    ours._renew()
     with pytest.raises(StorageError, match="another run took this job over"):
         ours.check()
     theirs.check()
@@ -230,6 +229,47 @@ def test_a_lease_is_taken_from_who_does_not_renew_it(films: Any) -> None:
     after.remove()
     assert bucket.head("lock") is None
     assert not is_free(Holder("t", 1, "elsewhere", "b", 1))
+
+
+def test_a_holder_that_was_stopped_finds_out_before_it_does_anything(films: Any) -> None:
+    bucket = Bucket("films", patience=FAST)
+    ours, theirs = (Lease(bucket, "lock", lease_s=0.8, poll_s=0.1) for _ in range(2))
+    assert ours.take()
+    ours._stop()  # as a process that was stopped: its thread has not yet come to renew anything
+    ours._over.clear()
+    assert theirs.take()
+    with pytest.raises(StorageError, match="another run took this job over"):
+        ours.check()
+    theirs.check()
+    theirs.remove()
+
+
+def test_a_renewal_whose_answer_is_lost_does_not_lose_the_lease(films: Any, line: Line) -> None:
+    ours = Lease(Bucket("films", patience=FAST), "lock", lease_s=60.0)
+    assert ours.take()
+
+    def dumb(exchange: Exchange) -> None:
+        exchange.dead = True
+
+    line.spoil = dumb
+    with pytest.raises(StorageError, match="cannot be reached"):
+        ours._renew_once()
+    line.spoil = lambda _: None
+    ours._renew_once()
+    ours.check()
+    ours.remove()
+    assert Bucket("films").head("lock") is None
+
+
+def test_uploads_that_killed_runs_began_at_the_output_end_with_the_next(films: Any, tmp_path: Path) -> None:
+    client = films.meta.client
+    for key in ("out.mp4", "out.mp4.another"):
+        client.create_multipart_upload(Bucket="films", Key=key)
+    (tmp_path / "film.mp4").write_bytes(b"film")
+    publish_object(tmp_path / "film.mp4", ObjectPath("s3://films/out.mp4"))
+    left = client.list_multipart_uploads(Bucket="films")["Uploads"]
+    assert [entry["Key"] for entry in left] == ["out.mp4.another"]
+    client.abort_multipart_upload(Bucket="films", Key="out.mp4.another", UploadId=left[0]["UploadId"])
 
 
 class Gate:
