@@ -76,8 +76,7 @@ class Postgres:
 
     def close(self) -> None:
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            self._process.wait(PATIENCE_S)
+            self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -77,6 +77,7 @@ class Mirror:
         self._meter = Meter(prices.of, home, shared=True)
         self._error: FarmError | None = None
         self._finish = False
+        self.at = ""  # the stage that runs, or ran last
         self._states: list[JobState] = []
         self._notes: list[str] = []
         self._map: SegmentStage = "analyse"
@@ -98,6 +99,7 @@ class Mirror:
         with self._lock:
             if self._error is not None:
                 raise self._error
+            self.at = name
             state = STATE_OF.get(name)
             if state is not None and state not in self._states[-1:]:
                 self._states.append(state)

@@ -127,20 +127,23 @@ def send(letter: Letter, rules: Rules = STRICT, *, resolve: Resolve = resolve_na
         "webhook-signature": signature(letter.secret, letter.id, timestamp, letter.body),
     }
     connection = _connection(target)
-    timer = threading.Timer(whole_s, _cut, [connection])
+    late = threading.Event()
+    timer = threading.Timer(whole_s, _cut, [connection, late])
     timer.daemon = True
     timer.start()
     try:
         connection.request("POST", target.path, body=letter.body.encode(), headers=headers)
-        answer = connection.getresponse()
-        return Answer(answer.status, "" if 200 <= answer.status < 300 else f"the other side answered {answer.status}")
+        status = connection.getresponse().status
+        if not late.is_set():  # a call that was cut may look like an answer that ended early
+            return Answer(status, "" if 200 <= status < 300 else f"the other side answered {status}")
+        why = ""
     except (OSError, http.client.HTTPException, ValueError) as error:
-        slow = not timer.is_alive()
-        told = f"no answer within {whole_s:.0f} s" if slow else f"{type(error).__name__}: {error}"
-        return Answer(None, " ".join(told.split()))
+        why = f"{type(error).__name__}: {error}"
     finally:
         timer.cancel()
         connection.close()
+    told = f"no answer within {whole_s:g} s" if late.is_set() else why
+    return Answer(None, " ".join(told.split()))
 
 
 class _Plain(http.client.HTTPConnection):
@@ -167,8 +170,9 @@ def _connection(target: Target) -> http.client.HTTPConnection:
     return _Secure(target) if target.scheme == "https" else _Plain(target)
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
+def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:
     """End a call that takes too long, in the middle of whatever it waits for."""
+    late.set()
     sock = connection.sock
     if sock is not None:
         with contextlib.suppress(OSError):

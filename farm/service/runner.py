@@ -173,7 +173,7 @@ class Runner:
             return lambda: held.give_back(db, self.held)
         if isinstance(error, WorkerLost) and self.row.attempt < MOST_LOSSES:
             return lambda: held.give_back(db, self.held)
-        of_cast = self.row.has_cast and CAST in error.where
+        of_cast = self.row.has_cast and self.mirror.at == "cast"
         if isinstance(error, InputError) and of_cast and order is not None and order.wait_for_cast:
             return lambda: held.wait_for_cast(db, self.held, problem)
         return lambda: held.fail(db, self.held, problem, refused=isinstance(error, PolicyError))
