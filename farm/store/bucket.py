@@ -79,7 +79,7 @@ class Bucket:
         return other
 
     def where(self, key: str) -> str:
-        return f"s3://{self.name}/{key}"
+        return f"s3://{self.name}/{key}".rstrip("/")
 
     def call(self, doing: str, key: str, **wanted: Any) -> Any:
         """The answer to one request, tried until it is one. Raises `Refused`, or `Broken` when patience is over."""

@@ -33,7 +33,7 @@ class Kind:
         return open_store(self.place, owner)
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", "s3", pytest.param("swift", marks=pytest.mark.heavy)])
 def kind(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kind:
     if request.param == "disk":
         root = tmp_path / "job.farm"
@@ -48,6 +48,9 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
             lambda: sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()),
         )
     request.getfixturevalue("s3")
+    if request.param == "swift":
+        for name, value in request.getfixturevalue("swift_server").environment("admin").items():
+            monkeypatch.setenv(name, value)
     (tmp_path / "local").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "local"))
     bucket = boto3.resource("s3").Bucket(f"jobs-{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:8]}")
