@@ -149,7 +149,7 @@ def render_film(
             if desk.stop_on_damage:
                 stages.refuse_index_damage(film, plan.segments)
             passes = spec.swapper == "none"
-            cost.film(film.index, plan.encoder.codec, looks=not passes and spec.cast is None, renders=passes)
+            cost.film(film.index, plan.encoder, looks=not passes and spec.cast is None, renders=passes)
         doubtful = ""
         if passes:
             casting = nobody(plan.segments)

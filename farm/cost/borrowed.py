@@ -55,4 +55,4 @@ def borrow(root: Path, owner: str) -> Iterator[BorrowedStore]:
     elif root.is_dir():
         base = DiskStore(str(root), owner)
     with TemporaryDirectory(prefix="farm-estimate-") as folder:
-        yield BorrowedStore(folder, owner, base)
+        yield BorrowedStore(folder, owner, base=base)

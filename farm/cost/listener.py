@@ -10,12 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.dispatch import Cancel, Done, SlotDied, Tick
 from actors.drive import Halt, Happening, Order, Watch, task_of
 from core.errors import BudgetSpent, InputError
-from core.records import AnalysisOrder, MediaIndex
+from core.records import AnalysisOrder, EncoderSettings, MediaIndex
 from core.records.cost import AttemptCost, CostReport, Spent
 from farm.cost.kept import Kept, RunCost
 from farm.cost.meter import Meter
@@ -70,7 +70,7 @@ class CostMeter:
         self._kept = kept or Kept()
         self._budget = budget
         self._least = least
-        self._film: tuple[MediaIndex, str] | None = None
+        self._film: tuple[MediaIndex, EncoderSettings] | None = None
         self._clock = clock
         self._lock = threading.Lock()
         self._orders: list[Sequence[Order]] = []  # of every map
@@ -99,15 +99,14 @@ class CostMeter:
         self.check(open_orders)
         return self._hear
 
-    def film(self, index: MediaIndex, codec: str, *, looks: bool, renders: bool) -> None:
-        """The film is known, and is encoded as `codec`: of a job that nobody has begun, all of it is looked at, and
+    def film(self, index: MediaIndex, encoder: EncoderSettings, *, looks: bool, renders: bool) -> None:
+        """The film is known: of a job that nobody has begun, all of it is looked at, and
         rendered, or that is not known yet. `InputError` where the budget cannot do for what is known."""
-        self._film = (index, codec)
+        self._film = (index, encoder)
         if self._kept.runs:
             return  # then it is not known how much is open
-        size = index.video.width * index.video.height / 1e6
-        frames = Load(size, codec, analyse_frames=index.frames * looks, render_frames=index.frames * renders)
-        self._check(frames)
+        nothing = load_of([], index, encoder)
+        self._check(replace(nothing, analyse_frames=index.frames * looks, render_frames=index.frames * renders))
 
     def check(self, orders: Sequence[Order]) -> None:
         """Whether the budget can do for `orders`, as far as that can be told before they are begun."""

@@ -40,6 +40,7 @@ class Load:
 
     megapixels: float
     codec: str
+    preset: str = ""
     analyse_segments: int = 0
     analyse_frames: int = 0
     looked: int = 0
@@ -133,7 +134,9 @@ def _render(load: Load, machine: Machine, measured: Measured) -> Range:
         units = plus(frames, times(load.faces, FRAMES_A_FACE))
         return times(measured.render, units.low, units.high)
     codecs = table()["encode"]
-    frame = plus(span("media", "decode"), span("encode", load.codec if load.codec in codecs else "other"))
+    presets = codecs.get(load.codec, codecs["other"])
+    encode = presets.get(load.preset, presets["usual"])
+    frame = times(span("media", "films"), encode)
     pixels = times(frames, load.megapixels)
     host = plus(times(frame, pixels.low, pixels.high), _each("face", "host", load.faces))
     if not load.flop.high:

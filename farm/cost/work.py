@@ -13,7 +13,16 @@ from functools import reduce
 from actors.drive import Batch, JobStore, Order, Receipt, Terms, Watch
 from core.errors import FarmError, PlanError
 from core.media.stamp import unchanged
-from core.records import AnalysisOrder, AnalysisReceipt, JobSpec, MediaIndex, Role, SegmentReceipt, WorkOrder
+from core.records import (
+    AnalysisOrder,
+    AnalysisReceipt,
+    EncoderSettings,
+    JobSpec,
+    MediaIndex,
+    Role,
+    SegmentReceipt,
+    WorkOrder,
+)
 from core.records.cost import Range
 from farm import stages
 from farm.assemble import choose_copies
@@ -110,7 +119,7 @@ def open_work(spec: JobSpec, desk: LookingDesk, settings: Settings) -> OpenWork:
         rests.append(f"{len(todo.found)} of {len(orders)} segments are rendered already")
     if copies.segments:
         rests.append(f"{len(copies.segments)} segments are copied, not encoded")
-    load = load_of(todo.open, film.index, plan.encoder.codec)
+    load = load_of(todo.open, film.index, plan.encoder)
     rendered = tuple(receipt for receipt in todo.found.values() if isinstance(receipt, SegmentReceipt))
     return OpenWork(len(orders), film.index.frames, load, casting.receipts, rendered, tuple(rests))
 
@@ -134,7 +143,7 @@ def _not_analysed(spec: JobSpec, film: stages.Film, plan: stages.Plan, todo: sta
     unseen = index.frames - looked_at
     sure = spec.select != "reference" and not spec.least_face_px
     with_faces = sum(receipt.frames_with_faces for receipt in analysed) if sure else 0
-    looking = load_of(todo.open, index, plan.encoder.codec)
+    looking = load_of(todo.open, index, plan.encoder)
     load = replace(
         looking,
         render_segments=len(plan.segments),
@@ -150,8 +159,8 @@ def _not_analysed(spec: JobSpec, film: stages.Film, plan: stages.Plan, todo: sta
     return OpenWork(len(plan.segments), index.frames, load, analysed, (), rests)
 
 
-def load_of(orders: Sequence[Order], index: MediaIndex, codec: str) -> Load:
-    """The work in `orders`, of a film with that index that is encoded as `codec`."""
+def load_of(orders: Sequence[Order], index: MediaIndex, encoder: EncoderSettings) -> Load:
+    """The work in `orders`, of a film with that index."""
     looks = [order for order in orders if isinstance(order, AnalysisOrder)]
     work = [order for order in orders if isinstance(order, WorkOrder)]
     encoded = [order for order in work if not order.copy]
@@ -161,7 +170,8 @@ def load_of(orders: Sequence[Order], index: MediaIndex, codec: str) -> Load:
     roles: set[Role] = {role for order in encoded for role in order.roles}
     return Load(
         megapixels=index.video.width * index.video.height / 1e6,
-        codec=codec,
+        codec=encoder.codec,
+        preset=encoder.options.get("preset") or encoder.options.get("cpu-used", ""),
         analyse_segments=len(looks),
         analyse_frames=frames,
         looked=looked,

@@ -10,8 +10,9 @@ import pytest
 from actors.dispatch import Assign, Cancel, Done, SlotJoined, SlotReady, Task, Tick
 from actors.drive import Halt, Happening, Watch
 from core.errors import BudgetSpent, InputError
+from core.media.encode import resolve_encoder
 from core.media.index import index_film
-from core.records import WorkOrder
+from core.records import EncodeSpec, WorkOrder
 from core.records.cost import Spent
 from farm.bench.sleeping import film_orders
 from farm.cost.kept import Kept, RunCost
@@ -107,10 +108,11 @@ def test_a_budget_that_is_used_up_begins_nothing() -> None:
 
 def test_work_that_costs_more_at_least_is_not_begun(clips: Path) -> None:
     index = index_film(make_clip("cfr_mp4", clips))
+    encoder = resolve_encoder(index, EncodeSpec(), "mp4")
     meter = CostMeter(PRICES, machine_of(2), budget=10.0, least=lambda load: load.render_frames / 5)
     with pytest.raises(InputError, match=r"the budget of 10\.00 EUR cannot do"):
-        meter.film(index, "h264", looks=False, renders=True)
-    meter.film(index, "h264", looks=True, renders=False)
+        meter.film(index, encoder, looks=False, renders=True)
+    meter.film(index, encoder, looks=True, renders=False)
     film = orders(2)
     meter.watch(film, [])
     with pytest.raises(InputError, match=r"cannot do: what is open costs 40\.00 EUR at least") as error:
