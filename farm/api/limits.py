@@ -78,6 +78,8 @@ class Limits:
 
         async def sent(message: Message) -> None:
             nonlocal began
+            if over is not None and not began:
+                return  # what the application makes of a body that broke off is not what the client is told
             if message["type"] == "http.response.start":
                 began = True
                 headers = MutableHeaders(scope=message)
@@ -87,15 +89,15 @@ class Limits:
 
         announced = dict(scope["headers"]).get(b"content-length", b"")
         if most is not None and announced.isdigit() and int(announced) > most:
-            await refuse(sent, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most)
+            await refuse(send, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most)
             return
         try:
             await self._app(scope, measured, sent)
-        except Exception as error:
+        except Exception:
             if over is None or began:
                 raise
-            del error
-            await refuse(sent, scope, over.status, most)
+        if over is not None and not began:
+            await refuse(send, scope, over.status, most)
 
 
 async def refuse(send: Send, scope: Scope, status: HTTPStatus, most: int | None) -> None:
@@ -114,6 +116,7 @@ async def refuse(send: Send, scope: Scope, status: HTTPStatus, most: int | None)
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", str(len(data)).encode()),
         (b"connection", b"close"),
+        *((name.lower().encode(), value.encode()) for name, value in SECURITY.items()),
     ]
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": data})

@@ -100,14 +100,14 @@ def result_name(asked: str | None, target: str, *, replaces: bool) -> str:
 def job_order(body: NewJob, db: Database, tenant: str, settings: ApiSettings) -> JobOrder:
     """The order that `body` asks for; `InputError`, `PolicyError` or `NotFound` in one line."""
     replaces = body.swapper != "none"
+    swap = swap_options(body.swap)
+    check_swapper(body.swapper, swap, lambda name: name if name == "swapper" else f"swap.{name}")
     if replaces and body.source is None and not body.wait_for_cast:
         raise InputError("no source face given", hint="give a source, or wait_for_cast to cast the people first")
     if not replaces and body.wait_for_cast:
         raise InputError("swapper none replaces nobody: there is no cast to wait for", hint="leave one of them out")
     if (body.select == "reference") != (body.reference is not None):
         raise InputError("select reference and a reference image go together", hint="give both or neither")
-    swap = swap_options(body.swap)
-    check_swapper(body.swapper, swap, lambda name: name if name == "swapper" else f"swap.{name}")
     target = place_text(body.target, settings)
     if body.target.upload is not None:
         name = uploads.get(db, tenant, body.target.upload).name

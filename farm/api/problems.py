@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from core.errors import FarmError, InputError, ModelError, PolicyError, StorageError
 from farm.service import errors
@@ -141,6 +142,10 @@ def add_handlers(app: FastAPI) -> None:
     async def http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         return problem(request, HTTPStatus(error.status_code), str(error.detail), headers=error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def nobody_there(request: Request, _error: Exception) -> JSONResponse:
+        return problem(request, HTTPStatus.BAD_REQUEST, "the client left")  # nobody reads it
 
     @app.exception_handler(Exception)
     async def fault_of_ours(request: Request, error: Exception) -> JSONResponse:

@@ -1,0 +1,101 @@
+"""A real server on a real port for every test, with a tenant of its own; nobody works on jobs unless a test does."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from farm.api.app import make_app, secret_of
+from farm.api.context import ApiSettings
+from farm.service import keys
+from farm.service.database import Database, open_database
+from farm.service.places import ServicePlaces
+from farm.service.records import Scope
+
+ALL: tuple[Scope, ...] = ("jobs:read", "jobs:write", "admin")
+
+
+class Server:
+    """Uvicorn in a thread; it can be ended and begun again on its port."""
+
+    def __init__(self, db: Database, places: ServicePlaces, settings: ApiSettings) -> None:
+        self.db, self.places, self.settings = db, places, settings
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        app = make_app(self.db, self.places, self.settings)
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1)
+        )
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        for _ in range(500):
+            if self._server.started:
+                return
+            time.sleep(0.02)
+        raise RuntimeError("the server did not start")
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+
+
+@dataclass
+class House:
+    """The service, and the key of a tenant "a" that may everything."""
+
+    server: Server
+    secret: str
+
+    @property
+    def db(self) -> Database:
+        return self.server.db
+
+    def http(self, secret: str | None = None) -> httpx.Client:
+        """A client with a key: that of "a", or another one."""
+        headers = {"Authorization": f"Bearer {self.secret if secret is None else secret}"}
+        return httpx.Client(base_url=self.server.url, headers=headers, timeout=30)
+
+    def tenant(self, name: str, scopes: tuple[Scope, ...] = ALL, expires_ms: int | None = None) -> str:
+        """The secret of a new key; the tenant is made where it is new."""
+        if name not in {one.id for one in keys.tenants(self.db)}:
+            keys.make_tenant(self.db, name.upper(), tenant_id=name)
+        return keys.make_key(self.db, name, "test", scopes, expires_ms=expires_ms).secret
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with open_database(f"sqlite:///{tmp_path}/farm.db") as db:
+        places = ServicePlaces(tmp_path / "data")
+        places.make()
+        keys.make_tenant(db, "A", tenant_id="a")
+        secret = keys.make_key(db, "a", "test", ALL).secret
+        settings = ApiSettings(
+            secret=secret_of(places.root), poll_s=0.05, keep_alive_s=0.3, silence_s=1.0, most_upload_bytes=1 << 30
+        )
+        server = Server(db, places, settings)
+        try:
+            yield House(server, secret)
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def http(house: House) -> Iterator[httpx.Client]:
+    with house.http() as client:
+        yield client

@@ -1,0 +1,167 @@
+"""The calls of the service over HTTP: what they answer, and what they say when they do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.farm.api.conftest import House
+from tests.farm.api.flows import asked, film_bytes, finished, picture_bytes, sent
+
+PROBLEM = "application/problem+json"
+
+
+def is_problem(answer: httpx.Response, status: int, *words: str) -> dict[str, object]:
+    """A problem with this status, whose detail or next step holds the words."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == PROBLEM
+    body: dict[str, object] = answer.json()
+    assert body["status"] == status
+    assert body["next_step"]
+    for word in words:
+        assert word in f"{body['detail']} {body['next_step']}", body
+    return body
+
+
+@pytest.fixture
+def target(http: httpx.Client, clips: Path) -> str:
+    return str(sent(http, "target", "film.mp4", film_bytes(clips))["id"])
+
+
+def test_a_job_from_upload_to_result(house: House, http: httpx.Client, clips: Path, target: str) -> None:
+    job = asked(http, target, title="One", labels={"shot": "12"})
+    assert (job["state"], job["title"], job["labels"]) == ("queued", "One", {"shot": "12"})
+    is_problem(http.get(f"/v1/jobs/{job['id']}/result"), 409, "queued", "wait")
+    film = film_bytes(clips)
+    finished(house, job["id"], film)
+    done = http.get(f"/v1/jobs/{job['id']}").json()
+    assert done["state"] == "succeeded"
+    link = http.get(f"/v1/jobs/{job['id']}/result")
+    assert link.status_code == 307
+    with httpx.Client(base_url=house.server.url) as nobody:  # the link is the key
+        assert nobody.get(link.headers["location"]).content == film
+        part = nobody.get(link.headers["location"], headers={"Range": "bytes=10-19"})
+        assert (part.status_code, part.content) == (206, film[10:20])
+        is_problem(nobody.get(link.headers["location"][:-4] + "AAAA"), 404)
+    report = http.get(f"/v1/jobs/{job['id']}/report").json()
+    assert (report["target"], report["output"]) == ("film.mp4", "film.swapped.mp4")
+    assert "/secret" not in http.get(f"/v1/jobs/{job['id']}/report").text
+    for side in ("before", "after"):
+        still = http.get(f"/v1/jobs/{job['id']}/preview.jpg", params={"side": side, "at": 1.0, "width": 64})
+        assert (still.status_code, still.content[:3]) == (200, b"\xff\xd8\xff")
+    is_problem(http.post(f"/v1/jobs/{job['id']}/cancel"), 409)
+    assert http.delete(f"/v1/jobs/{job['id']}").status_code == 204
+    is_problem(http.get(f"/v1/jobs/{job['id']}"), 404)
+
+
+def test_the_same_submission_twice_is_one_job(http: httpx.Client, target: str) -> None:
+    body = {"target": {"upload": target}, "swapper": "none"}
+    first = http.post("/v1/jobs", json=body, headers={"Idempotency-Key": "k1"})
+    again = http.post("/v1/jobs", json=body, headers={"Idempotency-Key": "k1"})
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["id"] == again.json()["id"]
+    assert first.headers["location"].endswith(first.json()["id"])
+    is_problem(http.post("/v1/jobs", json=body | {"title": "x"}, headers={"Idempotency-Key": "k1"}), 409)
+    assert len(http.get("/v1/jobs").json()["items"]) == 1
+
+
+def test_pages_hold_every_job_once(http: httpx.Client, target: str) -> None:
+    made = [asked(http, target)["id"] for _ in range(7)]
+    http.post(f"/v1/jobs/{made[0]}/cancel")
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = http.get("/v1/jobs", params={"limit": 3, **({"cursor": cursor} if cursor else {})}).json()
+        seen += [job["id"] for job in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == made[::-1]
+    only = http.get("/v1/jobs", params={"state": ["cancelled"]}).json()["items"]
+    assert [job["id"] for job in only] == made[:1]
+    is_problem(http.get("/v1/jobs", params={"cursor": "nonsense"}), 400)
+
+
+def test_asking_twice_is_asking_once(http: httpx.Client, target: str) -> None:
+    job = asked(http, target)["id"]
+    assert [http.post(f"/v1/jobs/{job}/pause").json()["state"] for _ in range(2)] == ["paused", "paused"]
+    assert [http.post(f"/v1/jobs/{job}/resume").json()["state"] for _ in range(2)] == ["queued", "queued"]
+    assert [http.post(f"/v1/jobs/{job}/cancel").json()["state"] for _ in range(2)] == ["cancelled", "cancelled"]
+    assert [http.post(f"/v1/jobs/{job}/retry").json()["state"] for _ in range(2)] == ["queued", "queued"]
+    assert [http.delete(f"/v1/jobs/{job}").status_code for _ in range(2)] == [204, 204]
+
+
+def test_a_job_that_did_not_change_is_not_sent_again(http: httpx.Client, target: str) -> None:
+    job = asked(http, target)["id"]
+    tag = http.get(f"/v1/jobs/{job}").headers["etag"]
+    assert http.get(f"/v1/jobs/{job}", headers={"If-None-Match": tag}).status_code == 304
+    http.post(f"/v1/jobs/{job}/pause")
+    assert http.get(f"/v1/jobs/{job}", headers={"If-None-Match": tag}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, ("target",)),
+        ({"swappper": "mesh"}, ("swappper", "Extra")),
+        ({"detect_every": "3"}, ("detect_every", "integer")),
+        ({"detect_every": 0}, ("detect_every",)),
+        ({"swapper": "magic"}, ("magic",)),
+        ({"swapper": "mesh"}, ("source",)),
+        ({"swap": {"boost": 2}}, ("swap.boost",)),
+        ({"select": "reference"}, ("reference",)),
+        ({"output": "film.xyz"}, ("film.xyz",)),
+        ({"output": "../film.mp4"}, ("output",)),
+        ({"segment_seconds": "soon"}, ("segment_seconds",)),
+        ({"min_face": float("1e300")}, ("min_face",)),
+        ({"target": {"upload": "upl_1", "url": "s3://a/b"}}, ("target",)),
+        ({"title": "x" * 300}, ("title",)),
+        ({"labels": {"a/b": "c"}}, ("labels",)),
+        ({"wait_for_cast": True}, ("cast",)),
+        ({"encode": {"codec": "h264; rm"}}, ("codec",)),
+    ],
+)
+def test_a_body_that_cannot_be_is_refused_by_name(
+    http: httpx.Client, target: str, body: dict[str, object], words: tuple[str, ...]
+) -> None:
+    asked_for = {"target": {"upload": target}, "swapper": "none", **body} if body else {}
+    is_problem(http.post("/v1/jobs", json=asked_for), 422, *words)
+
+
+def test_places_that_the_operator_does_not_allow_are_refused(http: httpx.Client, target: str) -> None:
+    for url in ("s3://other/film.mp4", "s3://other/../film.mp4"):
+        is_problem(http.post("/v1/jobs", json={"target": {"url": url}, "swapper": "none"}), 403, "upload")
+    for url in ("http://169.254.169.254/x.mp4", "file:///etc/passwd", "/etc/passwd"):
+        is_problem(http.post("/v1/jobs", json={"target": {"url": url}, "swapper": "none"}), 422, "url")
+
+
+def test_an_upload_that_is_gone_or_refused_makes_no_job(http: httpx.Client, clips: Path, tmp_path: Path) -> None:
+    is_problem(http.post("/v1/jobs", json={"target": {"upload": "upl_none"}, "swapper": "none"}), 404)
+    row = sent(http, "target", "film.mp4", film_bytes(clips))
+    assert http.delete(f"/v1/uploads/{row['id']}").status_code == 204
+    answer = http.post("/v1/jobs", json={"target": {"upload": row["id"]}, "swapper": "none"})
+    assert answer.status_code in (404, 409)
+    assert sent(http, "source", "face.png", picture_bytes(tmp_path))["media"] == {
+        "kind": "picture",
+        "width": 48,
+        "height": 64,
+    }
+
+
+def test_no_such_call(http: httpx.Client) -> None:
+    is_problem(http.get("/v1/nothing"), 404)
+    is_problem(http.put("/v1/jobs", json={}), 405)
+    is_problem(http.post("/v1/jobs", content=b"{", headers={"Content-Type": "application/json"}), 422)
+    is_problem(http.get("/v1/jobs/a%00b"), 422)
+
+
+def test_probes_need_no_key(house: House) -> None:
+    with httpx.Client(base_url=house.server.url) as nobody:
+        assert nobody.get("/healthz").json() == {"status": "ok"}
+        assert nobody.get("/readyz").json() == {"status": "ok"}
+        assert 'farm_service_jobs{state="queued"} 0.0' in nobody.get("/metrics").text
+        page = nobody.get("/")
+        assert "<title>Face farm</title>" in page.text
+        assert "script-src 'self'" in page.headers["content-security-policy"]

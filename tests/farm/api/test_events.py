@@ -1,0 +1,91 @@
+"""Events: in order, once, from where one left off; through a restart of the server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from farm.service import held
+from farm.service.records import Event, Progress
+from farm.service.states import JobState
+from tests.farm.api.conftest import House
+from tests.farm.api.flows import asked, film_bytes, finished, sent, taken
+from tests.farm.api.test_calls import is_problem
+
+
+@pytest.fixture
+def job(http: httpx.Client, clips: Path) -> str:
+    return str(asked(http, sent(http, "target", "film.mp4", film_bytes(clips))["id"])["id"])
+
+
+def read(house: House, job: str, last: str = "0") -> tuple[list[int], list[str]]:
+    """Numbers of events, and kinds of all messages, to the end of the stream."""
+    numbers, kinds = [], []
+    with (
+        house.http() as client,
+        client.stream("GET", f"/v1/jobs/{job}/events", headers={"Last-Event-ID": last}) as answer,
+    ):
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            if line.startswith("id: "):
+                numbers.append(int(line[4:]))
+            elif line.startswith("event: "):
+                kinds.append(line[7:])
+    return numbers, kinds
+
+
+def test_events_come_in_order_and_again_from_where_one_left(house: House, http: httpx.Client, job: str) -> None:
+    seen: list[tuple[list[int], list[str]]] = []
+    watcher = threading.Thread(target=lambda: seen.append(read(house, job)))
+    watcher.start()
+    mine = taken(house, job)
+    for done in range(5):
+        notes = (Event("note", {"text": f"line {done}"}),)
+        held.report(house.db, mine, progress=Progress("render", done, 5), events=notes)
+    held.stage(house.db, mine, JobState.rendering)
+    http.post(f"/v1/jobs/{job}/cancel")
+    held.give_back(house.db, mine)
+    watcher.join(20)
+    numbers, kinds = seen[0]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert kinds[-1] == "end"
+    assert "job" in kinds
+    last = http.get(f"/v1/jobs/{job}").json()["last_event"]
+    assert numbers[-1] == last
+    assert read(house, job, str(last - 3))[0] == [last - 2, last - 1, last]
+    assert read(house, job, str(last))[0] == []
+    assert [line.split(" ")[1] for line in http.get(f"/v1/jobs/{job}/log").text.splitlines()].count("note") == 5
+
+
+def test_a_quiet_job_says_that_it_is_there(house: House, job: str) -> None:
+    with house.http() as client, client.stream("GET", f"/v1/jobs/{job}/events") as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith(":")) == ": still here"
+
+
+def test_what_is_no_number_is_refused(http: httpx.Client, job: str) -> None:
+    for text in ("x", "-1", "1e3"):
+        is_problem(http.get(f"/v1/jobs/{job}/events", headers={"Last-Event-ID": text}), 422, "Last-Event-ID")
+
+
+def test_the_stream_ends_with_an_erased_job(house: House, http: httpx.Client, job: str) -> None:
+    seen: list[tuple[list[int], list[str]]] = []
+    watcher = threading.Thread(target=lambda: seen.append(read(house, job)))
+    watcher.start()
+    while "farm_service_watchers 1.0" not in http.get("/metrics").text:
+        time.sleep(0.05)
+    http.post(f"/v1/jobs/{job}/pause")
+    assert http.delete(f"/v1/jobs/{job}").status_code == 204
+    watcher.join(20)
+    assert seen[0][1][-1] in ("gone", "end")
+
+
+def test_a_finished_job_tells_all_it_did(house: House, clips: Path, job: str) -> None:
+    finished(house, job, film_bytes(clips))
+    numbers, kinds = read(house, job)
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert kinds[-1] == "end"
