@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +26,7 @@ from av.video.stream import VideoStream
 from core.errors import InputError
 from core.media import extras, gaps, inventory, numbering, shape, transport
 from core.media.beside import ALPHA, HDR10_PLUS, beside
+from core.media.far import FarPath
 from core.media.guard import LIMITS, Limits, film_stream, open_film
 from core.media.numbering import NO_PTS, FrameTable, PacketTable
 from core.media.probe import Probe, probe_first_frames
@@ -39,13 +42,23 @@ def index_film(path: Path, limits: Limits = LIMITS) -> MediaIndex:
     A film shorter than its header promises has `missing_s > 0` and a `Damage` whose frame is `frames`, the first
     one that is not there. `InputError` when the film cannot be opened, has no frames, or breaks `limits`.
     """
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        hashing = pool.submit(_file_sha256, path)
+    with _hashed(path) as sha256:
         first = probe_first_frames(path, limits)
         with open_film(path, limits) as container:
             stream = film_stream(container)
             packets = read_packets(container, stream, limits, path)
-            return _build(path, container, stream, packets, first, hashing.result(), limits)
+            return _build(path, container, stream, packets, first, sha256(), limits)
+
+
+@contextmanager
+def _hashed(path: Path) -> Iterator[Callable[[], str]]:
+    """What gives the hash of the whole file: made beside the demuxer, or of what that reads where the file is far."""
+    if isinstance(path, FarPath):
+        with path.hashed() as whole:
+            yield whole
+        return
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield pool.submit(_file_sha256, path).result
 
 
 def _file_sha256(path: Path) -> str:

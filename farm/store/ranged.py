@@ -7,9 +7,13 @@ pays for few requests. All files of one object share the cache: headers are fetc
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from core.errors import InputError
@@ -25,6 +29,14 @@ AHEAD_BLOCKS = 32
 CACHED_BLOCKS = 256  # 64 MiB an object
 
 
+@dataclass
+class _Following:
+    """The hash of the blocks before `next`."""
+
+    next: int = 0
+    sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+
 class Blocks:
     """The blocks of the object `head`, as it was when that was asked for. Safe between threads."""
 
@@ -36,6 +48,7 @@ class Blocks:
         self._bucket, self._size, self._kept = bucket, block_bytes, kept
         self._lock = threading.Lock()
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._hash: _Following | None = None
 
     def block(self, number: int, ahead: int) -> tuple[bytes, int]:
         """Block `number`, and how many blocks were fetched for it: none, or up to `ahead`."""
@@ -44,17 +57,48 @@ class Blocks:
             if found is not None:
                 self._blocks.move_to_end(number)
                 return found, 0
-        first = number * self._size
-        last = min(self.head.size, first + ahead * self._size)
+            # What is skipped but must be hashed comes along where it is little.
+            wanted = self._hash.next if self._hash is not None else number
+            start = wanted if 0 < number - wanted <= AHEAD_BLOCKS else number
+        first = start * self._size
+        last = min(self.head.size, (number + ahead) * self._size)
         data = self._fetch(first, last - first)
         with self._lock:
             self.bytes_fetched += len(data)
             for place in range(0, len(data), self._size):
                 self._blocks[(first + place) // self._size] = data[place : place + self._size]
+            self._feed()
             self._blocks.move_to_end(number)
             while len(self._blocks) > max(self._kept, ahead):
                 self._blocks.popitem(last=False)
-        return data[: self._size], -(-len(data) // self._size)
+        skipped = (number - start) * self._size
+        return data[skipped : skipped + self._size], -(-(len(data) - skipped) // self._size)
+
+    @contextmanager
+    def hashed(self) -> Iterator[Callable[[], str]]:
+        """See `core.media.far.FarPath.hashed`; for one at a time."""
+        with self._lock:
+            following = self._hash = _Following()
+            self._feed()
+
+        def whole() -> str:
+            while following.next * self._size < self.head.size:
+                self.block(following.next, AHEAD_BLOCKS)
+                with self._lock:
+                    self._feed()
+            return following.sha256.hexdigest()
+
+        try:
+            yield whole
+        finally:
+            self._hash = None
+
+    def _feed(self) -> None:
+        """Hash what is there of what comes next. With the lock held, before anything is dropped."""
+        following = self._hash
+        while following is not None and (found := self._blocks.get(following.next)) is not None:
+            following.sha256.update(found)
+            following.next += 1
 
     def _fetch(self, first: int, size: int) -> bytes:
         try:

@@ -16,7 +16,8 @@ import posixpath
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
@@ -198,6 +199,9 @@ class ObjectPath(FarPath):
         if mode != "rb":
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), self.url)
         return io.BufferedReader(ObjectFile(self._current(), self.url), BLOCK_BYTES)
+
+    def hashed(self) -> AbstractContextManager[Callable[[], str]]:
+        return self._current().hashed()
 
     @property
     def bytes_fetched(self) -> int:

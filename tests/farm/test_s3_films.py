@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import random
@@ -86,6 +87,28 @@ def test_reading_on_asks_for_more_at_a_time_and_jumping_does_not(films: Any) -> 
     assert asked == [(600_000, 1000), (200_000, 1000), (400_000, 1000)]
 
 
+def test_what_is_read_is_hashed_as_it_comes(films: Any) -> None:
+    """Whatever is read in which order, the hash is that of all, and what was read on is not fetched again."""
+    films.put_object(Key="a.bin", Body=DATA)
+    bucket = Bucket("films")
+    head = bucket.head("a.bin")
+    assert head is not None
+    draw = random.Random(3)
+    for places in ([], [650_000, 0], [0, 30_000, 95_000], [draw.randrange(len(DATA)) for _ in range(20)]):
+        blocks = Blocks(bucket, head, block_bytes=10_000, kept=8)
+        with blocks.hashed() as whole, ObjectFile(blocks, "a") as file:
+            for place in places:
+                file.seek(place)
+                assert file.read(15_000) == DATA[place : place + 15_000]
+            assert whole() == hashlib.sha256(DATA).hexdigest() == whole()
+    blocks = Blocks(bucket, head, block_bytes=10_000, kept=8)
+    with blocks.hashed() as whole, ObjectFile(blocks, "a") as file:
+        while file.read(9_999):
+            file.seek(25_000, os.SEEK_CUR)  # as a demuxer passes over what it does not want
+        assert whole() == hashlib.sha256(DATA).hexdigest()
+    assert blocks.bytes_fetched == len(DATA)
+
+
 def test_a_path_into_a_bucket_is_a_path(films: Any) -> None:
     films.put_object(Key="in/a film.mp4", Body=DATA)
     path = place_of("s3://films/in/a film.mp4")
@@ -129,11 +152,15 @@ def test_a_segment_of_a_long_film_costs_its_own_bytes(films: Any, tmp_path: Path
     ffmpeg(*picture, "-c:v", "libx264", "-preset", "ultrafast", "-crf", "1", "-g", "25", "-pix_fmt", "yuv420p", near)
     Bucket("films").upload("film.mp4", near, "")
     far = ObjectPath("s3://films/film.mp4")
+    head = far.head()
+    assert head is not None
+    far._blocks = Blocks(far.bucket, head, kept=12)  # as little of the film as of a long one
     index = index_film_safely(far)
     assert index.sha256 == index_film(near).sha256
     segments = plan_segments(index, Fraction(1))
     size = near.stat().st_size
     assert size > 8 << 20
+    assert size <= far.bytes_fetched < 1.25 * size, "the film comes over the line once, and its head and tail again"
     fresh = ObjectPath("s3://films/film.mp4")
     spent = []
     for segment in segments[20:22]:
