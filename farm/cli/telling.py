@@ -58,7 +58,7 @@ def telling(run: RunOptions, job: str, *, count: bool = False) -> Iterator[Telli
         if traces_wanted():
             from farm.watching.spans import Spans, collector  # noqa: PLC0415 - loads OpenTelemetry
 
-            listeners.append(stack.enter_context(Spans(job, collector())))
+            listeners.append(stack.enter_context(Spans(job, collector(), voice.note)))
         yield Telling(job, voice.told, Together(*listeners), metrics)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -22,6 +22,7 @@ from farm.watching.tally import RETRIED, Attempt, Ended, NodeLost, Renderer, Tal
 
 EVERY_S = 1.0  # how often gauges are told, at most
 A_RENDERER_S = 1e-3  # and what is counted by time: as often as costs next to nothing with so many renderers
+REMEMBERED = 1000  # losses of nodes
 BUSY, IDLE, DOWN = "busy", "idle", "down"
 
 
@@ -33,7 +34,8 @@ class Metrics:
         self._clock = clock
         self._lock = threading.RLock()
         self._jobs: list[JobMetrics] = []
-        self._gone: set[str] = set()  # nodes that were counted as lost
+        self._lost: deque[tuple[str, float]] = deque(maxlen=REMEMBERED)  # nodes, and when: each job hears of it
+        self._noticed: dict[str, float] = {}  # nodes that gave notice, and when
         self._told_s = self._shown_s = clock()
         self._shown: dict[str, set[tuple[str, ...]]] = {}
 
@@ -56,18 +58,15 @@ class Metrics:
 
     def hear(self, job: JobMetrics, happening: Happening, at_s: float) -> None:
         with self._lock:
-            if isinstance(happening, SlotReady):
-                self._gone.discard(happening.node)
+            if isinstance(happening, SlotReady) and at_s > self._noticed.get(happening.node, at_s):
+                del self._noticed[happening.node]  # it is back
             now_s = self._clock()
             if now_s - self._told_s >= min(EVERY_S, A_RENDERER_S * len(job.tally.renderers)):
                 self._tick()  # before what happened now changes who works
             for fact in job.tally.hear(happening, at_s):
                 match fact:
                     case NodeLost():
-                        if fact.node not in self._gone:
-                            self._gone.add(fact.node)
-                            notice = "yes" if fact.notice else "no"
-                            self._count("farm_nodes_lost_total", 1, fact.kind or UNKNOWN, notice)
+                        self._node_lost(fact, at_s)
                     case Ended(how="done"):
                         self._done(fact.attempt, at_s)
                     case Ended():
@@ -99,6 +98,14 @@ class Metrics:
         if isinstance(order, WorkOrder):
             self._count("farm_faces_total", order.face_count, kind)
             self._count("farm_film_seconds_total", float(order.segment.frames / order.encoder.frame_rate))
+
+    def _node_lost(self, lost: NodeLost, at_s: float) -> None:
+        if (lost.node, at_s) in self._lost or lost.node in self._noticed:
+            return
+        self._lost.append((lost.node, at_s))
+        if lost.notice:
+            self._noticed[lost.node] = at_s
+        self._count("farm_nodes_lost_total", 1, lost.kind or UNKNOWN, "yes" if lost.notice else "no")
 
     def _renderers(self) -> Counter[tuple[str, str]]:
         """How many renderers of each kind are in each state."""
@@ -145,7 +152,7 @@ class Metrics:
     def _show(self, name: str, values: dict[tuple[str, ...], int] | Counter[tuple[str, str]]) -> None:
         """Set a gauge for all its labels; those that were there before and are not any more are 0."""
         known = self._shown.setdefault(name, set())
-        known |= values.keys()
+        known.update(values)
         for labels in known:
             self._to.set(BY_NAME[name], values.get(labels, 0), *labels)  # type: ignore[arg-type]
 

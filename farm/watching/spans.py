@@ -7,6 +7,7 @@ when it was heard that it was given out until it was heard how it ended; its par
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -14,8 +15,8 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Span, Status, StatusCode
 
 from actors.drive import Happening, Order, Watch
@@ -25,19 +26,50 @@ from farm.watching.tally import Attempt, Began, Ended, Tally, map_of
 
 def collector() -> SpanExporter:
     """To the collector that the environment names."""
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - only now
+    from opentelemetry.exporter.otlp.proto.http import trace_exporter  # noqa: PLC0415 - only now
 
-    return OTLPSpanExporter()
+    logging.getLogger(trace_exporter.__name__).setLevel(logging.CRITICAL)  # what it could not send is told once, by us
+    return trace_exporter.OTLPSpanExporter()
+
+
+class Counting(SpanExporter):
+    """Another exporter, and how many spans it could not send."""
+
+    def __init__(self, to: SpanExporter) -> None:
+        self._to = to
+        self.unsent = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._to.export(spans)
+        self.unsent += len(spans) if result is SpanExportResult.FAILURE else 0
+        return result
+
+    def shutdown(self) -> None:
+        self._to.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._to.force_flush(timeout_millis)
 
 
 class Spans:
-    """A `Progress` that traces one job named `job` while it is entered; leaving it sends what is left."""
+    """A `Progress` that traces one job named `job` while it is entered; leaving it sends what is left.
 
-    def __init__(self, job: str, exporter: SpanExporter, wall_ns: Callable[[], int] = time.time_ns) -> None:
+    `tell` gets a line about spans that could not be sent.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        exporter: SpanExporter,
+        tell: Callable[[str], None] = lambda _: None,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._exporter = Counting(exporter)
+        self._tell = tell
         self._job = job
         self._wall_ns = wall_ns
         self._provider = TracerProvider(resource=Resource.create({"service.name": "farm"}), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("farm")
         self._tally = Tally()
         self._map = ""
@@ -63,6 +95,8 @@ class Spans:
                 one.set_attribute("farm.state", state)
                 _end(one, now_ns, told)
         self._provider.shutdown()
+        if self._exporter.unsent:
+            self._tell(f"{self._exporter.unsent} spans were not taken by the collector of OTEL_EXPORTER_OTLP_ENDPOINT")
 
     def _begin(self, name: str, parent: Span | None, at_ns: int, attributes: dict[str, Any]) -> Span:
         context = trace.set_span_in_context(parent) if parent is not None else None

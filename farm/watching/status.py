@@ -19,7 +19,7 @@ from types import TracebackType
 from actors.dispatch import Decision, Event
 from actors.drive import Order, Watch
 from core import codec
-from core.errors import FarmError, Interrupted
+from core.errors import BudgetSpent, FarmError, Interrupted
 from core.records import JobState, JobStatus
 from farm.artifacts import Store
 from farm.watching.jsonlog import utc_text
@@ -168,7 +168,7 @@ def outcome(error: BaseException | None) -> tuple[JobState, str, int]:
     if error is None:
         return "finished", "", 0
     if isinstance(error, FarmError):
-        return "stopped" if isinstance(error, Interrupted) else "failed", str(error), error.exit_code
+        return "stopped" if isinstance(error, Interrupted | BudgetSpent) else "failed", str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "stopped", "stopped by a signal; run the same command again to resume", Interrupted.exit_code
     return "failed", f"{type(error).__name__}: {' '.join(str(error).split())}", FarmError.exit_code
