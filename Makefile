@@ -7,6 +7,8 @@ FILES := core actors farm render.py tests
 # What tests run beside the farm: an SSH server and rsync for `ray up`, network namespaces for hosts
 PACKAGES := openssh-server openssh-client rsync iproute2
 
+# check-clusters: cluster files, roles and image    lock-images: what the images install
+.PHONY: check-clusters lock-images
 .PHONY: setup machine models demo test test-heavy proof-submit proof-autoscaling lint bench lock clean
 
 setup: .venv/ready
@@ -60,6 +62,23 @@ bench: models
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	  --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+# what the images install: names from the metadata of what is installed, hashes from requirements.lock or the index
+IMAGES := deploy/docker
+COMPILE := uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url \
+  --python-version 3.11 --python-platform linux
+
+lock-images: setup
+	mkdir -p build
+	$(BIN)/python $(IMAGES)/runtime.py pyproject.toml --list > build/runtime.txt && mv build/runtime.txt $(IMAGES)
+	printf 'onnxruntime-gpu[cuda,cudnn]\nnvidia-cublas~=13.0\n' | $(COMPILE) -c requirements.lock - -o build/gpu.lock
+	printf 'google-api-python-client\ngoogle-auth-httplib2\n' | $(COMPILE) -c requirements.lock - -o build/launch.lock
+	for name in gpu launch; do $(BIN)/python $(IMAGES)/runtime.py build/$$name.lock --new > $(IMAGES)/$$name.lock; done
+
+# cluster files, roles, image and operations guide: schema, rules, EC2's calls
+check-clusters: setup
+	$(BIN)/farm cluster check --as-shipped cluster.yaml deploy/gcp/cluster.yaml deploy/kuberay/*.yaml
+	$(BIN)/python -m pytest tests/deploy
 
 clean:
 	rm -rf .venv out build *.egg-info

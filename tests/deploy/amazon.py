@@ -98,8 +98,8 @@ def amazon() -> Iterator[Amazon]:
         thread.join()
 
 
-def raise_stack(here: Amazon) -> dict[str, str]:
-    """Put deploy/aws/foundation.yaml there; its outputs."""
+def raise_stack(here: Amazon) -> None:
+    """Put deploy/aws/foundation.yaml there."""
     ec2 = here.client("ec2")
     vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
@@ -117,7 +117,6 @@ def raise_stack(here: Amazon) -> dict[str, str]:
     )
     stack = formation.describe_stacks(StackName="farm")["Stacks"][0]
     assert stack["StackStatus"] == "CREATE_COMPLETE"
-    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
 def filled(text: str) -> str:

@@ -10,14 +10,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.amazon import ACCOUNT, BUCKET, REGION, ROOT, Amazon, amazon, filled, raise_stack
+from tests.deploy.amazon import ACCOUNT, BUCKET, REGION, ROOT, Amazon, filled
 from tests.deploy.remote import asked, put_tools
 from tests.deploy.rights import allows, needs
 
@@ -33,7 +32,6 @@ class Launched:
     folder: Path
     file: Path
     environment: dict[str, str]
-    outputs: dict[str, str]
 
     def ray(self, *words: str) -> str:
         done = subprocess.run(
@@ -60,26 +58,24 @@ def tags(instance: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+def launched(raised: Amazon, tmp_path_factory: pytest.TempPathFactory) -> Launched:
     folder = tmp_path_factory.mktemp("up")
     tools = put_tools(folder)
     (folder / ".farm-cluster").mkdir(mode=0o700)
     (folder / ".farm-cluster" / "auth_token").write_text("0" * 64)
     file = folder / "cluster.yaml"
     file.write_text(filled((ROOT / "cluster.yaml").read_text()))
-    with amazon() as here:
-        outputs = raise_stack(here)
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))},
-            **here.environment(OPERATOR),
-            "HOME": str(folder),
-            "TMPDIR": str(folder),
-            "PATH": f"{tools}:{os.environ['PATH']}",
-            "RAY_USAGE_STATS_ENABLED": "0",
-        }
-        cluster = Launched(here, folder, file, environment, outputs)
-        cluster.ray("up", "--yes", "--no-config-cache", str(file))
-        yield cluster
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))},
+        **raised.environment(OPERATOR),
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    cluster = Launched(raised, folder, file, environment)
+    cluster.ray("up", "--yes", "--no-config-cache", str(file))
+    return cluster
 
 
 def test_the_head_is_launched_as_the_file_says(launched: Launched) -> None:

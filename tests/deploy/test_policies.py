@@ -1,0 +1,88 @@
+"""The roles of deploy/iam and the stack of deploy/aws: one text, no excess, and the linter finds nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from farm.clusterfile.check import read
+from farm.clusterfile.findings import OPEN_TO_ALL, leaves
+from tests.deploy.amazon import BUCKET, REGION, ROOT, Amazon, filled
+
+ROLES = ("head", "worker", "operator")
+
+
+def policy(name: str) -> dict[str, Any]:
+    """deploy/iam/NAME.json with an operator's names in it."""
+    found: dict[str, Any] = json.loads(filled((ROOT / f"deploy/iam/{name}.json").read_text()).replace("REGION", REGION))
+    return found
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_the_stack_makes_the_policies_of_the_folder(raised: Amazon, name: str) -> None:
+    iam = raised.client("iam")
+    arn = f"arn:aws:iam::123456789012:policy/farm-{name}"
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    assert iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"] == policy(name)
+    if name != "operator":
+        (attached,) = iam.list_attached_role_policies(RoleName=f"farm-{name}")["AttachedPolicies"]
+        assert attached["PolicyArn"] == arn
+        (role,) = iam.get_instance_profile(InstanceProfileName=f"farm-{name}")["InstanceProfile"]["Roles"]
+        assert role["RoleName"] == f"farm-{name}"
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_no_policy_allows_all_of_a_service_or_of_an_account(name: str) -> None:
+    for statement in policy(name)["Statement"]:
+        assert statement["Effect"] == "Allow"
+        for action in statement["Action"]:
+            assert "*" not in action
+            # What has no resource to name: descriptions, and the token that a registry's login is made of.
+            if statement["Resource"] == "*":
+                assert action.startswith("ec2:Describe") or action == "ecr:GetAuthorizationToken", action
+
+
+def test_a_worker_has_no_business_with_machines_and_writes_to_the_store_alone() -> None:
+    worker = policy("worker")["Statement"]
+    assert {action.split(":")[0] for part in worker for action in part["Action"]} == {"s3", "ecr"}
+    (writes,) = [part["Resource"] for part in worker if "s3:PutObject" in part["Action"]]
+    assert writes == [f"arn:aws:s3:::{BUCKET}/{place}" for place in ("state/*", "out/*.farm/*", "engines/*")]
+
+
+def test_the_head_launches_the_types_of_the_cluster_and_no_other() -> None:
+    (cluster,) = read(ROOT / "cluster.yaml")
+    types = {name: kind["node_config"]["InstanceType"] for name, kind in cluster["available_node_types"].items()}
+    for name, machines in (("head", {types[kind] for kind in types if kind != "head"}), ("operator", {types["head"]})):
+        (launch,) = [part for part in policy(name)["Statement"] if part["Sid"] == "LaunchNodes"]
+        said = launch["Condition"]["StringEquals"]
+        assert set(said["ec2:InstanceType"]) == machines
+        assert said["aws:RequestTag/ray-cluster-name"] == cluster["cluster_name"]
+        assert said["ec2:MetadataHttpTokens"] == "required"
+
+
+@pytest.mark.heavy
+def test_the_linter_of_cloudformation_finds_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("cfn-lint")), "--regions", REGION, "--", "deploy/aws/foundation.yaml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_stack_opens_ssh_to_the_administrator_alone() -> None:
+    stack = yaml.safe_load((ROOT / "deploy/aws/foundation.yaml").read_text())
+    assert not [where for where, value in leaves(stack) if isinstance(value, str) and value in OPEN_TO_ALL]
+    groups = [one for one in stack["Resources"].values() if one["Type"] == "AWS::EC2::SecurityGroup"]
+    rules = [rule for group in groups for rule in group["Properties"].get("SecurityGroupIngress", ())]
+    assert [(rule["FromPort"], rule["ToPort"], rule["CidrIp"]) for rule in rules] == [(22, 22, {"Ref": "AdminCidr"})]
+    (bucket,) = [one["Properties"] for one in stack["Resources"].values() if one["Type"] == "AWS::S3::Bucket"]
+    assert all(bucket["PublicAccessBlockConfiguration"].values())
