@@ -109,14 +109,15 @@ def wait_for_cast(db: Database, held: Held, problem: Problem | None = None) -> N
         _obey_late(connection, now_ms, row)
 
 
-def give_back(db: Database, held: Held) -> None:
-    """Nobody works on the job any more: it does what its owner wished, else it is queued and goes on later."""
+def give_back(db: Database, held: Held, *, wait_ms: int = 0) -> None:
+    """Nobody works on the job any more: it does what its owner wished, else it is queued and goes on later, no sooner
+    than after `wait_ms`."""
     with db.write() as connection:
         now_ms = db.now_ms(connection)
         to = {Wish.cancel: JobState.cancelled, Wish.pause: JobState.paused}
         _check(connection, held, lock=True)
         wish = _wish(connection, held)
-        values = {"epoch": job.epoch + 1, **NO_LEASE}
+        values = {"epoch": job.epoch + 1, **NO_LEASE, "not_before_ms": now_ms + wait_ms}
         if wish is Wish.erase:
             erasing.erase_row(connection, now_ms, held.job)
         else:

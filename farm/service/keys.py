@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Collection
 
 import sqlalchemy as sql
-from sqlalchemy import Connection, Row
+from sqlalchemy import Row
 
 from core.codec import decode
 from core.errors import InputError
@@ -172,9 +172,10 @@ def revoke(db: Database, tenant_id: str, key_id: str, *, actor: str = "") -> Key
     return _key(row)
 
 
-def any_key(connection: Connection) -> bool:
+def any_key(db: Database) -> bool:
     """Whether there is a key at all: the first start of a service makes one."""
-    return connection.execute(sql.select(key.id).limit(1)).first() is not None
+    with db.read() as connection:
+        return connection.execute(sql.select(key.id).limit(1)).first() is not None
 
 
 def _hash(secret: str) -> str:

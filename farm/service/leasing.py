@@ -146,7 +146,7 @@ def _lease(
 
 def _candidates(connection: Connection, now_ms: int, places: int, slots: int) -> list[Waiting]:
     """The queued jobs to begin. Of each tenant the first few by priority and age are looked at."""
-    queued = [job.state == JobState.queued, job.wish == Wish.run]
+    queued = [job.state == JobState.queued, job.wish == Wish.run, job.not_before_ms <= now_ms]
     rank = sql.func.row_number().over(partition_by=job.tenant, order_by=[job.priority.desc(), job.id]).label("place")
     ranked = sql.select(job.id, job.tenant, job.priority, job.created_ms, rank).where(*queued).subquery()
     first = sql.select(ranked).where(ranked.c.place <= max(A_TENANT, places))

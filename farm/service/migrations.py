@@ -32,6 +32,7 @@ FIRST = (
         id {text} PRIMARY KEY, tenant {text} NOT NULL REFERENCES tenants (id), state {text} NOT NULL,
         wish {text} NOT NULL, epoch BIGINT NOT NULL, attempt BIGINT NOT NULL, lapses BIGINT NOT NULL,
         version BIGINT NOT NULL, last_seq BIGINT NOT NULL, owner {text} NOT NULL, lease_ms BIGINT NOT NULL,
+        not_before_ms BIGINT NOT NULL,
         title TEXT NOT NULL, priority BIGINT NOT NULL, job_order TEXT, progress TEXT NOT NULL,
         segments_running BIGINT NOT NULL, gpu_ms BIGINT NOT NULL, core_ms BIGINT NOT NULL,
         epoch_gpu_ms BIGINT NOT NULL, epoch_core_ms BIGINT NOT NULL, cost_micros BIGINT,

@@ -21,7 +21,7 @@ from farm.service.rows import json_of, text_of
 from farm.service.states import FROM, WAITING, WORKING, JobState
 
 jobs = tables.jobs.c
-NO_LEASE: dict[str, Any] = {"owner": "", "lease_ms": 0, "segments_running": 0}
+NO_LEASE: dict[str, Any] = {"owner": "", "lease_ms": 0, "not_before_ms": 0, "segments_running": 0}
 
 
 def is_in(states: Iterable[JobState]) -> ColumnElement[bool]:

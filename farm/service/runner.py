@@ -35,7 +35,8 @@ from farm.store.whole import put_whole
 log = logging.getLogger("farm.service")
 Why = Literal["", "obey", "lost", "over quota"]
 BUSY = "another run works on this job"  # as farm.store says it: a coordinator that lost the job still holds its files
-MOST_LOSSES = 3
+MOST_LOSSES = 3  # runs that ended with the pool or too many of its renderers
+WAIT_MS = 10_000  # before a job is tried again that could not go on for the farm's own reasons
 RETRY_S = 0.5
 
 
@@ -169,10 +170,11 @@ class Runner:
         problem = Problem(type(error).__name__, error.what, _hidden(error.where), error.hint, error.exit_code)
         if self._why == "over quota":
             return lambda: held.fail(db, self.held, problem, refused=True)
-        if self._why or isinstance(error, Interrupted | LeaseLost | Unreachable) or error.what == BUSY:
+        if self._why or isinstance(error, Interrupted):
             return lambda: held.give_back(db, self.held)
-        if isinstance(error, WorkerLost) and self.row.attempt < MOST_LOSSES:
-            return lambda: held.give_back(db, self.held)
+        lost = isinstance(error, WorkerLost) and self.row.attempt < MOST_LOSSES
+        if lost or isinstance(error, LeaseLost | Unreachable) or error.what == BUSY:
+            return lambda: held.give_back(db, self.held, wait_ms=WAIT_MS)
         of_cast = self.row.has_cast and self.mirror.at == "cast"
         if isinstance(error, InputError) and of_cast and order is not None and order.wait_for_cast:
             return lambda: held.wait_for_cast(db, self.held, problem)

@@ -55,6 +55,7 @@ jobs = Table(
     _number("last_seq"),
     _text("owner"),  # the coordinator, "" where nobody holds it
     _number("lease_ms"),  # until when
+    _number("not_before_ms"),  # a queued job is not begun earlier
     _text("title"),
     _number("priority"),
     _text("job_order", null=True),  # JobOrder; NULL once erased
