@@ -26,6 +26,18 @@ class BorrowedStore(DiskStore):
             return own
         return self.base.path(name)
 
+    def adopt(self, temporary: Path, name: str) -> bool:
+        if self.base is None or not self.base.exists(name):
+            return super().adopt(temporary, name)
+        temporary.unlink(missing_ok=True)
+        return False
+
+    def replace(self, name: str, data: bytes) -> None:
+        """In the folder of its own, also where `base` has the name."""
+        own = Path(self.root) / name
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.write_bytes(data)
+
     def discard(self, name: str) -> None:
         (Path(self.root) / name).unlink(missing_ok=True)
 

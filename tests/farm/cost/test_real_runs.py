@@ -6,10 +6,12 @@ The machine's price is one a core-second and more, so that a film of seconds cos
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import boto3
 import pytest
 
 from core import codec
@@ -19,6 +21,7 @@ from farm.artifacts import DiskStore
 from farm.cost.job import estimate_job
 from farm.cost.kept import load_kept
 from farm.driver import run_job
+from farm.paths import place
 from farm.report import page, summary
 from farm.settings import RunOptions, Settings
 from tests.actors.films import make_film
@@ -173,6 +176,20 @@ def test_receipts_of_the_store_go_before_the_table(spec: JobSpec, settings: Sett
     assert sorted(store.listed("jobs")) == before, "an estimate changes nothing"
     measured = f"{done} segments of this job's store that were rendered on cpu"
     assert any(measured in text for text in kind.rests_on) == (done >= 3)
+
+
+def test_a_store_in_a_bucket_is_looked_at(spec: JobSpec, settings: Settings, s3: str) -> None:
+    name = f"kept-{secrets.token_hex(4)}"
+    boto3.resource("s3").create_bucket(Bucket=name)
+    run = replace(RUN, store=place(f"s3://{name}/store"), keep=True)
+    done = run_job(spec, run, settings, UNDISTURBED)
+    names = [entry.key for entry in boto3.resource("s3").Bucket(name).objects.all()]
+    assert any(key.endswith("/COST") for key in names)
+    estimate = estimate_job(spec, run, settings, UNDISTURBED)
+    assert estimate.work.render_segments == 0
+    assert done.cost is not None
+    assert estimate.earlier == done.cost.spent
+    assert [entry.key for entry in boto3.resource("s3").Bucket(name).objects.all()] == names, "nothing is changed"
 
 
 def test_the_command_estimates_in_words_and_as_json(spec: JobSpec, settings: Settings, tmp_path: Path) -> None:
