@@ -1,0 +1,193 @@
+"""Opening a database, bringing it up to date, and what is told when it is not there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sql
+
+from core.errors import FarmError, InputError, StorageError
+from farm.service import jobs, tables
+from farm.service.database import Database, open_database, parse_url
+from farm.service.errors import Unreachable
+from farm.service.migrations import STEPS, Step, migrate
+from tests.farm.service.farmhouse import ACME, submit, tenants
+from tests.postgres import Postgres
+
+TYPES = {"TEXT": "TEXT", "BIGINT": "BIGINT"}
+
+
+def test_the_migrations_make_the_tables(db: Database) -> None:
+    """What the code takes the tables to be is what the migrations make: names, order, types, keys, nulls."""
+    with db.read() as connection:
+        look = sql.inspect(connection)
+        assert set(look.get_table_names()) == {*tables.metadata.tables, "farm_schema"}
+        for table in tables.metadata.sorted_tables:
+            found = look.get_columns(table.name)
+            key = look.get_pk_constraint(table.name)["constrained_columns"]
+            assert [column["name"] for column in found] == [column.name for column in table.columns]
+            for column, made in zip(table.columns, found, strict=True):
+                assert str(made["type"]).split(" ")[0].strip('"') == str(column.type), column
+                assert (column.name in key) == column.primary_key, column
+                assert bool(made["nullable"]) == bool(column.nullable) or column.primary_key, column
+
+
+def test_opening_twice_changes_nothing(db: Database, url: str) -> None:
+    tenants(db)
+    job = submit(db)
+    with open_database(url) as again:
+        assert jobs.get(again, ACME, job.id) == job
+        with again.read() as connection:
+            assert connection.execute(sql.text("SELECT count(*) FROM farm_schema")).scalar_one() == len(STEPS)
+
+
+def test_two_that_start_at_once_migrate_once(postgres: Postgres, tmp_path: Path) -> None:
+    for url in (postgres.new_database(), f"sqlite:///{tmp_path}/new.db"):
+        opened: list[Database] = []
+        failed: list[Exception] = []
+
+        def start(url: str = url, opened: list[Database] = opened, failed: list[Exception] = failed) -> None:
+            try:
+                opened.append(open_database(url))
+            except Exception as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=start) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (len(opened), failed) == (6, [])
+        for database in opened:
+            database.ping()
+            database.close()
+
+
+def test_a_later_step_is_carried_out_once_and_whole(db: Database) -> None:
+    more = Step(2, "one's more", ("CREATE TABLE more (id BIGINT PRIMARY KEY)",))
+    broken = Step(3, "broken", ("CREATE TABLE half (id BIGINT PRIMARY KEY)", "CREATE TABLE more (id BIGINT)"))
+    for _ in range(2):
+        with db.write() as connection:
+            migrate(connection, where="x", steps=(*STEPS, more))
+    with pytest.raises(FarmError), db.write() as connection:
+        migrate(connection, where="x", steps=(*STEPS, more, broken))
+    with db.read() as connection:
+        assert "more" in sql.inspect(connection).get_table_names()
+        assert "half" not in sql.inspect(connection).get_table_names()
+        numbers = connection.execute(sql.text("SELECT number FROM farm_schema ORDER BY number")).scalars().all()
+        assert numbers == [1, 2]
+
+
+def test_a_newer_database_is_refused(db: Database, url: str) -> None:
+    with db.write() as connection:
+        connection.execute(sql.text("INSERT INTO farm_schema (number, name) VALUES (99, 'later')"))
+    with pytest.raises(InputError, match="of a newer farm \\(schema 99"):
+        open_database(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "farm.db",
+        "mysql://u:geheim@host/db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file:x?mode=memory",
+        "postgresql+asyncpg://u:geheim@h/d",
+        "postgresql+psycopg2://u:geheim@h/d",
+        "postgresql://u:geheim@h:port/d",
+        "://geheim",
+    ],
+)
+def test_what_is_no_address_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(InputError) as refused:
+        open_database(url)
+    assert "geheim" not in str(refused.value)
+
+
+def test_addresses_as_people_write_them() -> None:
+    for text in ("postgres://u:p@h/d", "postgresql://u:p@h/d", "postgresql+psycopg://u:p@h/d"):
+        assert parse_url(text).drivername == "postgresql+psycopg"
+    assert parse_url("sqlite:///x.db").database == str(Path.cwd() / "x.db")
+
+
+def test_places_where_no_database_can_be(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="folder does not exist"):
+        open_database(f"sqlite:///{tmp_path}/none/farm.db")
+    (tmp_path / "film.mp4").write_bytes(os.urandom(5000))
+    before = (tmp_path / "film.mp4").read_bytes()
+    with pytest.raises(InputError, match="no SQLite database"):
+        open_database(f"sqlite:///{tmp_path}/film.mp4")
+    assert (tmp_path / "film.mp4").read_bytes() == before
+    with pytest.raises(StorageError):
+        open_database(f"sqlite:///{tmp_path}")
+    with pytest.raises(Unreachable, match="does not answer") as refused:
+        open_database(f"postgresql://u:geheim@/d?host={tmp_path}")
+    assert "geheim" not in str(refused.value)
+
+
+def test_the_server_dies_and_comes_back(tmp_path: Path) -> None:
+    """Who asks meanwhile is told so in one line; what was committed is there, and the same Database goes on."""
+    server = Postgres()
+    try:
+        with open_database(server.new_database()) as db:
+            tenants(db)
+            job = submit(db)
+            server.kill()
+            for _ in range(3):
+                with pytest.raises(Unreachable, match="try again"):
+                    jobs.get(db, ACME, job.id)
+            with pytest.raises(Unreachable):
+                submit(db)
+            server.restart()
+            assert jobs.get(db, ACME, job.id) == job
+            with pytest.raises(Unreachable):
+                _write_while_it_dies(db, server)
+            server.restart()
+            assert jobs.get(db, ACME, job.id) == job
+            assert len(jobs.listed(db, ACME).items) == 1
+    finally:
+        server.close()
+
+
+def _write_while_it_dies(db: Database, server: Postgres) -> None:
+    with db.write() as connection:
+        connection.execute(sql.update(tables.jobs).values(title="never"))
+        server.kill()
+        connection.execute(sql.select(tables.jobs))
+
+
+def test_a_process_that_dies_in_a_transaction_leaves_nothing(url: str) -> None:
+    """SIGKILL between the change and the commit: the row is as it was, and nobody waits for the dead."""
+    with open_database(url) as db:
+        tenants(db)
+        job = submit(db)
+        program = (
+            "import sys; import sqlalchemy as sql; from farm.service import tables\n"
+            "from farm.service.database import open_database\n"
+            "with open_database(sys.argv[1]) as db, db.write() as connection:\n"
+            "    connection.execute(sql.update(tables.jobs).values(title='half'))\n"
+            "    print('now', flush=True); sys.stdin.read()\n"
+        )
+        child = subprocess.Popen([sys.executable, "-c", program, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        assert child.stdin is not None
+        assert child.stdout.readline() == b"now\n"
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdin.close()
+        child.stdout.close()
+        assert jobs.pause(db, ACME, job.id).title == job.title
+
+
+def test_the_clock_of_the_database(url: str) -> None:
+    with open_database(url) as db, db.read() as connection:
+        first = db.now_ms(connection)
+        assert 1_700_000_000_000 < first <= db.now_ms(connection)
