@@ -24,7 +24,7 @@ class Settings:
     """What the machine offers. `ray_address` is the cluster that the environment names, if any; `engine_cache` a
     folder, or s3://bucket/prefix, in which the farm's machines share TensorRT engines; `gpu_mem_limit_bytes` the most
     memory of a GPU that one model's session may take, None for as much as there is; `prices` a price table that goes
-    before that of the package (farm.cost.prices)."""
+    before that of the package (farm.cost.prices); `metadata` where machines ask whether they go (actors.node)."""
 
     cores: int
     model_cache: Path
@@ -32,6 +32,7 @@ class Settings:
     engine_cache: str | None = None
     gpu_mem_limit_bytes: int | None = None
     prices: Path | None = None
+    metadata: str = "auto"
 
     @property
     def segment_threads(self) -> int:
@@ -50,12 +51,16 @@ class RunOptions:
     """How a job is run. None of it is part of what was asked for; `device` may change pixels by rounding.
 
     `metrics` is where this process shows its figures, PORT or HOST:PORT, None for nowhere.
+    `workers` is a fixed number of renderers; without it, `max_workers` is the most on a cluster that grows, and
+    `worker_resources` what Ray sets aside for each (actors.pool).
     `max_cost` is the most that all runs of the job together may cost, in the currency of the price table `prices`.
     """
 
     local: bool = False
     workers: int | None = None
     address: str | None = None
+    max_workers: int | None = None
+    worker_resources: dict[str, float] | None = None
     store: Path | None = None
     keep: bool = False
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
@@ -98,6 +103,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     RAY_ADDRESS: the cluster to use when --address is not given.
     FARM_ENGINE_CACHE: folder, or s3://bucket/prefix, in which the farm's machines share TensorRT engines, none by
     default.
+    FARM_IMDS: where renderers ask whether their machine is about to be taken away, "off" for nowhere; by default the
+    metadata service of machines of AWS and Google.
     FARM_PRICES: a price table that goes before that of the package, see farm.cost.prices.
     FARM_GPU_MEM_LIMIT: memory of a GPU for one model's session, as 8G or 8GiB (2^30 bytes), 8GB (10^9) or bytes.
 
@@ -112,6 +119,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         gpu_mem_limit_bytes=size_bytes("FARM_GPU_MEM_LIMIT", limit)
         if (limit := env.get("FARM_GPU_MEM_LIMIT"))
         else None,
+        metadata=env.get("FARM_IMDS") or "auto",
         prices=Path(named) if (named := env.get("FARM_PRICES")) else None,
     )
 

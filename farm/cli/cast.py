@@ -15,6 +15,8 @@ from farm.cli.expand import expand
 from farm.cli.film_options import FACES
 from farm.cli.looking_options import LookingOptions, analyse_spec
 from farm.cli.out import put
+from farm.cli.remote import Service, is_remote, service_of
+from farm.cli.remote_cast import cast_of_job
 from farm.cli.running import Running, run_options
 from farm.paths import place, usable_path
 from farm.settings import load_settings
@@ -48,11 +50,21 @@ def cast(
         typer.Option("--force", help="Make the cast anew; one that is there is kept as cast.toml.old, .old.2, ..."),
     ] = False,
     running: Running,
+    put_file: Annotated[
+        Path | None,
+        typer.Option("--put", metavar="FILE", help="Give this cast.toml to a service's job, whose id is TARGET."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
 ) -> None:
     """Tell the people of TARGET apart: a page to look at, and a cast.toml in which one writes who becomes whom."""
     del debug  # farm.cli.main reads it
+    if is_remote(str(target)):
+        with service_of(Service()) as farm:
+            cast_of_job(farm, str(target), looking.output, put_file)
+        return
+    if put_file is not None:
+        raise typer.BadParameter("--put is for a service's job: farm cast JOB --put FILE")
     run = run_options(running)
     from farm.sheet.job import SheetSpec, make_sheet, summary  # noqa: PLC0415 - other commands start without it
 

@@ -21,6 +21,7 @@ from farm.watching.jsonlog import begin_json, end_json, log, speaks_json
 if TYPE_CHECKING:
     import typer
 
+SERVICE = "The service"
 RESUME = "run the same command again to resume"
 PIPE_CODE = 128 + signal.SIGPIPE
 
@@ -40,7 +41,9 @@ def make_app() -> typer.Typer:
         job,
         models,
         probe,
+        remote,
         render,
+        serve,
         simulate,
         store,
         verify,
@@ -73,6 +76,19 @@ def make_app() -> typer.Typer:
     app.command()(simulate.simulate)
     app.add_typer(models.app, name="models")
     app.command()(doctor.doctor)
+    app.command(rich_help_panel=SERVICE)(serve.serve)
+    for command in (
+        remote.submit,
+        remote.jobs,
+        remote.status,
+        remote.get,
+        remote.cancel,
+        remote.pause,
+        remote.resume,
+        remote.retry,
+        remote.erase,
+    ):
+        app.command(rich_help_panel=SERVICE)(command)
     app.add_typer(cluster.app, name="cluster")
     app.add_typer(store.app, name="store")
     app.add_typer(bench.app, name="bench")

@@ -12,6 +12,7 @@ import typer
 from core import codec
 from core.records import JobStatus
 from farm.cli.out import put, say
+from farm.cli.remote import is_remote, watch_remote
 from farm.paths import place, usable_path
 
 if TYPE_CHECKING:
@@ -25,7 +26,12 @@ SILENT_S = 10.0  # from when on the grid says that nothing was heard
 
 
 def watch(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="The job's output, or its store: a path or s3://.")],
+    job: Annotated[
+        str,
+        typer.Argument(
+            metavar="JOB", help="The job's output, or its store: a path or s3://; or the id of a service's job."
+        ),
+    ],
     store: Annotated[
         Path | None, typer.Option(parser=place, metavar="PLACE", help="Where the job's state is, as given to render.")
     ] = None,
@@ -35,6 +41,9 @@ def watch(
 ) -> None:
     """Watch JOB until it ends. The exit code is the job's: 0 when it is finished, 4 when it failed and can resume."""
     del debug
+    if is_remote(job):
+        watch_remote(job, as_json=json)
+        return
     for named in (place(job), store):
         if named is not None:
             usable_path(named, "check the path")

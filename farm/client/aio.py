@@ -127,6 +127,10 @@ class AsyncFarm:
     async def cast(self, job_id: str) -> CastView:
         return await self._get(CastView, f"{calls.job(job_id)}/cast")
 
+    async def cast_picture(self, job_id: str, name: str) -> bytes:
+        """A person's picture, by the name of its file."""
+        return (await self._send(Call("GET", f"{calls.job(job_id)}/cast/{name}"))).content
+
     async def put_cast(self, job_id: str, cast: str | Mapping[str, Any]) -> JobView:
         """A whole cast.toml as text, or {"people": {"p1": {"source": {"images": [{"upload": ...}]}}}}."""
         return calls.read(JobView, (await self._send(files.cast_call(job_id, cast))).content)

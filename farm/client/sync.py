@@ -126,6 +126,10 @@ class Farm:
     def cast(self, job_id: str) -> CastView:
         return self._get(CastView, f"{calls.job(job_id)}/cast")
 
+    def cast_picture(self, job_id: str, name: str) -> bytes:
+        """A person's picture, by the name of its file."""
+        return self._send(Call("GET", f"{calls.job(job_id)}/cast/{name}")).content
+
     def put_cast(self, job_id: str, cast: str | Mapping[str, Any]) -> JobView:
         """A whole cast.toml as text, or {"people": {"p1": {"source": {"images": [{"upload": ...}]}}}}."""
         return calls.read(JobView, self._send(files.cast_call(job_id, cast)).content)

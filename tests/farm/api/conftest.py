@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
@@ -57,9 +57,10 @@ class Server:
 
 @dataclass
 class House:
-    """The service, and the key of a tenant "a" that may everything."""
+    """The service, a tenant of this test's own, and a key of it that may everything."""
 
     server: Server
+    name: str
     secret: str
 
     @property
@@ -67,32 +68,38 @@ class House:
         return self.server.db
 
     def http(self, secret: str | None = None) -> httpx.Client:
-        """A client with a key: that of "a", or another one."""
+        """A client with a key: that of this test, or another one."""
         headers = {"Authorization": f"Bearer {self.secret if secret is None else secret}"}
-        return httpx.Client(base_url=self.server.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.server.url, headers=headers, timeout=60)
 
-    def tenant(self, name: str, scopes: tuple[Scope, ...] = ALL, expires_ms: int | None = None) -> str:
+    def key(self, name: str, scopes: tuple[Scope, ...] = ALL, expires_ms: int | None = None) -> str:
         """The secret of a new key; the tenant is made where it is new."""
         if name not in {one.id for one in keys.tenants(self.db)}:
             keys.make_tenant(self.db, name.upper(), tenant_id=name)
         return keys.make_key(self.db, name, "test", scopes, expires_ms=expires_ms).secret
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    with open_database(f"sqlite:///{tmp_path}/farm.db") as db:
-        places = ServicePlaces(tmp_path / "data")
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("service")
+    with open_database(f"sqlite:///{folder}/farm.db") as db:
+        places = ServicePlaces(folder / "data")
         places.make()
-        keys.make_tenant(db, "A", tenant_id="a")
-        secret = keys.make_key(db, "a", "test", ALL).secret
         settings = ApiSettings(
             secret=secret_of(places.root), poll_s=0.05, keep_alive_s=0.3, silence_s=1.0, most_upload_bytes=1 << 30
         )
         server = Server(db, places, settings)
         try:
-            yield House(server, secret)
+            yield server
         finally:
             server.stop()
+
+
+@pytest.fixture
+def house(server: Server) -> House:
+    name = f"t{secrets.token_hex(4)}"
+    keys.make_tenant(server.db, name.upper(), tenant_id=name)
+    return House(server, name, keys.make_key(server.db, name, "test", ALL).secret)
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_what_is_no_film_is_refused_after_the_first_megabyte(house: House, http:
     assert sent_bytes < 32 * MIB
     row = http.get(f"/v1/uploads/{upload}").json()
     assert (row["state"], row["problem"]["detail"]) == ("refused", "is not a film")
-    assert not house.server.places.upload("a", upload).exists()
+    assert not house.server.places.upload(house.name, upload).exists()
 
 
 def test_files_that_look_right_and_are_not_are_refused(http: httpx.Client, clips: Path) -> None:
@@ -122,7 +122,7 @@ def test_two_senders_of_one_upload(house: House, http: httpx.Client, clips: Path
     with socket.create_connection(("127.0.0.1", house.server.port)) as line:
         head = f"PUT /v1/uploads/{upload}/data HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {house.secret}\r\n"
         line.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data[:100])
-        while not house.server.places.upload("a", upload).exists():
+        while not house.server.places.upload(house.name, upload).exists():
             time.sleep(0.02)
         is_problem(http.put(f"/v1/uploads/{upload}/data", content=data), 409, "sent already")
 

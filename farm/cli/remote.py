@@ -1,0 +1,239 @@
+"""`farm submit`, `status`, `jobs`, `get`, `cancel` and so on: a service somewhere else, from the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import FarmError, InputError
+from farm.cli.expand import expand
+from farm.cli.film_options import FILM, FilmOptions, job_spec
+from farm.cli.out import put
+from farm.paths import place
+from farm.settings import service_address
+
+if TYPE_CHECKING:
+    from farm.api.schemas import JobView
+    from farm.client import Farm
+
+SERVICE = "The service"
+JOB = "job_"
+
+
+@dataclass(frozen=True)
+class Service:
+    """Which service, and who asks; see farm.cli.expand."""
+
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="FARM_URL", rich_help_panel=SERVICE, help="Its address, as http://127.0.0.1:8000."),
+    ] = None
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="FARM_KEY", rich_help_panel=SERVICE, help="An API key; better in FARM_KEY than here."),
+    ] = None
+    json: Annotated[bool, typer.Option("--json", help="Print what the service answers as JSON on stdout.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False
+
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id: job_...")]
+
+
+@contextmanager
+def service_of(service: Service) -> Iterator[Farm]:
+    """The client; `InputError` where nothing says which service, or who asks."""
+    from farm.client import Farm  # noqa: PLC0415 - other commands start without an HTTP client
+
+    url, key = service_address(service.url, service.key)
+    with Farm(url, key) as farm:
+        yield farm
+
+
+def is_remote(text: str) -> bool:
+    """Whether a command's JOB is one of a service, not a film or folder of this machine."""
+    return text.startswith(JOB) and "/" not in text and not Path(text).exists()
+
+
+def line(job: JobView) -> str:
+    """A job in one line."""
+    progress = job.progress
+    share = f", {100 * progress.frames_done // progress.frames_total} %" if progress.frames_total else ""
+    eta = f", {progress.eta_low_s or 0:.0f} to {progress.eta_high_s:.0f} s left" if progress.eta_high_s else ""
+    stage = f" ({progress.stage}{share}{eta})" if progress.stage and job.finished is None else ""
+    cost = f", {job.spent.cost:.2f} {job.spent.currency}" if job.spent.cost else ""
+    problem = f": {job.problem.detail}; {job.problem.next_step}" if job.problem else ""
+    return f"{job.id} {job.state}{stage}{cost} {job.title}{problem}"
+
+
+def told(job: JobView, *, as_json: bool) -> None:
+    put(job.model_dump_json() + "\n" if as_json else line(job) + "\n")
+
+
+@expand
+def submit(
+    target: Annotated[Path, typer.Argument(parser=place, metavar="TARGET", help="The film, a file or s3://.")],
+    *,
+    film: FilmOptions,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The result's file name; its ending says the container.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="What the job is called.")] = "",
+    priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first.")] = 0,
+    wait_for_cast: Annotated[
+        bool, typer.Option("--wait-for-cast", help="Stop after the analysis until a cast is put.")
+    ] = False,
+    quality: Annotated[
+        bool, typer.Option("--quality", rich_help_panel=FILM, help="Measure how good the faces are.")
+    ] = False,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key and options give the same job, however often it is sent.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay until the job has ended.")] = False,
+    get: Annotated[Path | None, typer.Option(help="Stay, and fetch the film as this file.")] = None,
+    service: Service,
+) -> None:
+    """Send a film and faces to a service, with the options of `farm render`; prints the job's id."""
+    if film.cast is not None:
+        raise typer.BadParameter(
+            "--cast is for farm render: submit with --wait-for-cast, then farm cast JOB --put FILE"
+        )
+    if film.source is None and film.swapper != "none" and not wait_for_cast:
+        raise typer.BadParameter("no source face given: --source, --wait-for-cast, or --swapper none")
+    spec = job_spec(target, Path(output.name) if output is not None else Path("-"), film)
+    more = {"title": title, "priority": priority, "wait_for_cast": wait_for_cast, "quality": quality}
+    if output is None:
+        more["output"] = None
+    with service_of(service) as farm:
+        job = farm.submit_spec(spec, idempotency_key=idempotency_key, **more)
+        if not (watch or get):
+            put(job.model_dump_json() + "\n" if service.json else f"{job.id}\n")
+            return
+        sys.stderr.write(f"farm: {job.id}\n")
+        ended(follow(farm, job.id), service)
+        if get is not None:
+            farm.download(job.id, get)
+
+
+@expand
+def status(job: JobId, *, service: Service) -> None:
+    """How a job of a service is."""
+    with service_of(service) as farm:
+        told(farm.job(job), as_json=service.json)
+
+
+@expand
+def jobs(
+    *,
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; can be given again.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    service: Service,
+) -> None:
+    """The jobs of a service."""
+    with service_of(service) as farm:
+        for number, job in enumerate(farm.jobs(*(state or ()), limit=min(most, 200))):
+            if number >= most:
+                break
+            told(job, as_json=service.json)
+
+
+@expand
+def get(
+    job: JobId,
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="As which file (default: its own name).")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended.")] = False,
+    service: Service,
+) -> None:
+    """Fetch the finished film of a job; a part that is there is gone on with, and the whole is checked."""
+    with service_of(service) as farm:
+        now = follow(farm, job) if wait else farm.job(job)
+        if now.result is None:
+            ended(now, service)
+        path = output if output is not None else Path(now.result.name if now.result else job)
+        made = farm.download(job, path)
+    sys.stderr.write(f"farm: {made}\n")
+
+
+@expand
+def cancel(job: JobId, *, service: Service) -> None:
+    """Stop a job of a service; what was finished is kept for a retry."""
+    ask(job, service, lambda farm: farm.cancel(job))
+
+
+@expand
+def pause(job: JobId, *, service: Service) -> None:
+    """Set a job of a service aside."""
+    ask(job, service, lambda farm: farm.pause(job))
+
+
+@expand
+def resume(job: JobId, *, service: Service) -> None:
+    """Go on with a paused job of a service."""
+    ask(job, service, lambda farm: farm.resume(job))
+
+
+@expand
+def retry(job: JobId, *, service: Service) -> None:
+    """Try a failed or cancelled job of a service again, from what is finished."""
+    ask(job, service, lambda farm: farm.retry(job))
+
+
+@expand
+def erase(job: JobId, *, service: Service) -> None:
+    """Erase a job of a service: its uploads, faces and result."""
+    with service_of(service) as farm:
+        farm.erase(job)
+    sys.stderr.write(f"farm: {job} is erased\n")
+
+
+def ask(job: str, service: Service, what: Callable[[Farm], JobView]) -> None:
+    del job
+    with service_of(service) as farm:
+        told(what(farm), as_json=service.json)
+
+
+def follow(farm: Farm, job: str) -> JobView:
+    """The job when it has ended; how it goes is told on stderr, a line whenever it changed."""
+    before = ""
+    for now in farm.watch(job):
+        text = line(now)
+        if text != before:
+            before = text
+            sys.stderr.write(f"farm: {text}\n")
+            sys.stderr.flush()
+        if now.state == "casting":
+            raise InputError(
+                "the job waits for its cast", where=job, hint=f"farm cast {job}, then farm cast {job} --put"
+            )
+    return farm.job(job)
+
+
+def watch_remote(job: str, *, as_json: bool) -> None:
+    """`farm watch JOB` of a service's job; the exit code is the job's."""
+    service = Service(json=as_json)
+    with service_of(service) as farm:
+        if as_json:
+            for now in farm.watch(job):
+                put(now.model_dump_json() + "\n")
+            ended(farm.job(job), Service())
+        else:
+            now = follow(farm, job)
+            ended(now, service)
+
+
+def ended(job: JobView, service: Service) -> None:
+    """Tell how a job ended; a FarmError unless it succeeded."""
+    if service.json:
+        put(job.model_dump_json() + "\n")
+    if job.state != "succeeded":
+        problem = job.problem
+        what = problem.detail if problem else f"the job is {job.state}"
+        raise FarmError(what, where=job.id, hint=problem.next_step if problem else "see farm status")

@@ -1,0 +1,78 @@
+"""`farm cast JOB`: the people of a service's job, fetched to be edited, and the cast put when it is."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import InputError
+from farm.castedit import PersonEdit, edit_people
+from farm.cli.out import put
+from farm.paths import place_from
+from farm.service.records import UPLOAD_SCHEME
+
+if TYPE_CHECKING:
+    from farm.client import Farm
+
+TOML = "cast.toml"
+
+
+def fetch_cast(farm: Farm, job: str, folder: Path) -> Path:
+    """The job's cast.toml and its pictures in `folder`; `InputError` where one is there already."""
+    file = folder / TOML
+    if file.exists():
+        raise InputError("is there already", where=str(file), hint="name another folder with -o")
+    sheet = farm.cast(job)
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in tomllib.loads(sheet.toml).get("people", []):
+        picture = Path(str(entry.get("thumbnail") or ""))
+        if picture.name and not picture.is_absolute() and ".." not in picture.parts:
+            (folder / picture).parent.mkdir(parents=True, exist_ok=True)
+            (folder / picture).write_bytes(farm.cast_picture(job, picture.name))
+    file.write_text(sheet.toml)
+    return file
+
+
+def put_cast(farm: Farm, job: str, file: Path) -> None:
+    """Send the pictures that `file` names, and the cast with them; the rendering starts."""
+    try:
+        text = file.read_text()
+        parsed = tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(file), hint="check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"is no TOML: {error}", where=str(file), hint="mend the line that is named") from None
+    edits, sent = {}, dict[str, str]()
+    for entry in parsed.get("people", []):
+        given = entry.get("source") or []
+        names = [given] if isinstance(given, str) else list(given)
+        if any(stretch.get("source") for stretch in entry.get("ranges", [])):
+            raise InputError(
+                f"{entry.get('id')}: a range with a source of its own cannot be sent from here",
+                where=str(file),
+                hint="upload the picture and write upload:ID in the service's cast",
+            )
+        if names:
+            places = tuple(sent.setdefault(name, at_service(farm, file, name)) for name in names)
+            edits[str(entry["id"])] = PersonEdit(places, entry.get("source_face"))
+    farm.put_cast(job, edit_people(text, edits))
+
+
+def at_service(farm: Farm, file: Path, name: str) -> str:
+    """Where the service finds a picture of the cast: an upload, or an address as it is."""
+    if name.startswith((UPLOAD_SCHEME, "s3://")):
+        return name
+    return f"{UPLOAD_SCHEME}{farm.upload(place_from(file.parent, name), 'source').id}"
+
+
+def cast_of_job(farm: Farm, job: str, folder: Path | None, given: Path | None) -> None:
+    """What `farm cast JOB` does: fetch the sheet, or put one."""
+    if given is not None:
+        put_cast(farm, job, given)
+        sys.stderr.write(f"farm: {job} has its cast, and goes on\n")
+        return
+    file = fetch_cast(farm, job, folder if folder is not None else Path(f"{job}.cast"))
+    put(f"{file}\n")
+    sys.stderr.write(f"farm: write who becomes whom into {file}, then farm cast {job} --put {file}\n")
