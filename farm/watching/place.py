@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core import codec
 from core.errors import InputError, StorageError
@@ -14,6 +15,9 @@ from farm.artifacts import DiskStore, Store
 from farm.paths import place
 from farm.places import absolute, store_place
 from farm.store.base import STATUS, THE_OUTPUT
+
+if TYPE_CHECKING:
+    from farm.store.bucket import Bucket
 
 ANALYSIS_STORE = "store"  # of the folder that `farm analyse` makes, see farm.analysis
 SKEW_S = 60.0
@@ -49,42 +53,49 @@ def find_job(job: str, store: Path | None = None) -> Told:
 
     `InputError` where it is a store of several jobs.
     """
+    looking = _Looking()
     named = place(absolute(job))
     if store is not None:
-        return _told(*store_place(place(absolute(str(store))), named))
+        return looking.told(*store_place(place(absolute(str(store))), named))
     for root in (named, named / ANALYSIS_STORE):
-        owners = _owners(root)
+        owners = looking.owners(root)
         if len(owners) > 1:
-            outputs = [told.output for owner in owners if (told := _told(root, owner).read()) is not None]
+            words = [looking.told(root, owner).read() for owner in owners]
             raise InputError(
-                f"{len(owners)} jobs work here: {', '.join(sorted(outputs))}",
+                f"{len(owners)} jobs work here: {', '.join(sorted(word.output for word in words if word is not None))}",
                 where=str(root),
                 hint="name the output of one of them, and this with --store",
             )
         if owners:
-            return _told(root, owners[0])
+            return looking.told(root, owners[0])
     if not isinstance(named, FarPath) and (named / ANALYSIS_STORE).is_dir():
-        return _told(named / ANALYSIS_STORE, THE_OUTPUT)
+        return looking.told(named / ANALYSIS_STORE, THE_OUTPUT)
     is_store = named.name.endswith(".farm")
-    return _told(named, THE_OUTPUT) if is_store else _told(*store_place(None, named))
+    return looking.told(named, THE_OUTPUT) if is_store else looking.told(*store_place(None, named))
 
 
-def _told(root: Path, owner: str) -> Told:
-    if not isinstance(root, FarPath):
-        return Told(DiskStore(str(root), owner), far=False)
-    from farm.store.bucket import Bucket  # noqa: PLC0415 - loads boto3
-    from farm.store.s3 import LOOK, S3Store, s3_place  # noqa: PLC0415
+class _Looking:
+    """Looks at stores; those in one bucket through one client, which takes a second to make."""
 
-    name, prefix = s3_place(str(root))
-    return Told(S3Store(Bucket(name, patience=LOOK), prefix, owner), far=True)
+    def __init__(self) -> None:
+        self._buckets: dict[str, Bucket] = {}
 
+    def told(self, root: Path, owner: str) -> Told:
+        if not isinstance(root, FarPath):
+            return Told(DiskStore(str(root), owner), far=False)
+        from farm.store.bucket import Bucket  # noqa: PLC0415 - loads boto3
+        from farm.store.s3 import LOOK, S3Store, s3_place  # noqa: PLC0415
 
-def _owners(root: Path) -> list[str]:
-    """Whose jobs tell how far they are at `root`."""
-    if not isinstance(root, FarPath) and not root.is_dir():
-        return []
-    names = _told(root, THE_OUTPUT).store.listed("jobs")
-    return [name.split("/")[1] for name in names if name.endswith(f"/{STATUS}")]
+        name, prefix = s3_place(str(root))
+        bucket = self._buckets.setdefault(name, Bucket(name, patience=LOOK))
+        return Told(S3Store(bucket, prefix, owner), far=True)
+
+    def owners(self, root: Path) -> list[str]:
+        """Whose jobs tell how far they are at `root`."""
+        if not isinstance(root, FarPath) and not root.is_dir():
+            return []
+        names = self.told(root, THE_OUTPUT).store.listed("jobs")
+        return [name.split("/")[1] for name in names if name.endswith(f"/{STATUS}")]
 
 
 def is_made(status: JobStatus) -> bool:
