@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from actors.dispatch import (
     Assign,
     Beat,
+    Busy,
     Cancel,
     Decision,
     Dispatcher,
@@ -41,6 +42,7 @@ from core.errors import FarmError, PlanError
 
 KEEP_S = 1.0
 
+CLUSTER = "cluster"  # who says what is waited for
 
 def deaf() -> None:
     """Nobody wants to know."""
@@ -189,6 +191,9 @@ class Loop:
 
     def _handle(self, event: Event) -> None:
         at_s = self._clock()
+            words = self._keeper.words(at_s, waits=bool(self._open))
+            if words:
+                self._tell(Busy(CLUSTER, words), at_s)
         self._tell(event, at_s)
         decisions = self._dispatcher.handle(event, at_s)
         self._note(event)

@@ -36,6 +36,7 @@ from core.errors import WorkerLost
 
 START_S = 20.0
 LOOK_S = 0.2
+MOST = 10_000  # the cluster's own limit decides
 QUIET_S = 3.0
 
 
@@ -43,10 +44,11 @@ QUIET_S = 3.0
 class ClusterSpec:
     """Which Ray to use: `address` None starts one on this machine for this pool alone.
 
-    `workers` is a fixed number of renderers. None takes as many as the backlog is worth and the cluster's autoscaler
-    can bring, at most `max_workers`; where it has none, one a GPU of the cluster, or `cpu_workers` where it has no
-    GPU. `resources` are what Ray sets aside for a renderer: None is one GPU where a node has one or could, else one
-    core. `metadata` is where a cloud's metadata service is (actors.node). A renderer without work for `idle_s` goes.
+    `workers` is a fixed number of renderers. None takes as many as the backlog is worth and the cluster holds or
+    brings up, at most `max_workers`; on a Ray of this pool's own, one a GPU, or `cpu_workers` where there is none.
+    `resources` are what Ray sets aside for a renderer: None is one GPU where a node has one or could, else one core.
+    `metadata` is where a cloud's metadata service is (actors.node). Where the number is not fixed, a renderer without
+    work for `idle_s` goes.
     """
 
     address: str | None
@@ -100,9 +102,9 @@ class RayPool(Pooled):
         cluster = self._cluster
         self._connect()
         has = capacity()
-        self._resources = cluster.resources or ({"GPU": 1.0} if has.knows_gpus else {"CPU": 1.0})
+        self._resources = self._needs(has)
         least, most = self._sizes(has)
-        self._keeper = Keeper(least, most)
+        self._keeper = Keeper(least, most, json.dumps(dict(self._resources)))
         self._renderers = RayTransport(self._new_actor)
         self._renderers.watch()
         ups: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -120,27 +122,33 @@ class RayPool(Pooled):
             if self._keeper.unfit is not None:
                 raise self._keeper.unfit
 
-    def _sizes(self, has: Capacity) -> tuple[int, int]:
-        """The least and the most renderers. `WorkerLost` where the cluster can hold none, now or ever."""
+    def _needs(self, has: Capacity) -> Mapping[str, float]:
+        """What Ray sets aside for a renderer. `WorkerLost` where the cluster can never hold one."""
         cluster = self._cluster
-        if cluster.workers is not None and cluster.resources is None and 0 < has.gpus < cluster.workers:
-            self._resources = {"GPU": has.gpus / cluster.workers}  # Ray then shows each renderer its own
-        if has.hopeless(self._resources):
-            wanted = json.dumps(dict(self._resources))
-            kinds = f"; its types are {', '.join(kind.name for kind in has.types)}" if has.types else ""
+        workers = cluster.workers or 0
+        needs = cluster.resources or ({"GPU": 1.0} if has.knows_gpus else {"CPU": 1.0})
+        if cluster.resources is None and 0 < has.gpus < workers:
+            needs = {"GPU": has.gpus / workers}  # Ray then shows each renderer its own
+        final = bool(has.types) or cluster.address is None  # elsewhere nodes of any type may come
+        if final and not has.slots(needs) and not has.slots_to_come(needs):
+            types = f"; the types that it can start are {', '.join(kind.name for kind in has.types)}"
             raise WorkerLost(
-                f"no node of the cluster can hold a renderer, which needs {wanted}{kinds}",
+                f"no node can hold a renderer, which needs {json.dumps(dict(needs))}{types if has.types else ''}",
                 where=cluster.address or "",
-                hint="add such nodes, or say with --worker-resources what a renderer needs",
+                hint="say with --worker-resources what a renderer needs, or add a node or type that has it",
             )
+        return needs
+
+    def _sizes(self, has: Capacity) -> tuple[int, int]:
+        """The least and the most renderers."""
+        cluster = self._cluster
         if cluster.workers is not None:
             return cluster.workers, cluster.workers
-        if has.grows and (cluster.max_workers is not None or has.types):
-            most = cluster.max_workers or has.slots_at_most(self._resources)
-            return 0, max(1, most)
+        if cluster.address is not None:
+            return 0, cluster.max_workers or has.slots_to_come(self._resources) or MOST
         there = int(has.gpus) if "GPU" in self._resources else cluster.cpu_workers
-        number = max(1, there if cluster.resources is None else has.slots(self._resources))
-        return (number, number) if cluster.max_workers is None else (min(number, cluster.max_workers),) * 2
+        number = min(max(1, there), cluster.max_workers or there)
+        return number, number
 
     def _connect(self) -> None:
         if ray.is_initialized():

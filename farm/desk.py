@@ -96,5 +96,8 @@ def make_pool(run: RunOptions, settings: Settings) -> Pool:
         cpu_workers=settings.default_workers,
         cores=settings.cores,
         patience=Patience(),
+        max_workers=run.max_workers,
+        resources=run.worker_resources,
+        metadata=settings.metadata,
     )
     return RayPool(worker, cluster)

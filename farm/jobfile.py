@@ -24,6 +24,7 @@ from core.media.far import FarPath
 from core.records import JobSpec
 from farm.artifacts import storage_error
 from farm.paths import place, usable_path
+from farm.resources import check_resources
 from farm.settings import RunOptions
 
 HINT = "see docs/launching.md, or write one with `farm render ... --write-job`"
@@ -120,8 +121,13 @@ def check_run(run: RunOptions) -> None:
         raise InputError(f"run.workers is {run.workers}", hint="write a number from 1 on, or leave it out")
     if run.max_cost is not None and not 0 <= run.max_cost < math.inf:
         raise InputError(f"run.max_cost is {run.max_cost}", hint="write a number of at least 0, or leave it out")
-    if run.local and (run.workers is not None or run.address is not None):
-        raise InputError("run.local runs in one process", hint="leave out run.workers and run.address")
+    if run.max_workers is not None and (run.max_workers < 1 or run.workers is not None):
+        raise InputError(f"run.max_workers is {run.max_workers}", hint="write a number from 1 on, and no run.workers")
+    if run.worker_resources is not None:
+        check_resources(run.worker_resources, "run.worker_resources")
+    of_a_cluster = (run.workers, run.address, run.max_workers, run.worker_resources)
+    if run.local and any(option is not None for option in of_a_cluster):
+        raise InputError("run.local runs in one process", hint="leave out what is said of workers and clusters")
 
 
 def write_job(job: JobFile, path: Path) -> None:

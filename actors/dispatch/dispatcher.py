@@ -130,11 +130,6 @@ class Dispatcher(Losses):
         return frozenset(self._fleet.slots)
 
     @property
-    def starting(self) -> tuple[str, ...]:
-        """The slots that are being set up, the oldest first."""
-        return tuple(self._fleet.starting)
-
-    @property
     def speed(self) -> float:
         """Cost a second of all slots that are up; 0 where nothing is known of one of them."""
         rates = [self._fleet.rates.of(slot) for slot in self._fleet.slots.values() if slot.up]
@@ -221,7 +216,7 @@ class Dispatcher(Losses):
                 self._settle(slot, at_s)
 
     def _joined(self, event: SlotJoined, at_s: float) -> None:
-        slot = self._fleet.join(event.slot, event.kind, event.rate)
+        slot = self._fleet.join(event.slot, event.kind, event.rate, far=event.far)
         if slot is not None:
             self._fleet.lives_on(slot, event.node)
             self._settle(slot, at_s)

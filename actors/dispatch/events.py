@@ -52,7 +52,10 @@ class JobStopped:
 
 @dataclass(frozen=True, slots=True)
 class SlotJoined:
-    """A slot that was not there before is being set up. `rate` 0 means that nothing is known of its kind."""
+    """A slot that was not there before is being set up. `rate` 0 means that nothing is known of its kind.
+
+    `far`: a node may have to come up for it first, so nothing is held back for it.
+    """
 
     slot: str
     node: str = ""
@@ -64,6 +67,7 @@ class SlotJoined:
 class SlotReady:
     """A slot is set up and takes work; `capacity` tasks at a time. `node` and `kind` where they are known only now."""
 
+    far: bool = False
     slot: str
     capacity: int
     node: str = ""

@@ -44,13 +44,14 @@ class Fleet:
 
     # ------------------------------------------------------------ who is there
 
-    def join(self, name: str, kind: str, rate: float) -> Slot | None:
+    def join(self, name: str, kind: str, rate: float, *, far: bool = False) -> Slot | None:
         """A new slot, which starts; None where it is known."""
         if name in self.slots:
             return None
         self.rates.declare(kind, rate)
         slot = self.slots[name] = Slot(name, kind=kind)
-        self.starting[name] = None
+        if not far:
+            self.starting[name] = None
         return slot
 
     def lives_on(self, slot: Slot, node: str) -> None:

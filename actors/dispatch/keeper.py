@@ -24,6 +24,7 @@ from core.errors import FarmError
 
 # A slot whose node went is asked for again only after this: what places it may not know yet that the node is gone.
 REJOIN_S = 5.0
+SAY_S = 10.0
 BOOT_MEMORY = 0.9  # of the longest, at each that was shorter
 NONE_LEFT = "all were taken out of service"
 
@@ -31,7 +32,11 @@ NONE_LEFT = "all were taken out of service"
 class Keeper:
     """Between `least` slots, which are always kept, and `most`, for a backlog."""
 
-    def __init__(self, least: int, most: int) -> None:
+    def __init__(self, least: int, most: int, needs: str = "") -> None:
+        """`needs` are words for what a slot takes."""
+        self._needs = needs
+        self._dark_s: float | None = None
+        self._said_s = 0.0
         self.least = least
         self._most = most
         self._closed = 0  # slots that were taken out of service since there was a job
@@ -83,21 +88,34 @@ class Keeper:
         if missing > 0 and at_s >= self._not_before_s:
             events += [self._ask(at_s) for _ in range(missing)]
         elif missing < 0:
-            coming = [slot for slot in dispatcher.starting if slot in self._asked_s]
-            events += [SlotLeft(slot, "it is not needed any more") for slot in coming[missing:]]
+            events += [SlotLeft(slot, "it is not needed any more") for slot in list(self._asked_s)[missing:]]
         return events
+
+    def words(self, at_s: float, *, waits: bool) -> str:
+        """What is waited for, now and then, while a job `waits` and no slot is up; else ""."""
+        if self._up or not waits:
+            self._dark_s = None
+            return ""
+        if self._dark_s is None:
+            self._dark_s = self._said_s = at_s
+        if at_s - self._said_s < SAY_S:
+            return ""
+        self._said_s = at_s
+        needs = f", which needs {self._needs}" if self._needs else ""
+        return f"no renderer is up{needs}: waiting for a node for {at_s - self._dark_s:.0f} s so far"
 
     def _ask(self, at_s: float) -> SlotJoined:
         slot = f"renderer-{self._names}"
         self._names += 1
         self._asked_s[slot] = at_s
-        return SlotJoined(slot)
+        return SlotJoined(slot, far=self.least == 0)
 
     def _wanted(self, dispatcher: Dispatcher, room: int) -> int:
         """How many there should be now, those that start and those that stand idle included."""
         backlog = dispatcher.backlog
-        up = len(dispatcher.slots) - len(dispatcher.starting)
+        coming = len(self._asked_s)
+        up = len(dispatcher.slots) - coming
         for_queue = backlog.queued
         if up and dispatcher.speed and backlog.cost <= dispatcher.speed * self.boot_s:
-            for_queue = min(for_queue, len(dispatcher.starting))  # done before another one could be up
+            for_queue = min(for_queue, coming)  # done before another one could be up
         return min(room, max(self.least, up + for_queue))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
+
+import yaml
 
 from actors.machine import machine_kind
 from actors.ray.joining import ray
@@ -12,7 +15,7 @@ from actors.ray.joining import ray
 # Labels that name a node's type, the most telling one first. Ray sets the first one from RAY_NODE_TYPE_NAME, which
 # its autoscaler and KubeRay give to every node that they start.
 TYPE_LABELS = ("ray.io/node-group", "ray.io/node-type", "node.kubernetes.io/instance-type", "ray.io/accelerator-type")
-AUTOSCALER_STATUS = b"__autoscaling_status"  # where Ray's first autoscaler, which tells no types, keeps its report
+CONFIG = "--autoscaling-config="
 ID_DIGITS = 8
 
 Resources = Mapping[str, float]
@@ -20,7 +23,7 @@ Resources = Mapping[str, float]
 
 def node_name(address: str, node_id: str) -> str:
     """A node as people find it: its address, and enough of its id to tell apart those that share one."""
-    return f"{address}/{node_id[:ID_DIGITS]}"
+    return f"{address}/{node_id[-ID_DIGITS:]}"
 
 
 def node_kind(labels: Mapping[str, str], device: str) -> str:
@@ -40,11 +43,10 @@ class NodeType:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a cluster has and can have. `grows`: it has an autoscaler; `types` are empty where that does not say."""
+    """What a cluster has and can have. `types` are empty where it has no autoscaler, or nobody here knows them."""
 
     nodes: Sequence[Resources]
     types: Sequence[NodeType]
-    grows: bool
 
     @property
     def gpus(self) -> float:
@@ -60,15 +62,9 @@ class Capacity:
         """How many renderers that each need `wanted` fit on the nodes that are there, were these empty."""
         return sum(fits(node, wanted) for node in self.nodes)
 
-    def slots_at_most(self, wanted: Resources) -> int:
+    def slots_to_come(self, wanted: Resources) -> int:
         """How many fit when every type has as many nodes as it may."""
-        return max(self.slots(wanted), sum(kind.at_most * fits(kind.resources, wanted) for kind in self.types))
-
-    def hopeless(self, wanted: Resources) -> bool:
-        """Whether no node can hold a renderer, and none that could will come."""
-        if self.slots(wanted):
-            return False
-        return not self.grows or (bool(self.types) and not any(fits(kind.resources, wanted) for kind in self.types))
+        return sum(kind.at_most * fits(kind.resources, wanted) for kind in self.types)
 
 
 def fits(there: Resources, wanted: Resources) -> int:
@@ -79,20 +75,33 @@ def fits(there: Resources, wanted: Resources) -> int:
 
 def capacity() -> Capacity:
     """What the cluster that this process is connected to has and can have."""
-    state = cast(Any, ray)._private.state.state
     nodes = [dict(node["Resources"]) for node in cast(Any, ray).nodes() if node["Alive"]]
-    config = state.get_cluster_config()
-    groups = [] if config is None else list(config.node_group_configs)
-    types = [
-        NodeType(str(group.name), dict(group.resources), at_most_of(group.max_count))
-        for group in groups
-        if group.max_count
-    ]
-    kv = cast(Any, ray).experimental.internal_kv
-    grows = config is not None or kv._internal_kv_get(AUTOSCALER_STATUS) is not None
-    return Capacity(nodes, types, grows)
+    return Capacity(nodes, node_types(ray.get_runtime_context().gcs_address))
 
 
-def at_most_of(count: int) -> int:
-    """Ray's -1 is "any number"."""
-    return count if count >= 0 else 10_000
+def node_types(gcs_address: str, processes: Path = Path("/proc")) -> tuple[NodeType, ...]:
+    """The types in the cluster file of the autoscaler of the cluster at `gcs_address`, where it runs on this machine,
+    as it does on the head. Ray tells them nowhere else.
+    """
+    for arguments in processes.glob("[0-9]*/cmdline"):
+        try:
+            words = arguments.read_text(errors="replace").split("\0")
+        except OSError:
+            continue  # it ended meanwhile
+        file = next((word.removeprefix(CONFIG) for word in words if word.startswith(CONFIG)), "")
+        if file and f"--gcs-address={gcs_address}" in words:
+            try:
+                return types_in(yaml.safe_load(Path(file).expanduser().read_text()))
+            except (OSError, yaml.YAMLError):
+                return ()
+    return ()
+
+
+def types_in(cluster: Any) -> tuple[NodeType, ...]:
+    """The types of a cluster file that workers can be of."""
+    kinds = cluster.get("available_node_types", {}) if isinstance(cluster, dict) else {}
+    return tuple(
+        NodeType(str(name), dict(kind.get("resources") or {}), int(kind.get("max_workers", 0)))
+        for name, kind in kinds.items()
+        if kind.get("max_workers", 0) > 0
+    )

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from farm.resources import resources_of
 from farm.settings import RunOptions
 
 RUN = "How it is run"
@@ -35,6 +36,22 @@ class Running:
         int | None,
         typer.Option(min=1, rich_help_panel=RUN, help="Renderers (default: one a GPU, else what the cores can feed)."),
     ] = None
+    max_workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            rich_help_panel=RUN,
+            help="At most so many renderers, on a cluster that brings up nodes (default: what it may bring up).",
+        ),
+    ] = None
+    worker_resources: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            rich_help_panel=RUN,
+            help="""What Ray sets aside for a renderer, as {"GPU": 1} (default: a GPU where there are any, else a core).""",
+        ),
+    ] = None
     device: Annotated[
         Device,
         typer.Option(rich_help_panel=RUN, help="Where models run; auto takes the best that works, others insist."),
@@ -59,12 +76,17 @@ class Running:
 
 def run_options(running: Running) -> RunOptions:
     """How to run, checked: --local is refused beside what starts or joins a cluster."""
-    if running.local and (running.workers is not None or running.address is not None):
-        raise typer.BadParameter("--local runs in this process: leave out --workers and --address")
+    of_a_cluster = (running.workers, running.address, running.max_workers, running.worker_resources)
+    if running.local and any(option is not None for option in of_a_cluster):
+        raise typer.BadParameter("--local runs in this process: leave out what is said of workers and clusters")
+    if running.workers is not None and running.max_workers is not None:
+        raise typer.BadParameter("--workers is a fixed number: leave out --max-workers, or --workers")
     return RunOptions(
         local=running.local,
         workers=running.workers,
         address=running.address,
+        max_workers=running.max_workers,
+        worker_resources=resources_of(running.worker_resources, "--worker-resources"),
         device=running.device.value,
         metrics=running.metrics_port,
     )

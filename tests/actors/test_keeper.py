@@ -1,0 +1,216 @@
+"""How many slots there should be: fixed or by the backlog, through nodes that go, slots that are bad, and the end."""
+
+from __future__ import annotations
+
+from actors.dispatch import (
+    Dispatcher,
+    Done,
+    Event,
+    Finish,
+    JobAdded,
+    Keeper,
+    NodeGone,
+    Quarantine,
+    Release,
+    SlotDied,
+    SlotJoined,
+    SlotLeft,
+    SlotReady,
+    SlotsMayCome,
+    SlotUnfit,
+    Task,
+    Tick,
+)
+from actors.dispatch.events import Assign, Decision
+from actors.dispatch.keeper import REJOIN_S, SAY_S
+from actors.dispatch.losses import NOT_QUEUED
+from core.errors import WorkerLost
+
+IDLE_S = 20.0
+
+
+class Pool:
+    """A dispatcher with its keeper and a clock that the test moves; slots come up when the test says so."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.at_s = 100.0
+        self.keeper = Keeper(least, most, '{"GPU": 1.0}')
+        self.dispatcher = Dispatcher(
+            None, [], at_s=self.at_s, hang_s=600.0, start_s=600.0, idle_s=IDLE_S, awaits_nodes=True
+        )
+        self.out: list[Decision] = []
+        self.running: list[Assign] = []
+
+    def tell(self, event: Event) -> None:
+        decisions = self.dispatcher.handle(event, self.at_s)
+        self.keeper.hear(event, self.at_s)
+        for decision in decisions:
+            self.keeper.hear(decision, self.at_s)
+        self.running += [decision for decision in decisions if isinstance(decision, Assign)]
+        self.out += decisions
+
+    def look(self) -> list[Event]:
+        events = self.keeper.look(self.dispatcher, self.at_s)
+        for event in events:
+            self.tell(event)
+        return events
+
+    def joined(self) -> list[str]:
+        return [event.slot for event in self.look() if isinstance(event, SlotJoined)]
+
+    def add(self, job: str, tasks: int, cost: float = 10.0) -> None:
+        self.tell(JobAdded(job, [Task(f"{job}{number}", number, cost) for number in range(tasks)]))
+
+    def finish(self, count: int) -> None:
+        for _ in range(count):
+            assign = self.running.pop(0)
+            self.tell(Done(assign.slot, assign.task, assign.attempt))
+
+    def ends(self) -> list[Finish]:
+        return [decision for decision in self.out if isinstance(decision, Finish)]
+
+
+def test_a_fixed_number_is_there_from_the_first() -> None:
+    pool = Pool(3, 3)
+    names = pool.joined()
+    assert len(names) == 3
+    assert pool.look() == []
+    for name in names:
+        pool.tell(SlotReady(name, 2, f"node-{name}"))
+    pool.tell(NodeGone(f"node-{names[0]}", "gone"))
+    assert pool.look() == [], "whoever places slots may not know yet that the node is gone"
+    pool.at_s += REJOIN_S
+    assert len(pool.joined()) == 1
+    assert len(pool.dispatcher.slots) == 3
+    assert pool.keeper.peak == 3
+
+
+def test_slots_grow_with_the_backlog_and_go_after_it() -> None:
+    pool = Pool(0, 4)
+    assert pool.look() == []
+    pool.add("a", 2)
+    first = pool.joined()
+    assert len(first) == 2
+    pool.add("b", 20)
+    names = first + pool.joined()
+    assert len(names) == 4
+    for name in names:
+        pool.at_s += 1.0
+        pool.tell(SlotReady(name, 2))
+    assert pool.look() == []
+    while len(pool.ends()) < 2:
+        pool.at_s += 1.0
+        pool.finish(1)
+    assert pool.look() == []
+    pool.at_s += IDLE_S + 1.0
+    pool.tell(Tick())
+    assert {out.slot for out in pool.out if isinstance(out, Release)} == set(names)
+    assert pool.look() == []
+    assert not pool.dispatcher.slots
+    pool.add("c", 1)
+    assert len(pool.joined()) == 1, "what was released for want of work is asked for again at once"
+
+
+def test_what_has_not_come_up_is_taken_back_when_nothing_is_queued() -> None:
+    pool = Pool(0, 3)
+    pool.add("a", 3)
+    names = pool.joined()
+    pool.tell(SlotReady(names[0], 2))
+    assert len(pool.running) == 2, "nothing is held back for slots that may be minutes away"
+    pool.finish(1)
+    left = pool.look()
+    assert left == [SlotLeft(name, "it is not needed any more") for name in names[1:]]
+    assert pool.dispatcher.slots == {names[0]}
+
+
+def test_no_more_slots_where_those_that_are_up_are_done_before() -> None:
+    pool = Pool(0, 10)
+    pool.add("a", 1)
+    (first,) = pool.joined()
+    pool.at_s += 120.0
+    pool.tell(SlotReady(first, 2))
+    assert pool.keeper.boot_s == 120.0
+    pool.add("b", 5)
+    pool.at_s += 10.0
+    pool.finish(1)  # 10 of cost in 10 s
+    pool.at_s += 10.0
+    pool.finish(1)
+    assert pool.joined() == []
+    pool.add("c", 100)
+    assert len(pool.joined()) == 9
+
+
+def test_bad_slots_are_not_replaced_until_a_job_comes_where_there_was_none() -> None:
+    pool = Pool(2, 2)
+    names = pool.joined()
+    pool.add("a", 4)
+    for name in names:
+        for _ in range(4):
+            pool.tell(SlotReady(name, 1))
+            pool.tell(SlotDied(name, "died"))
+    assert sum(isinstance(out, Quarantine) for out in pool.out) == 2
+    assert pool.look() == [SlotsMayCome(False, "died")]
+    assert isinstance(pool.ends()[0].error, WorkerLost)
+    assert pool.look() == []
+    pool.keeper.reopen()
+    assert len(pool.joined()) == 2
+
+
+def test_slots_that_are_unfit_end_the_jobs_with_their_reason() -> None:
+    error = WorkerLost("another version")
+    for least in (0, 2):
+        pool = Pool(least, 2)
+        pool.add("a", 4)
+        names = pool.joined()
+        pool.tell(SlotUnfit(names[0], error))
+        assert pool.keeper.unfit is error
+        pool.tell(SlotUnfit(names[1], error))
+        assert [end.error for end in pool.ends()] == [error]
+        assert pool.look() == [SlotsMayCome(False, str(error))]
+
+
+def test_a_slot_that_is_unfit_beside_one_that_is_fit_is_left_out() -> None:
+    pool = Pool(2, 2)
+    pool.add("a", 2)
+    good, bad = pool.joined()
+    pool.tell(SlotReady(good, 2))
+    pool.tell(SlotUnfit(bad, WorkerLost("another version")))
+    assert pool.keeper.unfit is None
+    assert pool.look() == []
+    pool.finish(2)
+    assert pool.ends() == [Finish(None, "a")]
+
+
+def test_a_slot_taken_back_gives_its_tasks_back() -> None:
+    pool = Pool(1, 1)
+    pool.add("a", 2)
+    (name,) = pool.joined()
+    pool.tell(SlotReady(name, 2))
+    assert len(pool.running) == 2
+    pool.tell(SlotLeft(name, "not wanted"))
+    assert set(pool.dispatcher.queued) == {"a0", "a1"}
+    assert not pool.dispatcher.slots
+    assert pool.dispatcher.deaths == 0
+
+
+def test_what_is_waited_for_is_said_now_and_then() -> None:
+    keeper = Keeper(0, 3, '{"GPU": 1.0}')
+    assert keeper.words(0.0, waits=False) == ""
+    assert keeper.words(5.0, waits=True) == ""
+    words = keeper.words(5.0 + SAY_S, waits=True)
+    assert words == 'no renderer is up, which needs {"GPU": 1.0}: waiting for a node for 10 s so far'
+    assert keeper.words(6.0 + SAY_S, waits=True) == ""
+    assert "20 s" in keeper.words(5.0 + 2 * SAY_S, waits=True)
+    keeper.hear(SlotReady("s", 1), 30.0)
+    assert keeper.words(60.0, waits=True) == ""
+
+
+def test_release_reasons() -> None:
+    pool = Pool(0, 1)
+    pool.keeper.hear(Release("s", NOT_QUEUED), pool.at_s)
+    pool.add("a", 1)
+    assert len(pool.joined()) == 1
+    pool = Pool(0, 1)
+    pool.keeper.hear(Release("s", "its node leaves"), pool.at_s)
+    pool.add("a", 1)
+    assert pool.joined() == []
