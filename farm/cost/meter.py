@@ -37,7 +37,9 @@ from actors.dispatch import (
     Restart,
     SlotDied,
     SlotJoined,
+    SlotLeft,
     SlotReady,
+    SlotUnfit,
 )
 from actors.drive import Happening
 from core.records.cost import KindCost, Spent
@@ -49,6 +51,7 @@ DONE = "done"
 RUNNING = "running"
 DIED = "its renderer died"
 GONE = "its node went"
+TAKEN = "its renderer was taken away"
 FAILED = "it failed"
 STOPPED = "the run ended"
 LATER = "another attempt was first"
@@ -108,8 +111,10 @@ class Meter:
                     self._comes(happening.slot, happening.kind, happening.node, at_s)
             case SlotReady():
                 self._ready(happening, at_s)
-            case SlotDied() | Quarantine() | Release():
+            case SlotDied() | SlotUnfit() | Quarantine() | Release():
                 self._leaves(happening.slot, DIED, at_s)
+            case SlotLeft():
+                self._leaves(happening.slot, TAKEN, at_s)
             case Restart():
                 self._leaves(happening.slot, DIED, at_s)
                 self._comes(happening.slot, "", "", at_s)

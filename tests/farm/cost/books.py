@@ -16,7 +16,9 @@ from actors.dispatch import (
     Restart,
     SlotDied,
     SlotJoined,
+    SlotLeft,
     SlotReady,
+    SlotUnfit,
 )
 from actors.drive import Happening
 from farm.cost.meter import Meter
@@ -89,7 +91,7 @@ class SlowBooks:
                 if (task, attempt) in self.work[slot]:
                     self.work[slot].remove((task, attempt))
                     self.how[task, attempt] = "lost"
-            case SlotDied(slot) | Quarantine(slot) | Release(slot):
+            case SlotDied(slot) | SlotLeft(slot) | SlotUnfit(slot) | Quarantine(slot) | Release(slot):
                 self.goes(slot)
             case NodeGone(node):
                 for slot in [slot for slot, (_, home) in self.where.items() if home == node]:

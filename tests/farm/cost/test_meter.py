@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from actors.dispatch import Assign, Beat, Cancel, Done, NodeGone, Restart, SlotDied, SlotJoined, SlotReady, Tick
+from actors.dispatch import (
+    Assign,
+    Beat,
+    Cancel,
+    Done,
+    NodeGone,
+    Restart,
+    SlotDied,
+    SlotJoined,
+    SlotLeft,
+    SlotReady,
+    Tick,
+)
 from core.records.cost import KindCost
 from farm.cost.meter import BOOT_S, DIED, DONE, GONE, LATER, STOPPED, Meter
 from farm.cost.spending import machine_of
@@ -101,6 +113,15 @@ def test_what_is_known_only_when_a_slot_is_ready_is_charged_then() -> None:
     assert cost.starting.money == pytest.approx(60 * 7.2 / 3600), "the node booted once"
     meter.hear(SlotReady("u", 2, "m", "k1"), 100 + 10 * BOOT_S)
     assert only(meter, 100 + 10 * BOOT_S).starting.slot_s == 60 + 75 + BOOT_S, "it was not there for all that time"
+
+
+def test_a_slot_that_never_came_up_costs_nothing() -> None:
+    meter = Meter(price_of)
+    meter.begins(0)
+    meter.hear(SlotJoined("s"), 0)
+    meter.hear(SlotLeft("s", "it is not needed any more"), 900)
+    meter.close(1000)
+    assert meter.kinds(1000) == ()
 
 
 def test_the_next_run_of_the_pool_begins_with_who_is_there() -> None:
