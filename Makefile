@@ -49,6 +49,15 @@ proof-submit: models
 proof-autoscaling: models
 	$(BIN)/python -m pytest tests/launch/test_autoscaling.py
 
+# SEEDS: how many kills at random of each kind follow those before and after every step; SHARE=1/4: of the steps
+SEEDS ?= 10
+SHARE ?= 1
+.PHONY: chaos
+chaos: models
+	$(BIN)/python -m tests.chaos steps --share $(SHARE)
+	$(BIN)/python -m tests.chaos stops --share $(SHARE)
+	$(BIN)/python -m tests.chaos seeds --seeds $(SEEDS)
+
 lint: setup
 	$(BIN)/ruff check $(FILES)
 	$(BIN)/ruff format --check $(FILES)
