@@ -41,8 +41,8 @@ from actors.work import JobStore, Order, Receipt
 from core.errors import FarmError, PlanError
 
 KEEP_S = 1.0
-
 CLUSTER = "cluster"  # who says what is waited for
+
 
 def deaf() -> None:
     """Nobody wants to know."""
@@ -188,12 +188,12 @@ class Loop:
             self._kept_s = at_s
             for event in self._keeper.look(self._dispatcher, at_s):
                 self._handle(event)
-
-    def _handle(self, event: Event) -> None:
-        at_s = self._clock()
             words = self._keeper.words(at_s, waits=bool(self._open))
             if words:
                 self._tell(Busy(CLUSTER, words), at_s)
+
+    def _handle(self, event: Event) -> None:
+        at_s = self._clock()
         self._tell(event, at_s)
         decisions = self._dispatcher.handle(event, at_s)
         self._note(event)

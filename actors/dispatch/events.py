@@ -61,13 +61,13 @@ class SlotJoined:
     node: str = ""
     kind: str = ""
     rate: float = 0.0
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SlotReady:
     """A slot is set up and takes work; `capacity` tasks at a time. `node` and `kind` where they are known only now."""
 
-    far: bool = False
     slot: str
     capacity: int
     node: str = ""
