@@ -76,6 +76,9 @@ def _markets(document: dict[str, Any]) -> Iterator[Finding]:
     if spot and bought and max(bought) >= min(spot):
         yield Finding("available_node_types", "on demand before spot", "a lower priority for types on demand")
     for name, kind in kinds.items():
+        if mapping(kind.get("node_config")).get("InstanceInitiatedShutdownBehavior") != "terminate":
+            where = f"available_node_types.{name}.node_config.InstanceInitiatedShutdownBehavior"
+            yield Finding(where, "a worker that shuts itself down keeps its disk", "terminate")
         said, is_ = mapping(kind.get("labels")).get("market"), "spot" if _spot(kind) else "on-demand"
         if said != is_:
             yield Finding(f"available_node_types.{name}.labels.market", f"says {said}", f"write {is_}")

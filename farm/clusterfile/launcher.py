@@ -9,6 +9,7 @@ from typing import Any
 from farm.clusterfile.findings import VIDEO_CAPABILITIES, Finding, mapping, number, setting, texts, wrong_tag
 
 BOOTS = 2  # an idle timeout below two boot times ends nodes that have just come (ray-project/ray#50783)
+INITIAL = "initialization_commands"
 COMMANDS = ("setup_commands", "head_setup_commands", "worker_setup_commands")
 
 
@@ -112,6 +113,9 @@ def _commands(document: dict[str, Any]) -> Iterator[Finding]:
     for key in COMMANDS:
         if not isinstance(document.get(key), list):
             yield Finding(key, "Ray's own installs another Ray", "write it, [] where nothing is to do")
+    if not any("raylet" in command and "shutdown" in command for command in texts(document.get(INITIAL))):
+        hint = "a timer that shuts a worker down when no raylet runs, as in cluster.yaml"
+        yield Finding(INITIAL, "workers that outlive a lost head cost until somebody looks", hint)
     head = [command for command in texts(document.get("head_start_ray_commands")) if "ray start" in command]
     if not head or any("--dashboard-host=127.0.0.1" not in command for command in head):
         yield Finding("head_start_ray_commands", "a dashboard for everybody", "--dashboard-host=127.0.0.1")

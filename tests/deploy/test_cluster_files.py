@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,8 @@ AWS: dict[str, Change] = {
     "g6-ondemand.node_config.BlockDeviceMappings[0].Ebs": lambda d: kind(d, "g6-ondemand")["node_config"].update(
         BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 100}}]
     ),
+    "workers that outlive a lost head": lambda d: d.update(initialization_commands=[]),
+    "keeps its disk": lambda d: kind(d, "g6-ondemand")["node_config"].pop("InstanceInitiatedShutdownBehavior"),
     "nothing to fall back on": lambda d: d["available_node_types"].pop("g6-ondemand"),
     "labels.market": lambda d: kind(d, "g6-spot").update(labels={"market": "on-demand"}),
     "the head on spot": lambda d: kind(d, "head")["node_config"].update(InstanceMarketOptions={"MarketType": "spot"}),
@@ -178,6 +182,31 @@ def test_the_images_of_all_files_are_those_of_the_locked_ray() -> None:
     for name in (*SHIPPED, "Dockerfile"):
         for image in re.findall(r"\S*face-farm:\S+", (ROOT / name).read_text()):
             assert re.fullmatch(rf"{re.escape(version)}-ray{re.escape(locked)}-(cpu|gpu)", tag_of(image)), (name, image)
+
+
+def test_a_worker_without_ray_shuts_itself_down_at_the_second_look(tmp_path: Path) -> None:
+    """The timer's command as it is written, with `pgrep` and `shutdown` of the test's own and /run in a folder."""
+    (command,) = [text for text in read(ROOT / "cluster.yaml")[0]["initialization_commands"] if "raylet" in text]
+    (script,) = re.findall(r"/bin/sh -c\s+'(.*)'", command, re.DOTALL)
+    for tool, body in (("pgrep", f"test -e {tmp_path}/raylet"), ("shutdown", f"touch {tmp_path}/off")):
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / tool).chmod(0o755)
+
+    def look() -> bool:
+        words = ["/bin/sh", "-c", script.replace("/run/", f"{tmp_path}/run-")]
+        subprocess.run(words, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=True)
+        return (tmp_path / "off").exists()
+
+    (tmp_path / "raylet").touch()
+    assert not look()
+    assert not look()
+    (tmp_path / "raylet").unlink()
+    assert not look()  # `ray up` restarts Ray: one look without is none
+    (tmp_path / "raylet").touch()
+    assert not look()
+    (tmp_path / "raylet").unlink()
+    assert not look()
+    assert look()
 
 
 @pytest.mark.parametrize(
