@@ -18,7 +18,7 @@ from core.errors import BudgetSpent, InputError
 from core.records import AnalysisOrder, EncoderSettings, MediaIndex
 from core.records.cost import AttemptCost, CostReport, Spent
 from farm.cost.kept import Kept, RunCost
-from farm.cost.meter import Meter
+from farm.cost.meter import DONE, Meter
 from farm.cost.prices import Prices
 from farm.cost.rates import Load
 from farm.cost.spending import Attempt, Home
@@ -26,6 +26,7 @@ from farm.cost.texts import amount, at_least
 from farm.cost.work import load_of
 
 START = "start"
+MOST_ATTEMPTS = 20_000
 MORE = "what is finished is kept: run the same command again with a higher --max-cost"
 
 
@@ -205,23 +206,27 @@ class CostMeter:
         return sum(cost.total.money for cost in kinds), self._prices.currency
 
     def report(self, *, attempts: bool = True) -> CostReport:
-        """All of it until now; with `attempts` every attempt at every segment."""
+        """All of it until now; with `attempts` every attempt at every segment, or where there are more than
+        `MOST_ATTEMPTS`, every one that was lost."""
         currency = self._prices.currency
         with self._lock:
             now_s = self._now_s()
             kinds = self._meter.kinds(now_s)
             lost = {why: purse.spent() for why, purse in self._meter.lost.items() if purse.slot_s > 0}
-            listed = [*self._meter.attempts, *self._meter.running(now_s)] if attempts else []
+            closed, whole = self._meter.attempts, len(self._meter.attempts) <= MOST_ATTEMPTS
+            listed = [*(one for one in closed if whole or one.outcome != DONE), *self._meter.running(now_s)]
         unknown = [cost.kind for cost in kinds if cost.per_hour is None and cost.total.gpu_s > 0]
         notes = [f"no price of {kind} is known: what it cost is not in the sum" for kind in unknown]
         if any(run.currency != currency for run in self._kept.runs):
             notes.append("earlier runs of this job were counted in another currency: their money is not in the sum")
+        if attempts and not whole:
+            notes.append(f"of {len(closed)} attempts those that were lost are listed, and not those that are done")
         return CostReport(
             currency=currency,
             prices=self._prices.told,
             kinds=kinds,
             lost=lost,
-            attempts=named(listed, self._orders),
+            attempts=named(listed, self._orders) if attempts else (),
             earlier=self._kept.in_currency(currency),
             earlier_runs=len(self._kept.runs),
             budget=self._budget,

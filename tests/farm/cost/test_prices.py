@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from core.errors import InputError
 from farm.cost.prices import TABLE, load_prices, read_prices
 
+ROOT = Path(__file__).resolve().parents[3]
 OWN = """
 currency = "USD"
 [[price]]
@@ -55,6 +57,22 @@ def test_a_kind_is_found_by_its_names() -> None:
     assert spot.market == "spot"
     assert prices.of("NVIDIA H200") is None
     assert prices.of("cpu") is None
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "deploy/gcp/cluster.yaml"])
+def test_the_workers_of_the_cluster_files_have_prices(file: str) -> None:
+    prices = load_prices()
+    types = yaml.safe_load((ROOT / file).read_text())["available_node_types"]
+    for name, node in types.items():
+        if name == "head":
+            continue
+        price = prices.of(name)
+        assert price is not None, name
+        config = node["node_config"]
+        assert price.type == config.get("InstanceType", config.get("machineType")), name
+        assert price.market == node["labels"]["market"], name
+        assert price.gpus == node["resources"]["GPU"], name
+        assert price.cores == node["resources"]["CPU"], name
 
 
 def test_the_user_s_own_table_goes_first(tmp_path: Path) -> None:
