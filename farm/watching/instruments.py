@@ -82,7 +82,7 @@ class RayInstruments:
             made = self._of(figure)
             if made is None:
                 self._held[key] = amount
-            elif amount > 0:  # Ray takes no 0
+            elif amount > 0:  # Ray's counters take no 0
                 made.inc(amount, _tags(figure, labels))
 
     def set(self, figure: Figure, value: float, *labels: str) -> None:

@@ -26,6 +26,13 @@ REMEMBERED = 1000  # losses of nodes
 BUSY, IDLE, DOWN = "busy", "idle", "down"
 
 
+BEFORE: dict[str, tuple[tuple[str, ...], ...]] = {
+    "farm_jobs_ended_total": (("finished",), ("failed",), ("stopped",)),
+    "farm_retries_total": tuple((cause,) for cause in sorted(RETRIED)),
+    "farm_film_seconds_total": ((),),
+}
+
+
 class Metrics:
     """The figures of all jobs of this process."""
 
@@ -44,8 +51,12 @@ class Metrics:
         return JobMetrics(self, spent)
 
     def begun(self, job: JobMetrics) -> None:
+        """Counters are there from the beginning, at 0: Prometheus does not see the first rise of one that appears."""
         with self._lock:
             self._tick()
+            for name, values in BEFORE.items():
+                for value in values:
+                    self._count(name, 0, *value)
             self._jobs.append(job)
             self._gauges()
 
@@ -58,6 +69,8 @@ class Metrics:
 
     def hear(self, job: JobMetrics, happening: Happening, at_s: float) -> None:
         with self._lock:
+            if isinstance(happening, SlotReady):
+                self._known(happening.kind or UNKNOWN, map_of(job.tally.orders[0]))
             if isinstance(happening, SlotReady) and at_s > self._noticed.get(happening.node, at_s):
                 del self._noticed[happening.node]  # it is back
             now_s = self._clock()
@@ -90,6 +103,13 @@ class Metrics:
 
     def _count(self, name: str, amount: float, *labels: str) -> None:
         self._to.add(BY_NAME[name], amount, *labels)
+
+    def _known(self, kind: str, name: str) -> None:
+        """Counters of a kind of node, from the beginning."""
+        self._count("farm_frames_total", 0, name, kind)
+        self._count("farm_faces_total", 0, kind)
+        for notice in ("yes", "no"):
+            self._count("farm_nodes_lost_total", 0, kind, notice)
 
     def _done(self, attempt: Attempt, at_s: float) -> None:
         kind, order = attempt.renderer.kind or UNKNOWN, attempt.order
