@@ -50,11 +50,16 @@ class Halt(Exception):
 
 @dataclass(frozen=True)
 class Terms:
-    """One job in a pool. No two open jobs have one name; higher priorities go first, one priority shares by weight."""
+    """One job in a pool. No two open jobs have one name; higher priorities go first, one priority shares by weight.
+
+    Of all jobs of one `group` at most `most` segments are worked on at once, None for any number.
+    """
 
     name: str = ""
     priority: int = 0
     weight: float = 1.0
+    group: str = ""
+    most: int | None = None
 
 
 @dataclass(frozen=True)

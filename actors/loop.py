@@ -139,7 +139,8 @@ class Loop:
         for ready in self._up.values():
             job.hear(ready, self._clock())
         names = (task_of(order, f"{job.number}:{place}") for place, order in enumerate(job.orders))
-        self._handle(JobAdded(job.terms.name, names, job.terms.priority, job.terms.weight))
+        terms = job.terms
+        self._handle(JobAdded(terms.name, names, terms.priority, terms.weight, terms.group, terms.most))
 
     def named(self, name: str) -> Job | None:
         """The open job of that name."""

@@ -285,7 +285,7 @@ class Dispatcher(Losses):
             self._fleet.bench.seat(slot)
             position = min(attempt.ledger.positions[attempt.rank] for attempt in slot.running.values())
             self._out.append(Kill(slot.name, f"segment {position} did not move for {self._hang_s:g} s"))
-        if not self._jobs.totals.queued and at_s - self._swept_s >= SWEEP_S:
+        if at_s - self._swept_s >= SWEEP_S and not self._jobs.backlog().queued:
             self._swept_s = at_s
             if self._jobs.totals.running:
                 copied = list(placing.copy_late(self._fleet, at_s))

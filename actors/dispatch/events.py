@@ -30,12 +30,18 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class JobAdded:
-    """A film to work off. Jobs of a higher `priority` go first; jobs of one priority share by `weight`."""
+    """A film to work off. Jobs of a higher `priority` go first; jobs of one priority share by `weight`.
+
+    Of the tasks of all jobs of one `group` at most `most` are worked on at once, None for any number; the job that was
+    added last says how many. A job without a group is one of its own.
+    """
 
     job: str
     tasks: Iterable[Task] = field(repr=False)
     priority: int = 0
     weight: float = 1.0
+    group: str = ""
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from actors.dispatch.events import Finish, JobAdded
-from actors.dispatch.ledger import DROPPED, Ledger, Totals
+from actors.dispatch.ledger import DROPPED, Group, Ledger, Totals
 from actors.dispatch.shares import Shares
 from actors.dispatch.wanted import Backlog
 from core.errors import FarmError, PlanError
@@ -23,6 +23,7 @@ class Jobs:
         self._where: dict[str, int] = {}  # task -> its job's number and its rank, packed: one object a task
         self._shares = Shares()
         self._touched: dict[str, Ledger] = {}  # jobs that may be over
+        self._groups: dict[str, Group] = {}
 
     def add(self, event: JobAdded) -> None:
         """Begin a job. `PlanError` for a job or a task that is there already, or a weight that shares nothing."""
@@ -32,7 +33,17 @@ class Jobs:
         if known is not None:
             self.forget(event.job)
         self._number += 1
-        ledger = Ledger(event.job, self._number, event.tasks, self.totals, priority=event.priority, weight=event.weight)
+        group = self._groups.setdefault(event.group, Group()) if event.group else Group()
+        group.most = event.most
+        ledger = Ledger(
+            event.job,
+            self._number,
+            event.tasks,
+            self.totals,
+            priority=event.priority,
+            weight=event.weight,
+            group=group,
+        )
         base = self._number << RANK_BITS
         for rank, task in enumerate(ledger.ids):
             if self._where.setdefault(task, base + rank) != base + rank:
@@ -118,5 +129,15 @@ class Jobs:
         return tuple(ledger.ids[rank] for ledger in self._ledgers.values() for rank in ledger.line())
 
     def backlog(self) -> Backlog:
-        cost = sum(ledger.queued_cost for ledger in self._ledgers.values() if not ledger.finished)
-        return Backlog(self.totals.queued, self.totals.running, max(0.0, cost))
+        """What is open. Of a group's queue no more counts than may be worked on beside what is: renderers for the rest
+        would stand idle."""
+        queued: dict[int, int] = {}
+        groups: dict[int, Group] = {}
+        cost = 0.0
+        for ledger in self._ledgers.values():
+            if not ledger.finished:
+                groups[id(ledger.group)] = ledger.group
+                queued[id(ledger.group)] = queued.get(id(ledger.group), 0) + ledger.queued
+                cost += ledger.queued_cost
+        now = sum(min(count, groups[key].room) for key, count in queued.items())
+        return Backlog(int(now), self.totals.running, max(0.0, cost))

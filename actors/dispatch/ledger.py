@@ -9,6 +9,7 @@ is to run alone.
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_left
 from collections import deque
@@ -30,16 +31,37 @@ class Totals:
     running: int = 0
 
 
+@dataclass(slots=True)
+class Group:
+    """Jobs that together may have `most` tasks worked on at once; None is without limit."""
+
+    most: int | None = None
+    running: int = 0
+
+    @property
+    def room(self) -> float:
+        return math.inf if self.most is None else max(0, self.most - self.running)
+
+
 class Ledger:
     """One job. A rank's state changes through the methods only, so that the counts stay right."""
 
     def __init__(
-        self, job: str, number: int, tasks: Iterable[Task], totals: Totals, *, priority: int, weight: float
+        self,
+        job: str,
+        number: int,
+        tasks: Iterable[Task],
+        totals: Totals,
+        *,
+        priority: int,
+        weight: float,
+        group: Group | None = None,
     ) -> None:
         self.job = job
         self.number = number
         self.priority = priority
         self.weight = weight
+        self.group = group or Group()
         self.served = 0.0  # cost handed out, divided by the weight; see actors.dispatch.shares
         self.error: FarmError | None = None
         self.finished = False
@@ -126,11 +148,13 @@ class Ledger:
         self._unqueue(rank)
         self._state[rank] = RUNNING
         self.running += 1
+        self.group.running += 1
         self._totals.running += 1
 
     def _end(self, rank: int, state: int) -> None:
         """A running task into another state."""
         self.running -= 1
+        self.group.running -= 1
         self._totals.running -= 1
         self._state[rank] = state
 

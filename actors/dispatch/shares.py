@@ -46,7 +46,10 @@ class Shares:
             self._push(ledger)
 
     def turn(self, *, beside: bool) -> Ledger | None:
-        """Whose turn it is; with `beside`, for a second task on a slot, which no suspect may be. Nothing is taken."""
+        """Whose turn it is; with `beside`, for a second task on a slot, which no suspect may be. Nothing is taken.
+
+        Jobs whose group has all that it may have are passed over.
+        """
         skipped = []
         found = None
         while self._heap and found is None:
@@ -57,7 +60,7 @@ class Shares:
             elif not ledger.queued:
                 heappop(self._heap)
                 del self._entry[ledger.number]
-            elif beside and ledger.queued == ledger.suspects:
+            elif ledger.group.room <= 0 or (beside and ledger.queued == ledger.suspects):
                 skipped.append(heappop(self._heap))
             else:
                 found = ledger

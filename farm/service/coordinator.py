@@ -164,15 +164,15 @@ class Coordinator:
             old = self._runners.get(taken.held.job)
             if old is not None:
                 self._ending.append(old)
-            runner = Runner(self._house, taken, self._weight(taken), after=old)
+            most = keys.tenant(self._house.db, taken.held.tenant).quota.segments
+            runner = Runner(self._house, taken, self._weight(taken, most), most_segments=most, after=old)
             self._runners[taken.held.job] = runner
             runner.start()
 
-    def _weight(self, taken: Taken) -> float:
+    def _weight(self, taken: Taken, segments: int | None) -> float:
         """The job's share of the pool: its tenant's, divided by the tenant's jobs."""
-        quota = keys.tenant(self._house.db, taken.held.tenant).quota
         jobs = 1 + sum(runner.held.tenant == taken.held.tenant for runner in self._runners.values())
-        return max(1, quota.segments or 1) / jobs
+        return max(1, segments or 1) / jobs
 
     def _compare_quotas(self) -> None:
         """Stop the jobs of tenants whose GPU time of the month is used up."""

@@ -48,6 +48,8 @@ def report(
     values: dict[str, Any] = {}
     if progress is not None:
         values |= {"progress": text_of(progress), "segments_running": progress.segments_running}
+    if any(one.state == "done" for one in segments):
+        values["lapses"] = 0  # whatever its coordinators died of, the job goes on
     with db.write() as connection:
         now_ms = db.now_ms(connection)
         if spent is not None:

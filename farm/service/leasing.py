@@ -8,6 +8,7 @@ through its lease changes nothing when it wakes up.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sql
@@ -28,7 +29,7 @@ MOST_LAPSES = 5
 A_TENANT = 16  # candidates looked at of each tenant
 POISON = Problem(
     "WorkerLost",
-    f"the service's coordinator died {MOST_LAPSES} times while it worked on this job",
+    f"the service's coordinator died {MOST_LAPSES} times while it worked on this job, which got no further",
     hint="see the coordinator's log for these times, then retry the job",
 )
 
@@ -44,15 +45,22 @@ def take(db: Database, holder: str, places: int, *, slots: int = 1, lease_ms: in
 
     `slots` is how many segments can be rendered at once, which tenants without a quota share evenly. What was asked
     of jobs whose coordinator died is done here as well.
+
+    Rows that somebody else changes at this moment are passed over: no two that wait for one another can come of it.
     """
     with db.write() as connection:
         now_ms = db.now_ms(connection)
-        _settle_lapsed(connection, now_ms)
-        taken = [_taken(row) for row in _take_lapsed(connection, now_ms, holder, places, lease_ms)]
+        lapsed = _locked(connection, is_in(WORKING), job.lease_ms < now_ms)
+        erased = _locked(connection, job.wish == Wish.erase, ~is_in(WORKING))
+        _settle_lapsed(connection, now_ms, lapsed, erased)
+        taken = [_taken(row) for row in _take_lapsed(connection, now_ms, holder, lapsed, places, lease_ms)]
         if len(taken) < places:
-            for one in _candidates(connection, now_ms, places - len(taken), slots):
-                where = [job.id == one.job, job.state == JobState.queued]
-                taken += [_taken(row) for row in _lease(connection, now_ms, holder, lease_ms, where)]
+            chosen = [one.job for one in _candidates(connection, now_ms, places - len(taken), slots)]
+            mine = set(_locked(connection, job.id.in_(chosen), job.state == JobState.queued)) if chosen else set()
+            for name in chosen:
+                if name in mine:
+                    rows = _lease(connection, now_ms, holder, lease_ms, [job.id == name])
+                    taken += [_taken(row) for row in rows]
     return taken
 
 
@@ -64,8 +72,10 @@ def renew(db: Database, holder: str, *, lease_ms: int = LEASE_MS) -> dict[str, t
         .values(lease_ms=sql.bindparam("until_ms"))
         .returning(job.id, job.tenant, job.epoch, job.wish)
     )
+    in_order = sql.select(job.id).where(job.owner == holder, is_in(WORKING)).order_by(job.id).with_for_update()
     with db.write() as connection:
         now_ms = db.now_ms(connection)
+        connection.execute(in_order).all()
         rows = connection.execute(statement, {"until_ms": now_ms + lease_ms}).all()
     return {row.id: (Held(row.id, row.tenant, row.epoch), Wish(row.wish)) for row in rows}
 
@@ -97,22 +107,30 @@ def resign(db: Database, name: str, holder: str) -> None:
 # ------------------------------------------------------------ the steps of `take`
 
 
-def _settle_lapsed(connection: Connection, now_ms: int) -> None:
+def _locked(connection: Connection, *where: sql.ColumnElement[bool]) -> list[str]:
+    """The jobs of which this holds and that nobody else has locked; locked until the commit."""
+    asked = sql.select(job.id).where(*where).order_by(job.id).with_for_update(skip_locked=True)
+    return [str(name) for name in connection.execute(asked).scalars()]
+
+
+def _settle_lapsed(connection: Connection, now_ms: int, names: Sequence[str], erased: Sequence[str]) -> None:
     """Do what was asked of jobs while their coordinator died; end those that several died of."""
-    lapsed = [is_in(WORKING), job.lease_ms < now_ms]
+    lapsed = [job.id.in_(names), is_in(WORKING)]
     free = {"wish": Wish.run, "epoch": job.epoch + 1, **NO_LEASE}
     ended = {"finished_ms": now_ms, **free}
     move(connection, now_ms, JobState.cancelled, [*lapsed, job.wish == Wish.cancel], ended)
     move(connection, now_ms, JobState.paused, [*lapsed, job.wish == Wish.pause], free)
     poisoned = [*lapsed, job.wish == Wish.run, job.lapses >= MOST_LAPSES - 1]
     move(connection, now_ms, JobState.failed, poisoned, {"problem": text_of(POISON), **ended})
-    erase = sql.select(job.id).where(job.wish == Wish.erase, sql.or_(~is_in(WORKING), job.lease_ms < now_ms))
-    for name in list(connection.execute(erase.with_for_update()).scalars()):
-        erasing.erase_row(connection, now_ms, str(name))
+    dead = sql.select(job.id).where(*lapsed, job.wish == Wish.erase)
+    for name in [*erased, *(str(name) for name in connection.execute(dead).scalars())]:
+        erasing.erase_row(connection, now_ms, name)
 
 
-def _take_lapsed(connection: Connection, now_ms: int, holder: str, places: int, lease_ms: int) -> list[RowMapping]:
-    lapsed = [is_in(WORKING), job.lease_ms < now_ms, job.wish == Wish.run]
+def _take_lapsed(
+    connection: Connection, now_ms: int, holder: str, names: Sequence[str], places: int, lease_ms: int
+) -> list[RowMapping]:
+    lapsed = [job.id.in_(names), is_in(WORKING), job.wish == Wish.run]
     some = sql.select(job.id).where(*lapsed).order_by(job.lease_ms, job.id).limit(places)
     rows: list[RowMapping] = []
     for name in list(connection.execute(some).scalars()):

@@ -55,12 +55,21 @@ class House:
 class Runner:
     """Runs one job that was taken. `halt` ends it from any thread; `tell` writes down how it goes."""
 
-    def __init__(self, house: House, taken: Taken, weight: float, after: Runner | None = None) -> None:
-        """`after`: a runner of the same job that is still winding up."""
+    def __init__(
+        self,
+        house: House,
+        taken: Taken,
+        weight: float,
+        *,
+        most_segments: int | None = None,
+        after: Runner | None = None,
+    ) -> None:
+        """`most_segments`: what the tenant's jobs may have at once. `after`: a runner of the same job that still winds
+        up."""
         self.held, self.row = taken.held, taken.row
         self.name = f"{taken.held.job}/{taken.held.epoch}"
         self._house = house
-        self._terms = Terms(self.name, priority=0, weight=weight)
+        self._terms = Terms(self.name, weight=weight, group=taken.held.tenant, most=most_segments)
         self._after = after
         order = taken.row.order
         title = (order.spec.target, order.spec.output) if order is not None else ("", "")

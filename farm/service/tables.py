@@ -50,7 +50,7 @@ jobs = Table(
     _text("wish"),
     _number("epoch"),
     _number("attempt"),
-    _number("lapses"),  # leases that ran out since it was submitted or retried
+    _number("lapses"),  # leases that ran out since it got on
     _number("version"),
     _number("last_seq"),
     _text("owner"),  # the coordinator, "" where nobody holds it

@@ -102,6 +102,7 @@ def test_a_job_is_leased_once(db: Database) -> None:
 
     got = all_at_once([lambda holder=f"c{number}": run(holder) for number in range(THREADS)])  # type: ignore[misc]
     leased = [name for some in got for name in some]  # type: ignore[attr-defined]
+    leased += [mine.job for mine in take(db, "last", places=20)]  # what was passed over while others had it locked
     assert sorted(leased) == sorted(made)
 
 
@@ -111,7 +112,8 @@ def test_a_lapsed_job_is_taken_once(db: Database, clock: Hand) -> None:
         job, _ = job_in(db, JobState.rendering)
         clock.forward(16)
         got = all_at_once([lambda holder=f"c{number}": take(db, holder) for number in range(THREADS)])  # type: ignore[misc]
-        assert sorted(map(len, got)) == [0] * (THREADS - 1) + [1]  # type: ignore[arg-type]
+        got.append(take(db, "last"))
+        assert sum(map(len, got)) == 1  # type: ignore[arg-type]
         jobs.cancel(db, ACME, job)
         clock.forward(16)
         assert take(db) == []

@@ -1,0 +1,103 @@
+"""Jobs of one group never have more worked on at once than the group may, whatever dies, and all of it gets done."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.dispatch import Assign, Cancel, Dispatcher, Done, Finish, JobAdded, JobStopped, SlotDied, SlotReady, Task
+from actors.dispatch.events import Event
+from core.errors import Interrupted
+
+
+class Pool:
+    """A dispatcher, and what its slots work on by its decisions."""
+
+    def __init__(self, slots: int, capacity: int) -> None:
+        self.names = [f"s{number}" for number in range(slots)]
+        self.dispatcher = Dispatcher((), self.names, at_s=0.0, hang_s=1e9, start_s=1e9)
+        self.capacity = capacity
+        self.running: dict[tuple[str, str], int] = {}
+        self.finished: dict[str, object] = {}
+        self.at_s = 0.0
+
+    def tell(self, event: Event) -> None:
+        self.at_s += 0.1
+        for decision in self.dispatcher.handle(event, self.at_s):
+            match decision:
+                case Assign():
+                    self.running[decision.slot, decision.task] = decision.attempt
+                case Cancel():
+                    self.running.pop((decision.slot, decision.task), None)
+                case Finish():
+                    self.finished[decision.job] = decision.error
+
+    def of_job(self, job: str) -> set[str]:
+        return {task for _, task in self.running if task.startswith(f"{job}.")}
+
+
+GROUPS = {"a": 1, "b": 3, "": None}
+
+
+@given(
+    jobs=st.lists(st.tuples(st.sampled_from(sorted(GROUPS)), st.integers(1, 8)), min_size=1, max_size=5),
+    slots=st.integers(1, 5),
+    capacity=st.integers(1, 2),
+    data=st.data(),
+)
+def test_a_group_has_no_more_than_it_may(
+    jobs: list[tuple[str, int]], slots: int, capacity: int, data: st.DataObject
+) -> None:
+    pool = Pool(slots, capacity)
+    group_of: dict[str, str] = {}
+    for number, (group, count) in enumerate(jobs):
+        name = f"j{number}"
+        group_of[name] = group
+        tasks = [Task(f"{name}.{place}", place, 1.0 + place % 3) for place in range(count)]
+        pool.tell(JobAdded(name, tasks, group=group, most=GROUPS[group]))
+    for slot in pool.names:
+        pool.tell(SlotReady(slot, capacity))
+    deaths = stops = 0
+    for _ in range(400):
+        counts: Counter[str] = Counter()
+        for name, group in group_of.items():
+            counts[group] += len(pool.of_job(name))
+        for group, most in GROUPS.items():
+            assert most is None or counts[group] <= most, (group, counts)
+        if len(pool.finished) == len(jobs):
+            break
+        assert pool.running, "work is open, slots are up, and nothing runs"
+        slot, task = data.draw(st.sampled_from(sorted(pool.running)))
+        what = data.draw(st.integers(0, 9))
+        if what == 0 and deaths < 2:
+            deaths += 1
+            for key in [key for key in pool.running if key[0] == slot]:
+                del pool.running[key]
+            pool.tell(SlotDied(slot, "killed"))
+            pool.tell(SlotReady(slot, capacity))
+        elif what == 1 and not stops:
+            stops += 1
+            pool.tell(JobStopped(task.split(".")[0], Interrupted("stopped")))
+        else:
+            attempt = pool.running.pop((slot, task))
+            pool.tell(Done(slot, task, attempt))
+    assert len(pool.finished) == len(jobs)
+    assert sum(error is not None for error in pool.finished.values()) <= stops
+
+
+def test_the_rest_of_the_pool_is_for_others_and_the_backlog_says_so() -> None:
+    pool = Pool(4, 1)
+    pool.tell(JobAdded("capped", [Task(f"capped.{place}", place, 1.0) for place in range(10)], group="a", most=1))
+    for slot in pool.names:
+        pool.tell(SlotReady(slot, 1))
+    assert len(pool.of_job("capped")) == 1
+    assert (pool.dispatcher.backlog.queued, pool.dispatcher.backlog.running) == (0, 1)
+    pool.tell(JobAdded("free", [Task(f"free.{place}", place, 1.0) for place in range(10)]))
+    assert (len(pool.of_job("capped")), len(pool.of_job("free"))) == (1, 3)
+    pool.tell(JobAdded("more", [Task(f"more.{place}", place, 1.0) for place in range(3)], group="a", most=2))
+    (slot, task), attempt = next(item for item in pool.running.items() if item[0][1].startswith("free"))
+    del pool.running[slot, task]
+    pool.tell(Done(slot, task, attempt))
+    assert len(pool.of_job("capped") | pool.of_job("more")) == 2, "the newest job of a group says how many"
