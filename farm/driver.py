@@ -18,7 +18,6 @@ from farm.artifacts import Store, open_store
 from farm.assemble import assemble, choose_copies
 from farm.castings import Casting, nobody
 from farm.cost.job import costing, prices_of
-from farm.cost.kept import load_kept
 from farm.cost.listener import CostMeter
 from farm.desk import Clock, Desk, make_pool
 from farm.listeners import Together
@@ -64,7 +63,7 @@ def run_job(
     if run.quality:
         check_quality_place(output)
     prices = prices_of(run, settings)
-    done = False
+    done = owes = False
     with open_store(root, owner) as store:
         used = pool or make_pool(run, settings)
         try:
@@ -76,16 +75,18 @@ def run_job(
                         cost.close()
 
                 status = Status(spec.target, spec.output, job=terms.name, spent=cost.spent)
-                with StatusFile(store, status), counted(metrics, cost.spent) as counting:
-                    listeners = Together(progress, status, *counting, cost)
-                    report = render_film(spec, store, used, run, settings, listeners, terms, cost, let_go)
+                try:
+                    with StatusFile(store, status), counted(metrics, cost.spent) as counting:
+                        listeners = Together(progress, status, *counting, cost)
+                        report = render_film(spec, store, used, run, settings, listeners, terms, cost, let_go)
+                finally:
+                    owes = run.max_cost is not None and cost.spent_of_job() > 0
             done = True
             return replace(report, cost=cost.report())
         finally:
             if pool is None:
                 used.close()
             store.sweep()
-            owes = run.max_cost is not None and load_kept(store).in_currency(prices.currency).money > 0
             if (done or not (owes or store.holds_work())) and not run.keep:
                 store.remove()
             elif done:
