@@ -9,7 +9,7 @@ PACKAGES := openssh-server openssh-client rsync iproute2
 
 # check-clusters: cluster files, roles and image    lock-images: what the images install
 .PHONY: check-clusters lock-images
-.PHONY: setup machine models demo test test-heavy proof-submit proof-autoscaling lint bench lock clean
+.PHONY: setup machine models demo test test-heavy proof-submit proof-autoscaling lint bench lock openapi clean
 
 setup: .venv/ready
 
@@ -88,6 +88,10 @@ lock-images: setup
 check-clusters: setup
 	$(BIN)/farm cluster check --as-shipped cluster.yaml deploy/gcp/cluster.yaml deploy/kuberay/*.yaml
 	$(BIN)/python -m pytest tests/deploy
+
+# the description of the service, which a test compares with the service
+openapi: setup
+	$(BIN)/python -m farm.api.describe > deploy/openapi.json
 
 clean:
 	rm -rf .venv out build *.egg-info

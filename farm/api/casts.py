@@ -14,13 +14,14 @@ from fastapi.responses import FileResponse
 from core.errors import InputError
 from farm.api.auth import Ctx, Reader, Writer
 from farm.api.context import Context
-from farm.api.orders import place_text
+from farm.api.orders import check_places, place_text
 from farm.api.problems import Refused
 from farm.api.schemas import CastView, Id, JobView, NewCast, PersonView
 from farm.api.views import job_view
 from farm.castedit import PersonEdit, edit_people
 from farm.service import jobs
 from farm.service.errors import Conflict, NotFound
+from farm.service.resolving import cast_places
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/cast", tags=["cast"])
 CAST = "cast.toml"
@@ -86,6 +87,7 @@ async def put(job_id: Id, request: Request, ctx: Ctx, key: Writer) -> JobView:
         text = await run_in_threadpool(edited, ctx, key.tenant, job_id, body)
     else:
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{kind or 'no type'} is no cast", hint=f"send {TOML} or JSON")
+    check_places(cast_places(text), ctx.settings)
     row = await run_in_threadpool(jobs.put_cast, ctx.db, key.tenant, job_id, text, actor=key.id)
     return job_view(row, ctx.settings.prefix)
 

@@ -28,7 +28,11 @@ def place_text(place: Place, settings: ApiSettings) -> str:
     """The place in a JobOrder; `PolicyError` for an address that the operator does not allow."""
     if place.upload is not None:
         return f"{UPLOAD_SCHEME}{place.upload}"
-    url = cast(str, place.url)
+    return check_url(cast(str, place.url), settings)
+
+
+def check_url(url: str, settings: ApiSettings) -> str:
+    """`url` where the operator allows it."""
     parts = PurePosixPath(url.removeprefix("s3:/")).parts
     plain = ".." not in parts and "." not in parts and "//" not in url.removeprefix("s3://")
     if not plain or not any(url.startswith(start) for start in settings.allowed_urls):
@@ -146,10 +150,8 @@ def request_hash(body: NewJob) -> str:
     return hashlib.sha256(data.encode()).hexdigest()
 
 
-def refused_urls(texts: Sequence[str], settings: ApiSettings) -> list[str]:
-    """Those of a cast's places that a job may not read: anything but uploads and allowed addresses."""
-    return [
-        text
-        for text in texts
-        if not text.startswith(UPLOAD_SCHEME) and not any(text.startswith(start) for start in settings.allowed_urls)
-    ]
+def check_places(texts: Sequence[str], settings: ApiSettings) -> None:
+    """`PolicyError` where a cast names an address that the operator does not allow."""
+    for text in texts:
+        if not text.startswith(UPLOAD_SCHEME):
+            check_url(text, settings)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +21,7 @@ from farm.api.still import still
 from farm.service import jobs, uploads
 from farm.service.errors import Conflict, NotFound
 from farm.service.records import UPLOAD_SCHEME, JobRow, Result
+from farm.service.resolving import cast_uploads
 
 router = APIRouter(tags=["results"])
 FILMS = {
@@ -81,21 +84,35 @@ def file(token: Annotated[str, "from the result's redirect"], ctx: Ctx, download
 @router.get("/v1/jobs/{job_id}/report", operation_id="getReport", response_class=Response)
 def report(job_id: Id, ctx: Ctx, key: Reader) -> Response:
     """What was done and checked, as `farm render --json` tells it, without the server's places."""
-    from dataclasses import replace  # noqa: PLC0415
-
     row = jobs.get(ctx.db, key.tenant, job_id)
     told = jobs.report_of(ctx.db, key.tenant, job_id)
-    name = Path(told.target).name
+    names = upload_names(ctx, row)
+
+    def shown(place: str) -> str:
+        return ", ".join(names.get(Path(one).name, Path(one).name) for one in place.split(", "))
+
     told = replace(
         told,
-        target=name,
+        target=shown(told.target),
         output=row.result.name if row.result is not None else Path(told.output).name,
-        source=Path(told.source).name if told.source else None,
+        source=shown(told.source) if told.source else None,
         cast=Path(told.cast).name if told.cast else None,
         quality=None,
-        roles=tuple(replace(role, source=Path(role.source).name) for role in told.roles),
+        roles=tuple(replace(role, source=shown(role.source)) for role in told.roles),
     )
     return Response(codec.encode(told), media_type="application/json")
+
+
+def upload_names(ctx: Context, row: JobRow) -> dict[str, str]:
+    """What the tenant calls the uploads of a job, by their ids."""
+    if row.order is None:
+        return {}
+    known = {}
+    cast = jobs.cast_of(ctx.db, row.tenant, row.id)
+    for upload in (*jobs.uploads_of(row.order), *(cast_uploads(cast) if cast is not None else ())):
+        with suppress(NotFound):
+            known[upload] = uploads.get(ctx.db, row.tenant, upload).name
+    return known
 
 
 @router.get(

@@ -29,7 +29,7 @@ export async function castSheet(job, started) {
     tray.append(el(
       "li",
       { draggable: true, "data-face": face.id, ondragstart(event) { event.dataTransfer.setData("text/x-farm-face", face.id); event.dataTransfer.effectAllowed = "copy"; } },
-      el("img", { src: face.address, alt: "" }),
+      el("img", { src: face.address, alt: "", draggable: "false" }),
       face.name,
     ));
     for (const card of cards) card.choice.append(el("option", { value: face.id }, face.name));

@@ -161,7 +161,7 @@ def test_probes_need_no_key(house: House) -> None:
     with httpx.Client(base_url=house.server.url) as nobody:
         assert nobody.get("/healthz").json() == {"status": "ok"}
         assert nobody.get("/readyz").json() == {"status": "ok"}
-        assert 'farm_service_jobs{state="paused"} 0.0' in nobody.get("/metrics").text
+        assert 'farm_service_jobs{state="assembling"} 0.0' in nobody.get("/metrics").text
         page = nobody.get("/")
         assert "<title>Face farm</title>" in page.text
         assert "script-src 'self'" in page.headers["content-security-policy"]
