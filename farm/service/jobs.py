@@ -45,6 +45,7 @@ def submit(
                 return Submitted(job_row(find(connection, tenant, earlier)), new=False)
         quotas.check_submission(connection, now_ms, tenant, quota)
         _use_uploads(connection, tenant, made, uploads_of(order))
+        quotas.check_film(connection, order.spec.target.removeprefix(UPLOAD_SCHEME), quota)
         row = _insert(connection, now_ms, tenant, order, made, key_id)
         tell_state(connection, now_ms, row)
         return Submitted(job_row(row), new=True)

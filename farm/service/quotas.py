@@ -12,6 +12,7 @@ from farm.service import tables
 from farm.service.errors import NotFound, OverQuota
 from farm.service.moves import insert, is_in
 from farm.service.records import TenantQuota, TenantUse
+from farm.service.rows import json_of
 from farm.service.states import WAITING, WORKING
 
 job, upload, use = tables.jobs.c, tables.uploads.c, tables.usage.c
@@ -64,6 +65,19 @@ def check_gpu(gpu_ms: int, quota: TenantQuota) -> None:
         raise OverQuota(
             f"this month's {quota.gpu_ms / 60_000:.0f} GPU minutes are used up",
             hint="wait for the next month (UTC), or ask the operator for more",
+        )
+
+
+def check_film(connection: Connection, upload_id: str, quota: TenantQuota) -> None:
+    """`OverQuota` where the film of an upload is longer than the tenant's films may be."""
+    if quota.film_s is None:
+        return
+    media = connection.execute(sql.select(upload.media).where(upload.id == upload_id)).scalar_one_or_none()
+    seconds = json_of(media).get("seconds") if media is not None else None
+    if isinstance(seconds, int | float) and seconds > quota.film_s:
+        raise OverQuota(
+            f"the film has {seconds:.0f} s, and {quota.film_s} are allowed",
+            hint="cut it into shorter films, or ask the operator for more",
         )
 
 

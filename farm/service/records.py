@@ -231,7 +231,8 @@ class TenantQuota:
     """What a tenant may have at once or a month; None is without limit.
 
     `segments`: rendered at the same time, also the share that fairness guarantees. `jobs_waiting`: queued, casting or
-    paused. `gpu_ms`: of a calendar month (UTC). `stored_bytes`: uploads and results. `film_s`: the longest film.
+    paused. `gpu_ms`: of a calendar month (UTC). `stored_bytes`: uploads and results. `film_s`: the longest
+    film that is uploaded.
     """
 
     segments: int | None = None

@@ -133,6 +133,19 @@ def test_what_cannot_be_rendered_fails_in_one_line(farm: Farm, film: Path, tmp_p
         jobs.report_of(farm.db, ACME, job)
 
 
+def test_a_tenant_has_no_more_segments_at_once_than_it_may(farm: Farm, film: Path) -> None:
+    keys.set_quota(farm.db, ACME, TenantQuota(segments=1))
+    upload = farm.upload(film)
+    with farm.working():
+        made = [farm.submit(order_of(upload)) for _ in range(3)]
+        while not all(farm.row(job).ended for job in made):
+            running = [
+                one for job in made for one in segments.listed(farm.db, ACME, job).items if one.state == "working"
+            ]
+            assert keys.use_of(farm.db, ACME).segments <= 1 or len(running) <= 1
+        assert {farm.row(job).state for job in made} == {S.succeeded}
+
+
 def test_an_erased_job_leaves_no_file(farm: Farm, long_film: Path) -> None:
     """Erased while it runs, and after its end; a file that another job uses stays."""
     shared, alone = farm.upload(long_film), farm.upload(long_film)

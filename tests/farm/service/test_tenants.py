@@ -129,6 +129,20 @@ def test_what_a_tenant_may_have(db: Database) -> None:
     assert {first.id, second.id} >= {mine.job}
 
 
+def test_a_film_that_is_too_long_is_refused(db: Database) -> None:
+    tenants(db, TenantQuota(film_s=60))
+    for seconds, taken in ((60, True), (60.5, False), (10_000, False)):
+        name = begin(db)
+        uploads.finish(db, ACME, name, size_bytes=10, sha256="0" * 64, media={"seconds": seconds})
+        film = order().spec.__class__(f"upload:{name}", "out.mp4", swapper="none")
+        if taken:
+            submit(db, spec=film)
+        else:
+            with pytest.raises(OverQuota, match="and 60 are allowed"):
+                submit(db, spec=film)
+    assert len(jobs.listed(db, ACME).items) == 1
+
+
 def test_a_month_begins_at_midnight_utc(db: Database, clock: Hand) -> None:
     tenants(db)
     clock.now_ms = 1_798_761_599_000  # 2026-12-31 23:59:59 UTC
