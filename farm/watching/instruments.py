@@ -9,9 +9,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
 from core.errors import InputError
-from farm.watching.figures import FIGURES, UNKNOWN, Figure, Instruments
+from farm.watching.figures import BY_NAME, FIGURES, UNKNOWN, Figure, Instruments
 
 LOCAL = "127.0.0.1"
+ALMOST_NOTHING = 1e-9  # what Ray's counters begin with, which take no 0
 
 
 class PrometheusInstruments:
@@ -56,6 +57,7 @@ class RayInstruments:
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
         self._held: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._there: set[tuple[str, tuple[str, ...]]] = set()
         self._lock = threading.Lock()
 
     def _of(self, figure: Figure) -> Any:
@@ -78,12 +80,15 @@ class RayInstruments:
     def add(self, figure: Figure, amount: float, *labels: str) -> None:
         with self._lock:
             key = (figure.name, labels)
-            amount += self._held.pop(key, 0.0)
-            made = self._of(figure)
-            if made is None:
-                self._held[key] = amount
-            elif amount > 0:  # Ray's counters take no 0
-                made.inc(amount, _tags(figure, labels))
+            self._held[key] = self._held.get(key, 0.0) + amount
+            if self._of(figure) is None:
+                return
+            for (name, values), held in self._held.items():
+                told = held if held > 0 or (name, values) in self._there else ALMOST_NOTHING
+                if told > 0:
+                    self._of(BY_NAME[name]).inc(told, _tags(BY_NAME[name], values))
+            self._there |= self._held.keys()
+            self._held = {}
 
     def set(self, figure: Figure, value: float, *labels: str) -> None:
         with self._lock:

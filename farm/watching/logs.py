@@ -136,6 +136,7 @@ class JsonProgress:
             event,
             map=self._map,
             segment=one.order.segment.index,
+            order=one.order.id,
             attempt=one.number,
             slot=one.renderer.name,
             node=one.renderer.node or None,
