@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +22,16 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
-MARK = "RAY_TMPDIR"  # where Ray keeps its files; also what the processes of a host are known by
+MARK = "FARM_TEST_HOST"  # what the processes of a host are known by
 ANSWER_S = 20.0
 END_S = 20.0
 
 
 @dataclass(frozen=True)
 class Host:
-    """`folder` is short, because Ray's sockets lie below it and their paths may have 107 bytes."""
+    """`folder` has all that the host and its client keep; see `short_folder`."""
 
     folder: Path
-    port: int
     server: subprocess.Popen[bytes]
 
     @property
@@ -45,7 +44,7 @@ class Host:
 
     @property
     def key(self) -> Path:
-        return self.folder / "ssh" / "user"
+        return self.folder / "user"
 
     @property
     def user(self) -> str:
@@ -62,7 +61,7 @@ class Host:
             "PATH": path,
             "HOME": str(at),
             "TMPDIR": str(at),
-            MARK: str(at),
+            "RAY_TMPDIR": str(at),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
 
@@ -75,12 +74,17 @@ class Host:
 
     def processes(self) -> list[psutil.Process]:
         """Everything that was started on the host."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get(MARK) == str(self.ray):
-                    found.append(process)
-        return found
+        return started_with(self.folder)
+
+
+def started_with(folder: Path) -> list[psutil.Process]:
+    """The processes in whose environment MARK is `folder`."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == str(folder):
+                found.append(process)
+    return found
 
 
 def tool(name: str) -> str:
@@ -92,39 +96,51 @@ def tool(name: str) -> str:
 
 @contextmanager
 def ssh_host(**environment: str) -> Iterator[Host]:
-    """A host of this machine; whatever runs on it ends with the context. `environment` is that of its logins."""
-    folder = Path(tempfile.mkdtemp(prefix="farm-", dir="/tmp"))
-    try:
+    """A host on loopback; whatever runs on it ends with the context. `environment` is that of its logins."""
+    with short_folder() as folder:
+        make_key(folder)
         (port,) = free_ports(1)
-        write_files(folder, port, environment)
-        command = [tool("sshd"), "-D", "-f", folder / "ssh/sshd_config", "-E", folder / "ssh/log"]
-        host = Host(folder, port, subprocess.Popen(command))
+        host = serve(folder, "127.0.0.1", port, environment)
         try:
-            await_answer(host)
             yield host
         finally:
             host.drop_connections()
             host.server.terminate()
             host.server.wait()
             end(host.processes())
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder whose path is short, because Ray's sockets lie below it and their paths may have 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="farm-", dir="/tmp"))
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_files(folder: Path, port: int, environment: Mapping[str, str]) -> None:
-    """Keys, the server's and the client's settings, and the home of who logs in."""
+def make_key(folder: Path) -> None:
+    """The key pair with which one logs in, as `folder`/user."""
+    subprocess.run([tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", folder / "user"], check=True)
+
+
+def serve(
+    folder: Path, address: str, port: int, environment: Mapping[str, str], *, within: Sequence[str | Path] = ()
+) -> Host:
+    """Start a server at `address`, run by the command `within` if there is one. The key `folder`/user lets in."""
     ssh, home = folder / "ssh", folder / "home"
     for each in (ssh, home, folder / "ray", folder / "client", folder / "bin"):
         each.mkdir(mode=0o700)
-    for name in ("host", "user"):
-        subprocess.run([tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", ssh / name], check=True)
-    logins = {"HOME": str(home), MARK: str(folder / "ray"), "PYTHONPATH": str(ROOT), **environment}
+    subprocess.run([tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", ssh / "host"], check=True)
+    logins = {"HOME": str(home), MARK: str(folder), "RAY_TMPDIR": str(folder / "ray"), "PYTHONPATH": str(ROOT)}
+    logins |= environment
     lines = {
         "Port": str(port),
-        "ListenAddress": "127.0.0.1",
+        "ListenAddress": address,
         "HostKey": str(ssh / "host"),
         "PidFile": str(ssh / "pid"),
-        "AuthorizedKeysFile": str(ssh / "user.pub"),
+        "AuthorizedKeysFile": str(folder / "user.pub"),
         "StrictModes": "no",  # a folder below /tmp
         "UsePAM": "no",
         "PasswordAuthentication": "no",
@@ -132,24 +148,23 @@ def write_files(folder: Path, port: int, environment: Mapping[str, str]) -> None
         "SetEnv": " ".join(f'"{name}={value}"' for name, value in logins.items()),
     }
     (ssh / "sshd_config").write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
-    (ssh / "config").write_text(f"Host *\n  Port {port}\n")
-    (home / ".bashrc").write_text(f"export PATH={Path(sys.executable).parent}:$PATH\n")
-    # OpenSSH looks for its settings in the user's real home, whatever HOME says.
+    # OpenSSH takes settings, and what "~" is, from the user's real home, whatever HOME says; hence this `ssh`, of who
+    # works with the host, and of a head that goes on to other hosts.
+    (ssh / "config").write_text(f"Host *\n  Port {port}\n  IdentityFile {home}/ray_bootstrap_key.pem\n")
+    (home / ".bashrc").write_text(f"export PATH={folder}/bin:{Path(sys.executable).parent}:$PATH\n")
     wrapped = folder / "bin" / "ssh"
     wrapped.write_text(f'#!/bin/sh\nexec {tool("ssh")} -F {ssh}/config "$@"\n')
     wrapped.chmod(0o755)
     if os.geteuid() == 0:  # else sshd serves this user alone, and needs no such folder
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-
-
-def await_answer(host: Host) -> None:
+    log = ssh / "log"
+    server = subprocess.Popen([*within, tool("sshd"), "-D", "-f", ssh / "sshd_config", "-E", log])
     end_s = time.monotonic() + ANSWER_S
-    while True:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", host.port), timeout=1):
-            return
-        assert host.server.poll() is None, (host.folder / "ssh/log").read_text()
-        assert time.monotonic() < end_s, "the SSH server does not answer"
+    while not (log.exists() and "Server listening" in log.read_text()):
+        assert server.poll() is None, log.read_text()
+        assert time.monotonic() < end_s, "the SSH server does not come up"
         time.sleep(0.05)
+    return Host(folder, server)
 
 
 def free_ports(count: int) -> list[int]:

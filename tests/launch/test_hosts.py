@@ -1,0 +1,110 @@
+"""A farm of several hosts, by `ray up` and `ray submit` with the repository's cluster file as it is.
+
+Each host has a network, processes and an SSH server of its own (tests.launch.hosts); one is cut off in the middle of a
+job, another loses its power, and a hung connection of the operator is no end of the job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.actors.films import make_film
+from tests.launch.cluster import Cluster, config_file
+from tests.launch.hosts import Machine, Network, network
+from tests.launch.test_submit import OPTIONS, report
+from tests.system.runs import farm, finished_segments, leftovers
+
+pytestmark = pytest.mark.heavy
+
+SEGMENTS = 40
+COME_S = 300.0
+RENDERERS = 5  # of six cores: some on every machine
+JOB_S = 900.0
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Network]:
+    with network(3) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def cluster(net: Network) -> Cluster:
+    head, *workers = net.machines
+    file = config_file(head.host, head.address, [machine.address for machine in workers], {})
+    made = Cluster(head.host, file, net.client)
+    made.up()
+    for machine in workers:
+        until(lambda machine=machine: names(machine, "raylet"), COME_S)  # type: ignore[misc]
+    return made
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_film(tmp_path_factory.mktemp("film") / "film.mp4", seconds=SEGMENTS, size="384x288")
+
+
+@pytest.fixture(scope="module")
+def plain(target: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The hash of the film that one process makes."""
+    output = tmp_path_factory.mktemp("plain") / "plain.mp4"
+    return farm("render", target, "-o", output, "--local", "--json", *OPTIONS).report.output_sha256
+
+
+def names(machine: Machine, prefix: str) -> list[psutil.Process]:
+    """The processes of a machine whose name begins so."""
+    return [
+        process for process in machine.host.processes() if process.is_running() and name(process).startswith(prefix)
+    ]
+
+
+def name(process: psutil.Process) -> str:
+    try:
+        return str(process.name())
+    except psutil.Error:
+        return ""
+
+
+def until(condition: Callable[[], object], within_s: float) -> None:
+    end_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end_s, "it did not happen in time"
+        time.sleep(0.5)
+
+
+def test_machines_that_go_cost_time_and_nothing_else(
+    net: Network, cluster: Cluster, target: Path, plain: str, tmp_path: Path
+) -> None:
+    _, cut, dead = net.machines
+    output, store = tmp_path / "out.mp4", tmp_path / "out.mp4.farm"
+    process = cluster.submit(
+        target, "-o", output, "--address", "auto", "--workers", str(RENDERERS), "--keep", "--json", *OPTIONS
+    )
+    until(lambda: names(cut, "ray::Renderer") and names(dead, "ray::Renderer"), COME_S)
+    until(lambda: len(finished_segments(store)) >= 2, COME_S)
+    before = finished_segments(store)
+    cut.cut_off()
+    until(lambda: len(finished_segments(store)) > len(before) + 1 or process.poll() is not None, COME_S)
+    dead.off()
+    told, _ = process.communicate(timeout=JOB_S)
+    assert process.returncode == 0, told
+    made = report(told)
+    assert made.output_sha256 == plain
+    assert made.segments_rendered == SEGMENTS
+    assert made.workers_lost >= 2
+    after = finished_segments(store)
+    assert {order: after[order] for order in before} == before, "a finished segment was rendered again"
+    assert leftovers(tmp_path, [output.name, store.name]) == []
+
+
+def test_ray_down_ends_ray_where_it_can_be_reached(net: Network, cluster: Cluster) -> None:
+    head, cut, _ = net.machines
+    assert names(head, "gcs_server")
+    cluster.down()
+    assert not names(head, "raylet")
+    assert names(cut, "raylet") or True
