@@ -39,6 +39,7 @@ from actors.dispatch import (
 from actors.drive import Batch, Happening, Patience, Terms, Transport, Watch, task_of
 from actors.work import JobStore, Order, Receipt
 from core.errors import FarmError, PlanError
+from core.lean import Shared
 
 KEEP_S = 1.0
 CLUSTER = "cluster"  # who says what is waited for
@@ -65,6 +66,7 @@ class Job:
     stop_on_damage: bool = True
     number: int = 0
     receipts: dict[str, Receipt] = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
     deaths: int = 0  # of the pool, when the job came
     under_way: int = 0  # attempts that have not stopped
     over: bool = False
@@ -176,7 +178,7 @@ class Loop:
             if receipt is not None and isinstance(event, Done):
                 job = self._job_of(event.task)
                 if job is not None:
-                    job.receipts.setdefault(receipt.order_id, receipt)
+                    job.receipts.setdefault(receipt.order_id, job.shared.receipt(receipt))
                     event = replace(event, damaged=job.stop_on_damage and bool(receipt.damage))  # noqa: PLW2901
             self._handle(event)
         self._handle(Tick())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from farm.casting import Followed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SegmentCast:
     """The faces to replace in one segment: `file` names their FaceTable in the store, None where there are none.
 

@@ -41,7 +41,7 @@ from core.records import (
 )
 from farm.artifacts import Store
 from farm.castings import SegmentCast
-from farm.models import ModelHashes, contracts
+from farm.models import contracts
 from farm.places import publish_film
 from farm.ports import Pool, Progress
 
@@ -203,27 +203,33 @@ def work_orders(
     what does not decide pixels: where the film lies, and what is done about damage.
     """
     orders = []
-    known: dict[ModelHashes, str] = {}
+    target, encoder = str(film.path.resolve()), replace(plan.encoder, notes=())
+    # What many segments have in common is made, kept and hashed once: a job may have a hundred thousand.
+    common: dict[tuple[int, ...], tuple[tuple[Role, ...], str]] = {}
     for segment, entry in zip(plan.segments, cast, strict=True):
+        if entry.roles not in common:
+            own = tuple(roles[number] for number in entry.roles)
+            known = contracts(tuple(dict.fromkeys(model for role in own for model in role.models)))
+            common[entry.roles] = own, codec.digest([film.index.sha256, encoder, own, known, code])
+        own, shared = common[entry.roles]
         swaps = entry.faces > 0
+        faces, sha256 = (entry.file, entry.sha256) if swaps else (None, None)
+        copy = segment.index in copies
         order = WorkOrder(
-            id="",
+            id=codec.digest([shared, segment, faces, sha256, entry.faces, copy]),
             segment=segment,
-            target=str(film.path.resolve()),
+            target=target,
             target_sha256=film.index.sha256,
             index=film.name,
-            encoder=replace(plan.encoder, notes=()),
-            faces=entry.file if swaps else None,
-            faces_sha256=entry.sha256 if swaps else None,
+            encoder=encoder,
+            faces=faces,
+            faces_sha256=sha256,
             face_count=entry.faces,
-            roles=tuple(roles[number] for number in entry.roles),
+            roles=own,
             stamp=film.stamp,
-            copy=segment.index in copies,
+            copy=copy,
         )
-        named = replace(order, target="", index="", stamp=None)
-        if order.models not in known:
-            known[order.models] = contracts(order.models)
-        orders.append(replace(order, id=codec.digest([named, known[order.models], code])))
+        orders.append(order)
     return orders
 
 

@@ -171,7 +171,7 @@ class MediaIndex:
         return int(self.pts[-1] + self.duration[-1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A run of frames `[first, end)`; decoding starts at the keyframe with ordinal `seek`, at or before `first`."""
 

@@ -20,7 +20,7 @@ class FileStamp:
     node: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnalysisOrder:
     """One segment in which to look for faces; `id` is the hash of the film, the segment and the models' hashes.
 
@@ -39,7 +39,7 @@ class AnalysisOrder:
     stamp: FileStamp | None = None  # None: the file at `target` is taken as it is
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnalysisReceipt:
     """The faces of one segment: `file` names a FaceTable in the job's store, `shots` how much its frames differ."""
 
@@ -76,7 +76,7 @@ class Role:
     models: tuple[tuple[str, str], ...] = ()  # (id, sha256) of every model that decides pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WorkOrder:
     """All one segment needs, movable to any node; `id` is the hash of everything that decides its pixels.
 
@@ -104,7 +104,7 @@ class WorkOrder:
         return tuple(dict.fromkeys(model for role in self.roles for model in role.models))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SegmentReceipt:
     """What one rendered segment is: proof of work, and the state to resume from."""
 

@@ -27,6 +27,7 @@ from typing import TypeVar
 
 from core.codec import decode, digest, encode
 from core.errors import InputError, StorageError
+from core.lean import Shared
 from core.records import AnalysisReceipt, SegmentReceipt
 
 T = TypeVar("T")
@@ -206,9 +207,13 @@ class Store(ABC):
 
     def receipts(self, kind: type[ReceiptT], folder: str, orders: Sequence[str]) -> dict[str, ReceiptT]:
         """The receipts of those of `orders` that are finished, by order."""
-        done = self.done(folder)
-        found = {order: self.receipt(kind, folder, order) for order in orders if order in done}
-        return {order: receipt for order, receipt in found.items() if receipt is not None}
+        done, shared = self.done(folder), Shared()
+        found: dict[str, ReceiptT] = {}
+        for order in orders:
+            receipt = self.receipt(kind, folder, order) if order in done else None
+            if receipt is not None:
+                found[shared.one(order)] = shared.receipt(receipt)
+        return found
 
     def _strays(self, names: Iterable[str]) -> Iterator[str]:
         """Those of `names`, all below the order folders, that belong to no finished order: parts of results whose

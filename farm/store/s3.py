@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.errors import InputError, StorageError
+from core.lean import Shared
 from farm.store.base import ORDERS, THE_OUTPUT, Entry, ReceiptT, Store, looks_like_store
 from farm.store.bucket import DELETE_AT_ONCE, Bucket
 from farm.store.cache import Cache, cache_of
@@ -28,6 +29,7 @@ from farm.store.refusals import Missing, Patience, Refused, Unfit, Unreachable
 from farm.store.ways import find_ways
 
 QUESTIONS_AT_ONCE = 16
+RECEIPTS_AT_ONCE = 1000
 ONCE = Patience(tries=1)  # what is told again soon
 LOOK = Patience(tries=3, connect_s=5.0)  # before any work: a wrong address is told early
 
@@ -146,8 +148,14 @@ class S3Store(Store):
     def receipts(self, kind: type[ReceiptT], folder: str, orders: Sequence[str]) -> dict[str, ReceiptT]:
         finished = self.done(folder)
         asked = [order for order in orders if order in finished]
-        answers = _at_once(lambda order: self.receipt(kind, folder, order), asked)
-        return {order: answer for order, answer in zip(asked, answers, strict=True) if answer is not None}
+        found: dict[str, ReceiptT] = {}
+        shared = Shared()
+        for first in range(0, len(asked), RECEIPTS_AT_ONCE):  # one as it was read takes four times the memory
+            some = asked[first : first + RECEIPTS_AT_ONCE]
+            answers = _at_once(lambda order: self.receipt(kind, folder, order), some)
+            read = zip(some, answers, strict=True)
+            found |= {shared.one(order): shared.receipt(answer) for order, answer in read if answer is not None}
+        return found
 
     def paths(self, names: Sequence[str]) -> list[Path]:
         return _at_once(self.path, names)
