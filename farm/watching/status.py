@@ -20,7 +20,7 @@ from actors.dispatch import Decision, Event
 from actors.drive import Order, Watch
 from core import codec
 from core.errors import BudgetSpent, FarmError, Interrupted
-from core.records import JobState, JobStatus
+from core.records import LETTERS, JobState, JobStatus
 from farm.artifacts import Store
 from farm.watching.jsonlog import utc_text
 from farm.watching.pace import Pace
@@ -156,11 +156,22 @@ class Status:
         return math.floor(left[0]), math.ceil(left[1]), speed
 
     def end(self, error: BaseException | None) -> JobStatus:
-        """The last word: what became of the run."""
+        """The last word: what became of the run. Nothing works on it any more."""
         state, told, code = outcome(error)
         with self._lock:
             self._last = replace(self._last, state=state, error=told, exit_code=code)
-        return self.snapshot()
+        last = self.snapshot()
+        return replace(
+            last,
+            grid=last.grid.replace(LETTERS["running"], LETTERS["waiting"]),
+            working=(),
+            working_total=0,
+            eta_low_s=None,
+            eta_high_s=None,
+            slots=0,
+            busy=0,
+            words="",
+        )
 
 
 def outcome(error: BaseException | None) -> tuple[JobState, str, int]:

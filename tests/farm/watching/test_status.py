@@ -85,6 +85,17 @@ def test_from_the_first_stage_to_the_end() -> None:
     assert last.sequence == told.sequence + 1
 
 
+def test_nothing_works_on_a_run_that_ended() -> None:
+    time = Time()
+    status = time.status()
+    hear = status.watch([order(0), order(1)], [order(0), order(1)])
+    hear(SlotReady("s", 1), time.pool_s)
+    hear(Assign("s", "o0", 1), time.pool_s)
+    assert status.snapshot().grid == ">."
+    last = status.end(KeyboardInterrupt())
+    assert (last.grid, last.working, last.busy, last.slots, last.eta_low_s) == ("..", (), 0, 0, None)
+
+
 def test_a_second_map_begins_anew_and_keeps_what_was_lost() -> None:
     time = Time()
     status = time.status()
