@@ -4,12 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 FILES := core actors farm render.py tests
 
-# What tests run beside the farm: an SSH server and rsync for `ray up`, network namespaces for hosts
-PACKAGES := openssh-server openssh-client rsync iproute2
+# What tests run beside the farm: an SSH server and rsync for `ray up`, network namespaces for hosts, a browser
+PACKAGES := openssh-server openssh-client rsync iproute2 chromium
 
 # check-clusters: cluster files, roles and image    lock-images: what the images install
 .PHONY: check-clusters lock-images
-.PHONY: setup machine models demo test test-heavy proof-submit proof-autoscaling lint bench lock openapi clean
+.PHONY: setup machine models demo test test-heavy proof-submit proof-autoscaling lint bench lock openapi fuzz clean
 
 setup: .venv/ready
 
@@ -24,7 +24,7 @@ setup: .venv/ready
 # Debian's packages, as root, where one of their programs is missing
 machine:
 	@PATH=$$PATH:/usr/sbin:/sbin; \
-	if ! { command -v sshd && command -v ssh && command -v rsync && command -v ip; } > /dev/null; then \
+	if ! { command -v sshd && command -v ssh && command -v rsync && command -v ip && command -v chromium; } > /dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); \
 	fi
 
@@ -33,6 +33,11 @@ models: setup
 
 demo: models
 	$(BIN)/python -m farm.demo --out out
+
+# the same through the HTTP service, which is started in a temporary folder and stopped afterwards
+.PHONY: serve-demo
+serve-demo: models
+	$(BIN)/python -m farm.demo.service --out out
 
 test: models
 	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadfile
@@ -88,6 +93,10 @@ lock-images: setup
 check-clusters: setup
 	$(BIN)/farm cluster check --as-shipped cluster.yaml deploy/gcp/cluster.yaml deploy/kuberay/*.yaml
 	$(BIN)/python -m pytest tests/deploy
+
+# a hundred requests to every call, made of the description
+fuzz: models
+	FARM_FUZZ_EXAMPLES=100 $(BIN)/python -m pytest tests/farm/api/test_fuzz.py
 
 # the description of the service, which a test compares with the service
 openapi: setup
