@@ -32,7 +32,7 @@ WATCH_S = 900.0
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_film(tmp_path_factory.mktemp("film") / "film.mp4", seconds=4)
+    return make_film(tmp_path_factory.mktemp("film") / "film.mp4", seconds=3)
 
 
 class Reader:
@@ -109,8 +109,8 @@ def finish_all(
         assert states["succeeded"] == 1
         told = [letter for letter in letters if letter.job == job]
         assert len(told) == sum(states.values())
-        assert jobs.report_of(farm.db, ACME, job).segments == 4
-        assert len(list(farm.places.store(job).glob("segments/*/DONE.json"))) == 4
+        assert jobs.report_of(farm.db, ACME, job).segments == 3
+        assert len(list(farm.places.store(job).glob("segments/*/DONE.json"))) == 3
         out = farm.places.result(job, "out.mp4").parent
         assert [file.name for file in out.iterdir()] == ["out.mp4"]
     assert len(hashes) == 1
@@ -125,9 +125,10 @@ def farm_at(url: str, root: Path) -> Iterator[Farm]:
         yield Farm(db, places, Settings(cores=2, model_cache=root / "none"))
 
 
-def test_coordinators_are_killed(url: str, film: Path, tmp_path: Path) -> None:
+def test_a_coordinator_is_killed(film: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/farm.db"
     with farm_at(url, tmp_path / "farm") as farm:
-        finish_all(farm, url, film, count=4, kills=2, seed=1)
+        finish_all(farm, url, film, count=3, kills=2, seed=1)
 
 
 @pytest.mark.heavy
