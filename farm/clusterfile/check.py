@@ -39,7 +39,8 @@ def findings(documents: list[dict[str, Any]], where: str = "") -> tuple[Finding,
     """All that is wrong with the documents of one file. `InputError` for a kind of file that no rules are for."""
     import ray  # noqa: PLC0415 - seconds
 
-    if all("apiVersion" in document and "kind" in document for document in documents):
+    pods = all("apiVersion" in document and "kind" in document for document in documents)
+    if pods:
         found = list(kubernetes_faults(documents, ray.__version__))
     else:
         kind = documents[0].get("provider", {}).get("type") if isinstance(documents[0].get("provider"), dict) else None
@@ -48,4 +49,7 @@ def findings(documents: list[dict[str, Any]], where: str = "") -> tuple[Finding,
         if kind not in CLOUDS:
             raise InputError(f"no rules for provider {kind!r}", where=where, hint=f"there are for: {', '.join(CLOUDS)}")
         found = [*launcher_faults(documents[0], ray.__version__), *CLOUDS[kind](documents[0])]
-    return (*found, *(each for document in documents for each in (*open_places(document), *fill_ins(document))))
+    return (
+        *found,
+        *(each for document in documents for each in (*open_places(document, pods=pods), *fill_ins(document))),
+    )

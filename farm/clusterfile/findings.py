@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # What an operator writes in place of: the words that stand in the files as they are shipped.
-FILL_INS = ("ACCOUNT", "BUCKET", "PROJECT", "PUBLIC_KEY", "REGISTRY")
+FILL_INS = ("ACCOUNT", "BUCKET", "DATABASE", "PASSWORD", "PROJECT", "PUBLIC_KEY", "REGISTRY")
 WORD = re.compile(rf"(?<![A-Z_])(?:{'|'.join(FILL_INS)})(?![A-Z_])")
 
 VIDEO_CAPABILITIES = {"compute", "utility", "video"}  # the last for NVENC and NVDEC
@@ -51,14 +51,14 @@ def fill_ins(document: object) -> Iterator[Finding]:
             yield Finding(where, f"{word} is still to be written", "put your own name there", fill_in=True)
 
 
-def open_places(document: object) -> Iterator[Finding]:
-    """Values that let everybody in."""
+def open_places(document: object, *, pods: bool = False) -> Iterator[Finding]:
+    """Values that let everybody in. Among `pods` every address is the cluster's own: NetworkPolicies decide there."""
     for where, value in leaves(document):
         if not isinstance(value, str):
             continue
         if any(network in value for network in OPEN_TO_ALL):
             yield Finding(where, "opens a port to the whole internet", "name the addresses that may come in")
-        elif ANY_ADDRESS in value:
+        elif ANY_ADDRESS in value and not pods:
             yield Finding(where, "listens on every address", "write 127.0.0.1 and go there through SSH")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import ray
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +24,11 @@ from farm.clusterfile.check import findings, read
 from farm.clusterfile.findings import Finding, tag_of
 from tests.deploy.amazon import ROOT
 
-SHIPPED = ("cluster.yaml", "deploy/gcp/cluster.yaml", *(f"deploy/kuberay/{n}.yaml" for n in ("access", "rayjob")))
+SHIPPED = (
+    "cluster.yaml",
+    "deploy/gcp/cluster.yaml",
+    *(f"deploy/kuberay/{n}.yaml" for n in ("access", "rayjob", "rayservice")),
+)
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -41,9 +47,7 @@ def test_a_shipped_file_has_nothing_to_mend_but_names_to_fill_in(name: str) -> N
     found = findings(read(ROOT / name))
     assert [one for one in found if not one.fill_in] == []
     text = (ROOT / name).read_text()
-    assert {one.what.split()[0] for one in found} == set(
-        re.findall(r"(?<![A-Z_])(?:ACCOUNT|BUCKET|PROJECT|PUBLIC_KEY|REGISTRY)(?![A-Z_])", re.sub(r"#.*", "", text))
-    )
+    assert {one.what.split()[0] for one in found} == set(WORDS.findall(re.sub(r"#.*", "", text)))
 
 
 def kind(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -173,6 +177,25 @@ KUBERAY: dict[str, Change] = {
 @pytest.mark.parametrize("expected", KUBERAY)
 def test_a_fault_in_a_kuberay_manifest_is_found(expected: str) -> None:
     assert any(expected in str(one) for one in changed("deploy/kuberay/rayjob.yaml", KUBERAY[expected]))
+
+
+def test_the_rayservice_holds_the_application_of_serve_yaml() -> None:
+    """The same, but that in a pod the port is for other pods, which the NetworkPolicy chooses."""
+    from farm.api.ingress import Args, app  # noqa: PLC0415 - loads Ray Serve
+
+    alone = read(ROOT / "deploy/serve.yaml")[0]
+    (service,) = read(ROOT / "deploy/kuberay/rayservice.yaml")
+    inside = yaml.safe_load(service["spec"]["serveConfigV2"])
+    assert inside["http_options"].pop("host") == "0.0.0.0"
+    assert alone["http_options"].pop("host") == "127.0.0.1"
+    assert inside == alone
+    (application,) = alone["applications"]
+    module, _, name = application["import_path"].partition(":")
+    assert getattr(importlib.import_module(module), name) is app
+    args = Args(**application["args"])
+    assert args.replicas == 4
+    with pytest.raises(InputError, match="SQLite serves one machine"):
+        app(args.model_copy(update={"database": "sqlite:////data/farm.db"}))
 
 
 def test_the_images_of_all_files_are_those_of_the_locked_ray() -> None:
