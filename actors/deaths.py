@@ -17,6 +17,9 @@ from actors.drive import unexpected
 from core.errors import FarmError, WorkerLost
 
 FARM = ("core", "actors", "farm")
+NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
+NOT_MADE = "an error raised in its creation task"  # Ray's words for an actor whose class or arguments did not load
+SAME_FARM = "install the same on every machine, and run `farm doctor` there"
 
 
 class Meaning(Enum):
@@ -54,21 +57,20 @@ def in_doubt(error: BaseException) -> bool:
     return isinstance(error, ray_errors.ActorUnavailableError)
 
 
-NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
-
-
 def unfit(error: BaseException) -> FarmError | None:
-    """Why a renderer could not be set up, where trying again would not help; None where it is lost."""
+    """Why a renderer could not be made or set up, where trying again would not help; None where it is lost."""
     if isinstance(error, ray_errors.RayTaskError):
         return as_farm_error(error)
-    missing = NO_MODULE.search(str(error))
-    if missing is not None:
-        where = missing.group(1).partition(".")[0]
-        what = "the farm is not installed" if where in FARM else f"the farm's library {where} is not installed"
-        return WorkerLost(
-            f"{what} on a node of the cluster", hint="install the same on every machine: see `farm doctor`"
-        )
-    return None
+    told = str(error)
+    if not isinstance(error, ray_errors.ActorDiedError) or NOT_MADE not in told:
+        return None
+    missing = NO_MODULE.search(told)
+    if missing is None:
+        last = [line.strip() for line in told.splitlines() if line.strip()][-1]
+        return WorkerLost(f"a renderer cannot be made: {last}", hint=SAME_FARM)
+    name = missing.group(1).partition(".")[0]
+    what = "the farm" if name in FARM else f"the library {name}"
+    return WorkerLost(f"{what} is not installed on a node of the cluster", hint=SAME_FARM)
 
 
 def as_farm_error(error: BaseException) -> FarmError:

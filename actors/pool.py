@@ -129,7 +129,8 @@ class RayPool(Pooled):
         needs = cluster.resources or ({"GPU": 1.0} if has.knows_gpus else {"CPU": 1.0})
         if cluster.resources is None and 0 < has.gpus < workers:
             needs = {"GPU": has.gpus / workers}  # Ray then shows each renderer its own
-        final = bool(has.types) or cluster.address is None  # elsewhere nodes of any type may come
+        known = bool(has.types) and all(kind.resources for kind in has.types)
+        final = known or cluster.address is None  # elsewhere nodes of any type may come
         if final and not has.slots(needs) and not has.slots_to_come(needs):
             types = f"; the types that it can start are {', '.join(kind.name for kind in has.types)}"
             raise WorkerLost(

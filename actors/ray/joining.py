@@ -20,6 +20,8 @@ from core.quiet import in_silence
 # Read by Ray when it is imported: no report to its makers (the farm uses no network), and no warning about GPUs.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# And how long a node may take to start: Ray's 30 s are too few on a machine that is busy.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
 
 import ray
 from ray import cloudpickle
@@ -29,6 +31,7 @@ __all__ = ["cloudpickle", "join", "knock", "not_started", "ray", "signals_unwrap
 REACH_S = 5.0
 # Ray sends its token to a cluster that is named by address only when it is told to.
 TOKEN_HINT = "check the address; where the cluster asks for a token, set RAY_AUTH_MODE=token"
+MISMATCH = "Version mismatch"  # Ray's word; it goes on with both versions
 OBJECT_STORE_BYTES = 100 * 2**20  # Ray's least is 75 MiB; nothing but descriptors goes through it
 
 
@@ -51,7 +54,12 @@ def join(address: str) -> None:
 
 def not_started(error: Exception, address: str) -> WorkerLost:
     """Whatever Ray said, as one line; that a node is too slow to come up, it says with a bare Exception."""
-    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    words = str(error)
+    if MISMATCH in words:
+        return WorkerLost(
+            " ".join(words.split()).rstrip("."), where=address, hint="install the same Ray and Python here"
+        )
+    reason = words.splitlines()[0].rstrip(".") if words else type(error).__name__
     hint = TOKEN_HINT if address else "see `farm doctor`, or try --local"
     return WorkerLost(f"Ray did not start: {reason}", where=address, hint=hint)
 

@@ -24,7 +24,7 @@ from farm.ports import Pool
 from tests.actors.stand_ins import Clerk, begun, clerk_orders, seen
 
 SETTINGS = WorkerSettings("unused", 1, 1)
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 def until(condition: Callable[[], bool]) -> None:
