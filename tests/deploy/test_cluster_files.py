@@ -27,8 +27,11 @@ from tests.deploy.amazon import ROOT
 SHIPPED = (
     "cluster.yaml",
     "deploy/gcp/cluster.yaml",
-    *(f"deploy/kuberay/{n}.yaml" for n in ("access", "rayjob", "rayservice")),
+    "deploy/kuberay/access.yaml",
+    "deploy/kuberay/rayjob.yaml",
+    "deploy/kuberay/rayservice.yaml",
 )
+WORDS = re.compile(r"(?<![A-Z_])(?:ACCOUNT|BUCKET|DATABASE|PASSWORD|PROJECT|PUBLIC_KEY|REGISTRY)(?![A-Z_])")
 Change = Callable[[dict[str, Any]], object]
 
 
