@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from core.codec import decode
 from core.errors import InputError, StorageError
 from core.lean import Shared
 from farm.store.base import ORDERS, THE_OUTPUT, Entry, ReceiptT, Store, looks_like_store
@@ -28,12 +29,13 @@ from farm.store.lease import Lease
 from farm.store.refusals import Missing, Patience, Refused, Unfit, Unreachable
 from farm.store.ways import find_ways
 
-QUESTIONS_AT_ONCE = 16
+QUESTIONS_AT_ONCE = 32  # as many lines as a client keeps
 RECEIPTS_AT_ONCE = 1000
 ONCE = Patience(tries=1)  # what is told again soon
 LOOK = Patience(tries=3, connect_s=5.0)  # before any work: a wrong address is told early
 
 
+T = TypeVar("T")
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
@@ -90,6 +92,14 @@ class S3Store(Store):
         if found is None:
             raise StorageError("no such object", where=self.bucket.where(self._key(name)), hint="run the command again")
         return found[0]
+
+    def load(self, name: str, kind: type[T]) -> T | None:
+        found = self.bucket.get(self._key(name))  # one question, and not another one before it whether it is there
+        try:
+            return None if found is None else decode(found[0], kind)
+        except InputError:
+            self.discard(name)
+            return None
 
     def scratch(self, suffix: str) -> Path:
         return self.cache.scratch(suffix)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from farm.store.opening import open_store
 from farm.store.refusals import Unfit
 from farm.store.s3path import ObjectPath, place_of
 from farm.store.ways import VERSIONS, find_ways
-from tests.farm.s3_servers import Server, close_gates, guarded, swift
+from tests.farm.s3_servers import ROOT, Server, close_gates, guarded, swift
 from tests.system.runs import Ran, farm_here
 
 Be = Callable[[Server, str], None]
@@ -24,12 +26,8 @@ RIGHTS = {
     "blind": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
     "keeper": ["s3:GetObject", "s3:PutObject", "s3:ListBucket"],
     "writer": ["s3:PutObject", "s3:ListBucket", "s3:DeleteObject"],
-    # docs/storage.md: what a job needs
-    "renderer": [
-        "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "s3:AbortMultipartUpload",
-        "s3:ListBucketMultipartUploads",
-    ],
-}  # fmt: skip
+}
+POLICY = re.search(r"^    ({\"Version\".*?\]})$", (ROOT / "docs" / "storage.md").read_text(), re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -50,7 +48,9 @@ def be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Be:
 
 @pytest.fixture(scope="module")
 def strict() -> Iterator[Server]:
-    with guarded(RIGHTS) as server:
+    assert POLICY is not None
+    documented = [action for one in json.loads(POLICY[1])["Statement"] for action in one["Action"]]
+    with guarded({**RIGHTS, "renderer": documented}) as server:
         root: Any = server.client("s3", "root")
         for name in ("films", "versions"):
             root.create_bucket(Bucket=name)
