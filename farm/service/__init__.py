@@ -61,5 +61,11 @@ another tenant's is `NotFound`.
         .cast_folder(job_id) -> Path                            # index.html, cast.toml, pictures after the analysis
 
     from farm.service.coordinator import Coordinator
-    Coordinator(db, pool, places, settings, run_options).start() / .close(*, finish=False)
+    Coordinator(db, pool, places, settings, run_options).start() / .close(*, finish=False)   # runs jobs on the pool
+
+    from farm.service.posting import Postman
+    Postman(db).start() / .close()                              # tells webhooks; any number of them may work
+
+What coordinators alone call: leasing (take, renew, lead, resign), held (what they write of the jobs they hold),
+clearing. What holds them together: moves (one statement a transition, and its event), states (the law).
 """

@@ -25,7 +25,8 @@ from farm.service.states import WORKING, JobState, Wish
 
 job, lease = tables.jobs.c, tables.leases.c
 LEASE_MS = 15_000
-MOST_LAPSES = 5
+SUSPECT_LAPSES = 3
+MOST_LAPSES = 10
 A_TENANT = 16  # candidates looked at of each tenant
 POISON = Problem(
     "WorkerLost",
@@ -130,11 +131,18 @@ def _settle_lapsed(connection: Connection, now_ms: int, names: Sequence[str], er
 def _take_lapsed(
     connection: Connection, now_ms: int, holder: str, names: Sequence[str], places: int, lease_ms: int
 ) -> list[RowMapping]:
+    """Jobs whose coordinator died. One of them may be why: those that several died of run one at a time, so that each
+    is seen to get on, or not, by itself."""
     lapsed = [job.id.in_(names), is_in(WORKING), job.wish == Wish.run]
-    some = sql.select(job.id).where(*lapsed).order_by(job.lease_ms, job.id).limit(places)
+    suspect = job.lapses >= SUSPECT_LAPSES - 1
+    some = sql.select(job.id, suspect.label("suspect")).where(*lapsed).order_by(job.lapses, job.lease_ms, job.id)
+    tried = sql.select(sql.func.count()).where(is_in(WORKING), job.lease_ms >= now_ms, job.lapses >= SUSPECT_LAPSES)
+    alone = int(connection.execute(tried).scalar_one()) == 0
     rows: list[RowMapping] = []
-    for name in list(connection.execute(some).scalars()):
-        rows += _lease(connection, now_ms, holder, lease_ms, [job.id == name, *lapsed], lapses=1)
+    for name, is_suspect in connection.execute(some).all():
+        if len(rows) < places and (alone or not is_suspect):
+            rows += _lease(connection, now_ms, holder, lease_ms, [job.id == name, *lapsed], lapses=1)
+            alone = alone and not is_suspect
     return rows
 
 

@@ -10,7 +10,7 @@ from farm.service import held, jobs, leasing
 from farm.service.database import Database
 from farm.service.errors import Conflict, LeaseLost, NotFound
 from farm.service.events import after
-from farm.service.records import Held, JobRow
+from farm.service.records import Held, JobRow, SegmentRow
 from farm.service.states import ENDED, FROM, WAITING, WORKING, JobState, Wish
 from tests.farm.service.farmhouse import ACME, DONE, FAILED, OTHER, Hand, job_in, report, submit, take, tenants
 
@@ -199,10 +199,30 @@ def test_a_job_that_coordinators_die_of_fails(db: Database, clock: Hand) -> None
     row = jobs.get(db, ACME, job)
     assert row.state is S.failed
     assert row.problem is not None
-    assert "died 5 times" in row.problem.what
+    assert f"died {leasing.MOST_LAPSES} times" in row.problem.what
     assert [event.data["state"] for event in after(db, ACME, job, 0)][-1] == "failed"
     jobs.retry(db, ACME, job)
     assert [mine.job for mine in take(db)] == [job]
+
+
+def test_jobs_that_coordinators_die_of_are_tried_one_at_a_time(db: Database, clock: Hand) -> None:
+    """Ten jobs, of which one kills every coordinator that has it: it fails, and the others get on and succeed."""
+    tenants(db)
+    made = [submit(db).id for _ in range(10)]
+    bad = made[3]
+    done: set[str] = set()
+    for _ in range(100):
+        taken = take(db, places=10)
+        if any(mine.job == bad for mine in taken):  # before anybody gets on
+            clock.forward(16)
+            continue
+        for mine in taken:
+            held.report(db, mine, segments=[SegmentRow("render", 0, "done", 10)])
+            held.succeed(db, mine, DONE, report())
+            done.add(mine.job)
+        clock.forward(1)
+    assert done == set(made) - {bad}
+    assert jobs.get(db, ACME, bad).state is S.failed
 
 
 def test_stages_go_forward_within_an_epoch(db: Database, clock: Hand) -> None:
