@@ -10,7 +10,7 @@ from typing import Protocol
 from actors.dispatch import Assign, Decision, Event, Task
 from actors.work import JobStore, Order, Receipt, Works
 from core.errors import FarmError, PlanError
-from core.records import WorkOrder
+from core.records import AnalysisOrder, WorkOrder
 
 __all__ = [
     "Batch",
@@ -25,6 +25,7 @@ __all__ = [
     "Watch",
     "Works",
     "drive",
+    "sort_of",
     "task_of",
     "unexpected",
 ]
@@ -109,6 +110,14 @@ def task_of(order: Order, name: str = "") -> Task:
     """The order as the dispatcher knows it, by its id or by a `name` that is the pool's own."""
     faces = order.face_count if isinstance(order, WorkOrder) else 0
     return Task(name or order.id, order.segment.index, order.segment.frames + FRAMES_A_FACE * faces)
+
+
+def sort_of(orders: Sequence[Order]) -> str:
+    """What sort of work the orders are: those of one sort take as long as their costs say, against each other."""
+    if not orders or isinstance(orders[0], AnalysisOrder):
+        return "analyse"
+    models = {name for order in orders if isinstance(order, WorkOrder) for name, _ in order.models}
+    return "render " + " ".join(sorted(models))
 
 
 def drive(

@@ -36,7 +36,7 @@ from actors.dispatch import (
     SlotReady,
     Tick,
 )
-from actors.drive import Batch, Happening, Patience, Terms, Transport, Watch, task_of
+from actors.drive import Batch, Happening, Patience, Terms, Transport, Watch, sort_of, task_of
 from actors.work import JobStore, Order, Receipt
 from core.errors import FarmError, PlanError
 from core.lean import Shared
@@ -141,8 +141,8 @@ class Loop:
         for ready in self._up.values():
             job.hear(ready, self._clock())
         names = (task_of(order, f"{job.number}:{place}") for place, order in enumerate(job.orders))
-        terms = job.terms
-        self._handle(JobAdded(terms.name, names, terms.priority, terms.weight, terms.group, terms.most))
+        terms, sort = job.terms, sort_of(job.orders)
+        self._handle(JobAdded(terms.name, names, terms.priority, terms.weight, terms.group, terms.most, sort))
 
     def named(self, name: str) -> Job | None:
         """The open job of that name."""

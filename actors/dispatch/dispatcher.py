@@ -240,7 +240,8 @@ class Dispatcher(Losses):
         if slot is not None:
             attempt = self._fleet.take_off(slot, event.task)
             slot.deaths_in_a_row = 0
-            self._fleet.rates.add(slot, ledger.costs[rank], at_s - max(attempt.since_s, slot.last_done_s))
+            busy_s = at_s - max(attempt.since_s, slot.last_done_s)
+            self._fleet.rates.add(slot, ledger.costs[rank], busy_s, ledger.scale)
             slot.last_done_s = slot.moved_s = at_s
             self._settle(slot, at_s)
         # A late result of an attempt given up for lost is as good as any: what is published is published once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from actors.dispatch.events import Finish, JobAdded
-from actors.dispatch.ledger import DROPPED, Group, Ledger, Totals
+from actors.dispatch.ledger import DROPPED, Group, Ledger, Scale, Totals
 from actors.dispatch.shares import Shares
 from actors.dispatch.wanted import Backlog
 from core.errors import FarmError, PlanError
@@ -23,6 +23,7 @@ class Jobs:
         self._where: dict[str, int] = {}  # task -> its job's number and its rank, packed: one object a task
         self._shares = Shares()
         self._touched: dict[str, Ledger] = {}  # jobs that may be over
+        self._scales: dict[str, Scale] = {}
         self._groups: dict[str, Group] = {}
 
     def add(self, event: JobAdded) -> None:
@@ -43,6 +44,7 @@ class Jobs:
             priority=event.priority,
             weight=event.weight,
             group=group,
+            scale=self._scale(event.sort),
         )
         base = self._number << RANK_BITS
         for rank, task in enumerate(ledger.ids):
@@ -52,6 +54,12 @@ class Jobs:
         self.open += 1
         self._shares.offer(ledger)
         self.touch(ledger)
+
+    def _scale(self, sort: str) -> Scale:
+        """The sort that comes first is the unit of the others."""
+        if sort not in self._scales:
+            self._scales[sort] = Scale() if self._scales else Scale(1.0, fixed=True)
+        return self._scales[sort]
 
     def forget(self, job: str) -> None:
         ledger = self._ledgers.get(job)
@@ -138,6 +146,6 @@ class Jobs:
             if not ledger.finished:
                 groups[id(ledger.group)] = ledger.group
                 queued[id(ledger.group)] = queued.get(id(ledger.group), 0) + ledger.queued
-                cost += ledger.queued_cost
+                cost += ledger.queued_cost / (ledger.scale.value or 1.0)
         now = sum(min(count, groups[key].room) for key, count in queued.items())
         return Backlog(int(now), self.totals.running, max(0.0, cost))

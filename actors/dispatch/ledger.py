@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from actors.dispatch.events import Task
 from core.errors import FarmError
 
+SCALE_MEMORY = 0.95  # the weight of what was measured before, against one more task
 QUEUED, RUNNING, DONE, DROPPED = range(4)
 
 
@@ -43,6 +44,23 @@ class Group:
         return math.inf if self.most is None else max(0, self.most - self.running)
 
 
+@dataclass(slots=True, eq=False)
+class Scale:
+    """What costs of one sort of work are worth: so many of them take as long as one of the sort that was measured
+    first. 0 while that is not known. `fixed`: it is the sort that the others are compared with."""
+
+    value: float = 0.0
+    fixed: bool = False
+    _cost: float = 0.0
+    _units: float = 0.0
+
+    def learn(self, cost: float, units: float, weight: float) -> None:
+        """Work of `cost` took as long as `units` of the first sort would have."""
+        self._cost = self._cost * SCALE_MEMORY + cost * weight
+        self._units = self._units * SCALE_MEMORY + units * weight
+        self.value = self._cost / self._units
+
+
 class Ledger:
     """One job. A rank's state changes through the methods only, so that the counts stay right."""
 
@@ -56,7 +74,9 @@ class Ledger:
         priority: int,
         weight: float,
         group: Group | None = None,
+        scale: Scale | None = None,
     ) -> None:
+        self.scale = scale or Scale()
         self.job = job
         self.number = number
         self.priority = priority
@@ -100,6 +120,10 @@ class Ledger:
     def suspect(self, rank: int) -> bool:
         """Whether a slot died of it, or beside it."""
         return self.losses[rank] > 0
+
+    def size(self, rank: int) -> float:
+        """The cost in the unit of the slots' rates; 0 while that is not known."""
+        return self.costs[rank] / self.scale.value if self.scale.value else 0.0
 
     def ranks(self, state: int) -> Iterator[int]:
         """All ranks in a state; looks at every task, for reports and tests."""

@@ -152,7 +152,7 @@ class Losses:
             error = WorkerLost(f"segment {ledger.positions[rank]} {what}, last: {reason}", hint=KEPT)
             self._jobs.halt(ledger.job, error)
         self._fleet.lift(slot, 0, at_s)
-        slot.warm = False
+        slot.warm = None
         self._fleet.bench.seat(slot)
 
     def _return(self, attempt: Attempt) -> None:

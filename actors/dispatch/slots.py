@@ -12,11 +12,12 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from actors.dispatch.ledger import Ledger
+from actors.dispatch.ledger import Ledger, Scale
 
 GRADES_A_DOUBLING = 4
 KIND_MEMORY = 0.99  # the weight of a kind's past against one more task
 SLOT_MEMORY = 0.8
+COLD = 1e-3  # the weight of a task that also paid for what was loaded: better than nothing, and soon outweighed
 # Slots closer than this to the fastest take the longest first like it: the difference is within what tasks vary by.
 SAME_RATE = 0.8
 
@@ -62,7 +63,7 @@ class Slot:
     held: bool = False  # kept for a suspect that waits for a slot of its own
     watched: bool = False  # in the heap of the watch for hangs
     down: bool = False  # died while no job was open: to be restarted with the next job
-    warm: bool = False
+    warm: Scale | None = None  # the sort of work that it did last, and so has loaded all for
     words: str = ""  # the last that it said of something that takes minutes
     moved_s: float = 0.0
     last_done_s: float = 0.0
@@ -94,17 +95,24 @@ class Rates:
             self._values.setdefault(kind, rate)
             self._best = max(self._values.values())
 
-    def add(self, slot: Slot, cost: float, busy_s: float) -> None:
-        """A task of `cost` took the slot `busy_s`."""
+    def add(self, slot: Slot, cost: float, busy_s: float, scale: Scale) -> None:
+        """A task of `cost`, in the unit of its sort, took the slot `busy_s`."""
         if busy_s <= 0 or cost <= 0:
             return
+        warm, slot.warm = slot.warm is scale, scale
+        own = self.of(slot)
+        if not scale.fixed:
+            if own and (warm or not scale.value):
+                scale.learn(cost, busy_s * own, 1.0 if warm else COLD)
+            elif not scale.value:
+                scale.value = 1.0  # nothing is known of anything
+        size = cost / scale.value
         known = self._kinds.setdefault(slot.kind, Rate())
-        if slot.warm:
-            slot.rate.add(cost, busy_s, SLOT_MEMORY)
-            known.add(cost, busy_s, KIND_MEMORY)
+        if warm:
+            slot.rate.add(size, busy_s, SLOT_MEMORY)
+            known.add(size, busy_s, KIND_MEMORY)
         elif not known.value:
-            known.add(cost * 1e-3, busy_s * 1e-3, KIND_MEMORY)  # better than nothing, and soon outweighed
-        slot.warm = True
+            known.add(size * COLD, busy_s * COLD, KIND_MEMORY)
         self._values[slot.kind] = known.value
         self._best = max(self._values.values())
 

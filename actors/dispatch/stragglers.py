@@ -29,10 +29,11 @@ def left_s(slot: Slot, rates: Rates, at_s: float) -> Iterator[tuple[str, Attempt
     rate = rates.of(slot)
     wait_s = 0.0
     for number, (task, attempt) in enumerate(slot.running.items()):
-        if rate <= 0:
+        size = attempt.ledger.size(attempt.rank)
+        if rate <= 0 or size <= 0:
             yield task, attempt, None
             continue
-        whole_s = attempt.ledger.costs[attempt.rank] / rate
+        whole_s = size / rate
         if number == 0:
             taken_s = at_s - max(attempt.since_s, slot.last_done_s)
             if taken_s >= LATE * whole_s:
@@ -50,7 +51,8 @@ def to_move(doubled: Iterable[Slot], idle: Slot, rates: Rates, at_s: float) -> t
         *_, (task, attempt, there_s) = left_s(slot, rates, at_s)
         if attempt.frames > 0 or attempt.ledger.current[attempt.rank] > 1:
             continue
-        here_s = attempt.ledger.costs[attempt.rank] / idle_rate if idle_rate > 0 else None
+        size = attempt.ledger.size(attempt.rank)
+        here_s = size / idle_rate if idle_rate > 0 and size > 0 else None
         if here_s is None or there_s is None or here_s < there_s:
             return slot, task, attempt
     return None
@@ -67,9 +69,10 @@ class Late:
 
     def gains(self, rate: float) -> bool:
         """Whether a slot of this rate would finish a copy clearly sooner."""
-        if rate <= 0:
+        size = self.attempt.ledger.size(self.attempt.rank)
+        if rate <= 0 or size <= 0:
             return False
-        copy_s = self.attempt.ledger.costs[self.attempt.rank] / rate
+        copy_s = size / rate
         return self.left_s - copy_s >= max(LEAST_GAIN_S, LEAST_GAIN * copy_s)
 
 
