@@ -19,7 +19,7 @@ import psutil
 import yaml
 from ray.util import get_node_ip_address
 
-from tests.launch.sshd import MARK, ROOT, end, free_ports, short_folder, started_with
+from tests.launch.sshd import MARK, ROOT, SLOW, end, free_ports, short_folder, started_with
 
 HEAD_ID = "f" * 51 + "00000"  # as the provider wants the head's; its workers count on from it
 HEAD_TYPE = "ray.head.default"  # the provider's own word for it
@@ -83,6 +83,7 @@ def growing(types: Mapping[str, Mapping[str, Any]], *, idle_s: float) -> Iterato
             MARK: str(folder),
             "RAY_TMPDIR": str(folder),
             "PYTHONPATH": str(ROOT),
+            **SLOW,
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
         }

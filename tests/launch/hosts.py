@@ -1,8 +1,8 @@
 """Several hosts on this machine: each with a network address, processes and an SSH server of its own. As root only.
 
 A host is a network namespace and a process namespace: port 22 and `ray stop` mean what they mean on a machine, and no
-host sees another but through the network. They share the file system, as machines with a shared folder do, but for Ray's
-own files: nodes take the folder's name from their head, and each has something else there.
+host sees another but through the network. They share the file system, as machines with a shared folder do, but for
+Ray's own files: nodes take the folder's name from their head, and each has something else there.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ class Machine:
     def cut_off(self) -> None:
         """Take its cable out: no packet comes or goes, and nobody is told."""
         ip("-n", self.space, "link", "set", "eth0", "down")
+
+    def plug_in(self) -> None:
+        """Put it in again."""
+        ip("-n", self.space, "link", "set", "eth0", "up")
+        add_route(self.space)
 
     def off(self) -> None:
         """Take its power: everything that runs on it is gone at once."""
@@ -69,21 +74,12 @@ def network(count: int, **environment: str) -> Iterator[Network]:
                 (folder / "user.pub").write_bytes((folders[0] / "user.pub").read_bytes())
             space = f"{tag}-{number}"
             address = plug(space, cables, FIRST + number, ends)
-            alone = [
-                tool("ip"),
-                "netns",
-                "exec",
-                space,
-                tool("unshare"),
-                "--fork",
-                "--kill-child",
-                "--pid",
-                "--mount-proc",
-            ]
+            space_of = [tool("ip"), "netns", "exec", space]
+            alone = [tool("unshare"), "--fork", "--kill-child", "--pid", "--mount-proc"]
             script = 'mount --bind "$0" "$1" && shift && exec "$@"'
-            own_files = ["/bin/sh", "-c", script, folder / "ray", folders[0] / "ray"]
+            own_files: list[str | Path] = ["/bin/sh", "-c", script, folder / "ray", folders[0] / "ray"]
             logins = {**environment, "RAY_TMPDIR": str(folders[0] / "ray")}
-            host = serve(folder, address, 22, logins, within=[*alone, *own_files])
+            host = serve(folder, address, 22, logins, within=[*space_of, *alone, *own_files])
             machines.append(Machine(space, address, host))
             ends.callback(machines[-1].off)
         yield Network(tuple(machines), (tool("ip"), "netns", "exec", f"{tag}-client"))
@@ -103,5 +99,10 @@ def plug(space: str, cables: str, number: int, ends: ExitStack) -> str:
     ip("-n", cables, "link", "set", f"port{number}", "master", "bridge", "up")
     ip("-n", space, "addr", "add", f"{address}/24", "dev", "eth0")
     ip("-n", space, "link", "set", "eth0", "up")
-    ip("-n", space, "route", "add", "default", "via", f"{NET}.1")  # Ray asks the route for the machine's address
+    add_route(space)
     return address
+
+
+def add_route(space: str) -> None:
+    """To a gateway that is not there: Ray asks where packets would leave, to know the machine's own address."""
+    ip("-n", space, "route", "add", "default", "via", f"{NET}.1")

@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
+SLOW = {"RAY_raylet_start_wait_time_s": "120"}  # on a busy machine Ray comes up slowly
 MARK = "FARM_TEST_HOST"  # what the processes of a host are known by
 ANSWER_S = 20.0
 END_S = 20.0
@@ -134,7 +135,7 @@ def serve(
         each.mkdir(mode=0o700)
     subprocess.run([tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", ssh / "host"], check=True)
     logins = {"HOME": str(home), MARK: str(folder), "RAY_TMPDIR": str(folder / "ray"), "PYTHONPATH": str(ROOT)}
-    logins |= environment
+    logins |= {**SLOW, **environment}
     lines = {
         "Port": str(port),
         "ListenAddress": address,
