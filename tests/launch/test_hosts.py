@@ -57,9 +57,7 @@ def plain(target: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def names(machine: Machine, prefix: str) -> list[psutil.Process]:
     """The processes of a machine whose name begins so."""
-    return [
-        process for process in machine.host.processes() if process.is_running() and name(process).startswith(prefix)
-    ]
+    return [process for process in machine.processes() if name(process).startswith(prefix)]
 
 
 def name(process: psutil.Process) -> str:
