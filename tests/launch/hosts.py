@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from tests.launch.sshd import Host, make_key, serve, short_folder, tool
 
@@ -35,11 +37,11 @@ class Machine:
     def processes(self) -> list[psutil.Process]:
         """Everything that runs on it, by its process namespace: who renames himself writes over his environment."""
         first = psutil.Process(self.host.server.pid).children()[0]
-        mine = os.readlink(f"/proc/{first.pid}/ns/pid")
+        mine = Path(f"/proc/{first.pid}/ns/pid").readlink()
         found = []
         for process in psutil.process_iter():
             with suppress(OSError):
-                if os.readlink(f"/proc/{process.pid}/ns/pid") == mine:
+                if Path(f"/proc/{process.pid}/ns/pid").readlink() == mine:
                     found.append(process)
         return found
 
