@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import urllib.error
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -15,6 +16,8 @@ from farm.watching.instruments import LOCAL, Page, PrometheusInstruments, RayIns
 from farm.watching.metrics import Metrics, counted
 from tests.farm.watching.jobs import look, order
 from tests.farm.watching.scrapes import scrape
+from tests.media_clips import make_clip
+from tests.system.runs import farm_here
 
 
 class Book:
@@ -223,3 +226,12 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
 def test_a_host_that_is_not_here_is_told(host: str) -> None:
     with pytest.raises(InputError, match="no page of metrics"):
         Page(host, 0, PrometheusInstruments().registry)
+
+
+def test_the_option(clips: Path, tmp_path: Path) -> None:
+    arguments = ["render", make_clip("h264_mov", clips), "-o", tmp_path / "out.mov", "--swapper", "none", "--local"]
+    ran = farm_here(*arguments, "--metrics-port", "0")
+    assert ran.code == 0
+    assert ran.err.startswith("farm: metrics at http://127.0.0.1:")
+    refused = farm_here(*arguments, "--metrics-port", "80:")
+    assert (refused.code, refused.error_line) == (2, "farm: --metrics-port: '80:' is no port; write PORT or HOST:PORT")
