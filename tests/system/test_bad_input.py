@@ -69,7 +69,7 @@ def test_what_is_no_film(name: str, clips: Path, tmp_path: Path) -> None:
         (("render", "{film}", "-o", "{folder}/out.mp4", "--segment-seconds", "-1", *PLAIN), ("shorter",)),
         (("render", "{film}", "-o", "{folder}/out.mp4", "--workers", "0", *PLAIN), ("--workers",)),
         (("render", "{film}", "-o", "{folder}/out.mp4", "--swapper", "magic", "--local"), ("magic",)),
-        (("render", "{film}", "-o", "{folder}/out.mp4", "--address", "auto", *PLAIN), ("exclude",)),
+        (("render", "{film}", "-o", "{folder}/out.mp4", "--address", "auto", *PLAIN), ("--local", "clusters")),
         (("render", "{film}"), ("--output",)),
         (("render",), ("Missing argument", "farm render --help")),
         (("rendre", "{film}"), ("rendre", "farm --help")),
