@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +23,15 @@ FILLED = {"ACCOUNT": ACCOUNT, "BUCKET": BUCKET}
 
 @dataclass(frozen=True)
 class Call:
-    """One request: the access key it was signed with, the service, and for EC2's query protocol its parameters."""
+    """One request: the access key it was signed with, the service, its parameters (EC2's out of the body, S3's out of
+    the query), and its body where it names objects to delete."""
 
     key: str
     service: str
     method: str
     path: str
     parameters: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,14 @@ class Recorder:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition(",")[0].split("/")
-        parameters: dict[str, str] = {}
         if len(scope) == 5:
-            if scope[3] == "ec2":
-                import io  # noqa: PLC0415
-
+            asked, body = environ.get("QUERY_STRING", ""), b""
+            if scope[3] == "ec2" or "delete" in asked:
                 body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
                 environ["wsgi.input"] = io.BytesIO(body)
-                parameters = dict(parse_qsl(body.decode()))
-            self._calls.append(
-                Call(scope[0], scope[3], environ["REQUEST_METHOD"], environ.get("PATH_INFO", "/"), parameters)
-            )
+            parameters = dict(parse_qsl(body.decode() if scope[3] == "ec2" else asked, keep_blank_values=True))
+            method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "/")
+            self._calls.append(Call(scope[0], scope[3], method, path, parameters, body))
         return self._below(environ, start_response)
 
 

@@ -38,6 +38,31 @@ def allows(policy: dict[str, Any], need: Need) -> bool:
     return False
 
 
+def s3_needs(call: Call) -> Iterator[Need]:
+    """What one S3 request needs leave for.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html, "Permissions" of each operation
+    """
+    _, bucket, *rest = call.path.split("/", 2)
+    key = rest[0] if rest else ""
+    place = f"arn:aws:s3:::{bucket}" + (f"/{key}" if key else "")
+    asked = call.parameters
+    if not key:
+        if "delete" in asked:
+            for name in re.findall(r"<Key>([^<]+)</Key>", call.body.decode()):
+                yield "s3:DeleteObject", f"{place}/{name}", {}
+            return
+        actions = {"uploads": "ListBucketMultipartUploads", "versioning": "GetBucketVersioning"}
+        actions |= {"object-lock": "GetBucketObjectLockConfiguration", "location": "GetBucketLocation"}
+        special = [action for word, action in actions.items() if word in asked]
+        assert call.method in {"GET", "HEAD"}, call
+        yield f"s3:{special[0] if special else 'ListBucket'}", place, {}
+    elif call.method == "DELETE":
+        yield ("s3:AbortMultipartUpload" if "uploadId" in asked else "s3:DeleteObject"), place, {}
+    else:
+        yield ("s3:GetObject" if call.method in {"GET", "HEAD"} else "s3:PutObject"), place, {}
+
+
 def values(parameters: dict[str, str], pattern: str) -> list[str]:
     """The parameters whose name fits, in order: EC2 writes lists as Name.1, Name.2."""
     return [value for name, value in parameters.items() if re.fullmatch(pattern, name)]

@@ -14,7 +14,11 @@ import yaml
 from farm.clusterfile.check import read
 from farm.clusterfile.findings import OPEN_TO_ALL, leaves
 from tests.deploy.amazon import BUCKET, REGION, ROOT, Amazon, filled
+from tests.deploy.rights import allows, s3_needs
+from tests.media_clips import make_clip
+from tests.system.runs import farm_here
 
+UNFINISHED = "s3:ListBucketMultipartUploads"  # the driver's sweep
 ROLES = ("head", "worker", "operator")
 
 
@@ -53,6 +57,34 @@ def test_a_worker_has_no_business_with_machines_and_writes_to_the_store_alone() 
     assert {action.split(":")[0] for part in worker for action in part["Action"]} == {"s3", "ecr"}
     (writes,) = [part["Resource"] for part in worker if "s3:PutObject" in part["Action"]]
     assert writes == [f"arn:aws:s3:::{BUCKET}/{place}" for place in ("state/*", "out/*.farm/*", "engines/*")]
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        pytest.param([], id="beside", marks=pytest.mark.heavy),
+        pytest.param(["--store", f"s3://{BUCKET}/state"], id="state"),
+    ],
+)
+def test_a_render_asks_nothing_of_s3_that_the_roles_refuse(
+    raised: Amazon, store: list[str], clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's requests by the head's policy; those on film and store, which are the renderers' too, by both."""
+    key = f"AKIA{'STATE' if store else 'BESIDE'}"
+    for name, value in raised.environment(key).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    raised.client("s3").upload_file(str(make_clip("h264_m4v", clips)), BUCKET, "films/film.m4v")
+    out = f"s3://{BUCKET}/out/{key}.m4v"
+    ran = farm_here("render", f"s3://{BUCKET}/films/film.m4v", "-o", out, "--swapper", "none", "--local", *store)
+    assert ran.code == 0, ran.err
+    wanted = {need[:2] for call in raised.of(key) if call.service == "s3" for need in s3_needs(call)}
+    assert ("s3:PutObject", f"arn:aws:s3:::{BUCKET}/out/{key}.m4v") in wanted
+    head, worker = policy("head"), policy("worker")
+    assert not [need for need in wanted if not allows(head, (*need, {}))]
+    shared = [need for need in wanted if f"{key}.m4v" not in need[1].rpartition("/")[2] and need[0] != UNFINISHED]
+    assert any(action == "s3:PutObject" for action, _ in shared)
+    assert not [need for need in shared if not allows(worker, (*need, {}))]
 
 
 def test_the_head_launches_the_types_of_the_cluster_and_no_other() -> None:
