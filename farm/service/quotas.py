@@ -33,30 +33,46 @@ def month_of(now_ms: int) -> str:
 
 def used(connection: Connection, now_ms: int, tenant: str) -> TenantUse:
     """What counts against the tenant's quota now."""
-
-    def ask(what: sql.ColumnElement[int], *where: sql.ColumnElement[bool]) -> int:
-        return int(connection.execute(sql.select(sql.func.coalesce(what, 0)).where(*where)).scalar() or 0)
-
     mine = (job.tenant == tenant, job.erased_ms.is_(None))
-    stored = ask(sql.func.sum(upload.size_bytes), upload.tenant == tenant, upload.state.in_(["open", "ready"]))
     return TenantUse(
-        segments=ask(sql.func.sum(job.segments_running), *mine, is_in(WORKING)),
-        jobs_running=ask(sql.func.count(job.id), *mine, is_in(WORKING)),
-        jobs_waiting=ask(sql.func.count(job.id), *mine, is_in(WAITING)),
-        gpu_ms=ask(sql.func.sum(use.gpu_ms), use.tenant == tenant, use.month == month_of(now_ms)),
-        stored_bytes=stored + ask(sql.func.sum(job.result_bytes), *mine),
+        segments=_sum(connection, sql.func.sum(job.segments_running), *mine, is_in(WORKING)),
+        jobs_running=_sum(connection, sql.func.count(job.id), *mine, is_in(WORKING)),
+        jobs_waiting=_waiting(connection, tenant),
+        gpu_ms=_gpu_ms(connection, now_ms, tenant),
+        stored_bytes=_stored(connection, tenant),
     )
+
+
+def _sum(connection: Connection, what: sql.ColumnElement[int], *where: sql.ColumnElement[bool]) -> int:
+    return int(connection.execute(sql.select(sql.func.coalesce(what, 0)).where(*where)).scalar() or 0)
+
+
+def _waiting(connection: Connection, tenant: str) -> int:
+    mine = (job.tenant == tenant, job.erased_ms.is_(None), is_in(WAITING))
+    return _sum(connection, sql.func.count(job.id), *mine)
+
+
+def _gpu_ms(connection: Connection, now_ms: int, tenant: str) -> int:
+    return _sum(connection, sql.func.sum(use.gpu_ms), use.tenant == tenant, use.month == month_of(now_ms))
+
+
+def _stored(connection: Connection, tenant: str) -> int:
+    kept = (upload.tenant == tenant, upload.state.in_(["open", "ready"]))
+    results = _sum(connection, sql.func.sum(job.result_bytes), job.tenant == tenant, job.erased_ms.is_(None))
+    return results + _sum(connection, sql.func.sum(upload.size_bytes), *kept)
 
 
 def check_submission(connection: Connection, now_ms: int, tenant: str, quota: TenantQuota, *, more: int = 1) -> None:
     """`OverQuota` where the tenant may not queue `more` jobs."""
-    have = used(connection, now_ms, tenant)
-    if quota.jobs_waiting is not None and have.jobs_waiting + more > quota.jobs_waiting:
-        raise OverQuota(
-            f"{have.jobs_waiting} jobs wait already, and {quota.jobs_waiting} may",
-            hint="wait for some of them, or cancel some",
-        )
-    check_gpu(have.gpu_ms, quota)
+    if quota.jobs_waiting is not None:
+        waiting = _waiting(connection, tenant)
+        if waiting + more > quota.jobs_waiting:
+            raise OverQuota(
+                f"{waiting} jobs wait already, and {quota.jobs_waiting} may",
+                hint="wait for some of them, or cancel some",
+            )
+    if quota.gpu_ms is not None:
+        check_gpu(_gpu_ms(connection, now_ms, tenant), quota)
 
 
 def check_gpu(gpu_ms: int, quota: TenantQuota) -> None:
@@ -81,10 +97,12 @@ def check_film(connection: Connection, upload_id: str, quota: TenantQuota) -> No
         )
 
 
-def check_bytes(connection: Connection, now_ms: int, tenant: str, quota: TenantQuota, more: int) -> None:
+def check_bytes(connection: Connection, tenant: str, quota: TenantQuota, more: int) -> None:
     """`OverQuota` where the tenant may not store `more` bytes."""
-    have = used(connection, now_ms, tenant).stored_bytes
-    if quota.stored_bytes is not None and have + more > quota.stored_bytes:
+    if quota.stored_bytes is None:
+        return
+    have = _stored(connection, tenant)
+    if have + more > quota.stored_bytes:
         raise OverQuota(
             f"{have} bytes are stored, {more} more would be above {quota.stored_bytes}",
             hint="erase jobs or uploads that are done with",

@@ -38,7 +38,7 @@ def begin(
         raise InputError("a file has no less than 0 bytes")
     with db.write() as connection:
         now_ms = db.now_ms(connection)
-        quotas.check_bytes(connection, now_ms, tenant, quotas.lock_tenant(connection, tenant), size_bytes)
+        quotas.check_bytes(connection, tenant, quotas.lock_tenant(connection, tenant), size_bytes)
         made = new_id("upl")
         statement = sql.insert(tables.uploads).values(
             id=made,
@@ -89,7 +89,7 @@ def finish(
         if row.state == "ready" and row.sha256 == sha256:
             return _record(row)
         if size_bytes > row.size_bytes:
-            quotas.check_bytes(connection, now_ms, tenant, quota, size_bytes - row.size_bytes)
+            quotas.check_bytes(connection, tenant, quota, size_bytes - row.size_bytes)
         return _record(_update(connection, now_ms, tenant, upload_id, values))
 
 
