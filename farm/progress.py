@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from actors.dispatch import Beat, Busy, Done, SlotDied
+from actors.dispatch import Beat, Busy, Done, NodeGone, NodeLeaves, Quarantine, SlotDied, SlotReady
 from actors.drive import Happening, Order, Watch
 from core.records import WorkOrder
 
@@ -92,9 +92,9 @@ class _Map:
         self._done: set[str] = set()
         self._partial: dict[str, int] = {}
         self._lost = 0
+        self._up: set[str] = set()
 
     def event(self, event: Happening, at_s: float) -> None:
-        del at_s  # this listener has a clock of its own
         match event:
             case Beat():
                 if event.task not in self._done:
@@ -108,6 +108,17 @@ class _Map:
             case SlotDied():
                 self._lost += 1
                 self._progress.note(f"{event.slot} lost ({event.reason}): its segments are queued again")
+            case NodeGone():
+                self._progress.note(f"node {event.node} is gone: its segments are queued again")
+            case NodeLeaves():
+                left = duration_text(event.by_s - at_s)
+                self._progress.note(f"node {event.node} is taken away in {left}: it gets nothing new")
+            case SlotReady():
+                self._up.add(event.slot)
+            case Quarantine():
+                self._up.discard(event.slot)
+                if self._up:  # where none is left, the job ends with the reason
+                    self._progress.note(f"{event.slot} is taken out of service: {event.reason}")
         everything = len(self._done) == len(self._orders)
         self._progress.show(self._text, force=everything and isinstance(event, Done))
 

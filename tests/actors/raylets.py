@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,17 @@ def alive() -> set[str]:
     return {str(node["NodeID"]) for node in cast(Any, ray).nodes() if node["Alive"]}
 
 
+def start_node(words: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("ray"), "start", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
 @contextmanager
 def another_node(resources: Mapping[str, float], environment: Mapping[str, str] | None = None) -> Iterator[Node]:
     """A node of the cluster that this process is connected to; it is gone when the context ends."""
@@ -56,18 +67,12 @@ def another_node(resources: Mapping[str, float], environment: Mapping[str, str] 
         f"--resources={json.dumps(dict(resources))}", "--object-store-memory=104857600",
         "--dashboard-agent-listen-port=0",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("ray"), "start", *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = start_node(words, environment or {})
     try:
         end_s = time.monotonic() + START_S
         while not (new := alive() - before):
-            assert process.poll() is None, "the node did not start"
+            if process.poll() is not None:  # Ray gives its processes 30 s, on a machine that is busy too
+                process = start_node(words, environment or {})
             assert time.monotonic() < end_s, "the node did not come up"
             time.sleep(0.1)
         yield Node(process, new.pop())

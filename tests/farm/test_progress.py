@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from fractions import Fraction
 
-from actors.dispatch import Beat, Busy, Done, SlotDied
+from actors.dispatch import Beat, Busy, Done, NodeGone, NodeLeaves, Quarantine, SlotDied, SlotReady
 from core.records import EncoderSettings, Segment, WorkOrder
 from farm.progress import StderrProgress, duration_text
 
@@ -90,3 +90,21 @@ def test_what_takes_minutes_is_shown_while_no_frames_come() -> None:
         clock.now_s += 10
         watch(Busy("s", f"inswapper_128: TensorRT builds the engine, {seconds} s so far"), 0.0)
     assert stream.getvalue().splitlines()[-1] == "render: inswapper_128: TensorRT builds the engine, 30 s so far"
+
+
+def test_what_becomes_of_nodes_and_slots_is_told_in_a_line_each() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = StderrProgress(stream, clock)
+    progress.stage("render")
+    watch = progress.watch([order(0)], [order(0)])
+    watch(NodeLeaves("10.0.0.7/ab", 165.0), 45.0)
+    watch(NodeGone("10.0.0.7/ab", "its node is gone"), 165.0)
+    watch(Quarantine("renderer-1", "told by the error that ends the job"), 165.5)
+    watch(SlotReady("renderer-0", 2), 166.0)
+    watch(Quarantine("renderer-2", "another version of the farm"), 166.0)
+    told = [line for line in stream.getvalue().splitlines() if line.startswith("farm: ")]
+    assert told == [
+        "farm: node 10.0.0.7/ab is taken away in 2:00: it gets nothing new",
+        "farm: node 10.0.0.7/ab is gone: its segments are queued again",
+        "farm: renderer-2 is taken out of service: another version of the farm",
+    ]
