@@ -20,8 +20,6 @@ from core.quiet import in_silence
 # Read by Ray when it is imported: no report to its makers (the farm uses no network), and no warning about GPUs.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# And how long a node may take to start: Ray's 30 s are too few on a machine that is busy.
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
 
 import ray
 from ray import cloudpickle
@@ -32,6 +30,8 @@ REACH_S = 5.0
 # Ray sends its token to a cluster that is named by address only when it is told to.
 TOKEN_HINT = "check the address; where the cluster asks for a token, set RAY_AUTH_MODE=token"
 MISMATCH = "Version mismatch"  # Ray's word; it goes on with both versions
+# Ray waits 30 s for its own processes, which is not enough on a machine that is very busy: a second try is.
+TOO_SLOW = "timed out during startup"
 OBJECT_STORE_BYTES = 100 * 2**20  # Ray's least is 75 MiB; nothing but descriptors goes through it
 
 
@@ -89,19 +89,29 @@ def start_own_ray(cores: int) -> Path:
     on_main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if on_main else {}
     try:
-        context: Any = ray.init(
-            address="local",
-            namespace=f"farm-{uuid.uuid4().hex}",
-            num_cpus=cores,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        try:
+            context = init_own(cores)
+        except Exception as error:
+            if TOO_SLOW not in str(error):
+                raise
+            ray.shutdown()
+            context = init_own(cores)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return Path(context.address_info["session_dir"])
+
+
+def init_own(cores: int) -> Any:
+    return ray.init(
+        address="local",
+        namespace=f"farm-{uuid.uuid4().hex}",
+        num_cpus=cores,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
 
 
 @contextmanager
