@@ -45,19 +45,16 @@ def cast_uploads(toml: str) -> tuple[str, ...]:
     return tuple(text.removeprefix(UPLOAD_SCHEME) for text in cast_places(toml) if text.startswith(UPLOAD_SCHEME))
 
 
-def _sources(value: Any) -> Iterator[str]:
-    """What stands under the key `source`, at any depth: the one key of a cast that names files to read."""
+def _sources(value: Any, inside: bool = False) -> Iterator[str]:
+    """Every text under a key `source`, at any depth: the one key of a cast that names files to read."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            if key == "source":
-                yield from (
-                    one for one in (inner if isinstance(inner, list) else [inner]) if one and isinstance(one, str)
-                )
-            else:
-                yield from _sources(inner)
+            yield from _sources(inner, inside or key == "source")
     elif isinstance(value, list):
         for inner in value:
-            yield from _sources(inner)
+            yield from _sources(inner, inside)
+    elif inside and value and isinstance(value, str):
+        yield value
 
 
 def resolve_cast(toml: str, files: Mapping[str, str]) -> str:
