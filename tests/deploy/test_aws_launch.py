@@ -102,6 +102,7 @@ def test_the_head_is_set_up_in_the_order_that_works(launched: Launched) -> None:
     commands = [command for tool, command in asked(launched.folder) if tool == "ssh"]
     steps = [
         "sudo install -d -o 1000",
+        "usermod -aG docker",
         "docker login",  # before the pull
         "docker image inspect",
         "docker run --rm --name farm",
@@ -110,13 +111,13 @@ def test_the_head_is_set_up_in_the_order_that_works(launched: Launched) -> None:
     ]
     found = [next(number for number, command in enumerate(commands) if step in command) for step in steps]
     assert found == sorted(found)
-    run = commands[found[3]]
+    run = commands[found[steps.index("docker run --rm --name farm")]]
     registry = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
     assert f"{registry}/face-farm:0.1.0-ray2.60.0-cpu bash" in run
     assert "-e RAY_AUTH_MODE=token" in run
     assert "--net=host" in run
     assert ":/home/farm/.farm-cluster" in run  # the token, where RAY_AUTH_TOKEN_PATH looks for it
-    start = commands[found[5]]
+    start = commands[found[-1]]
     assert "--dashboard-host=127.0.0.1" in start
     assert "RAY_enable_autoscaler_v2=1" in start.replace('"', "").replace("'", "")
 
