@@ -176,7 +176,9 @@ class Runner:
     def _ended(self, error: FarmError) -> Callable[[], None]:
         """What to write of a job that ended with `error`."""
         db, order = self._house.db, self.row.order
-        problem = Problem(type(error).__name__, error.what, _hidden(error.where), error.hint, error.exit_code)
+        root = f"{self._house.places.root}/"
+        what, hint = (text.replace(root, "") for text in (error.what, error.hint))
+        problem = Problem(type(error).__name__, what, _hidden(error.where), hint, error.exit_code)
         if self._why == "over quota":
             return lambda: held.fail(db, self.held, problem, refused=True)
         if self._why or isinstance(error, Interrupted):
