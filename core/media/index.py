@@ -27,7 +27,7 @@ from core.errors import InputError
 from core.media import extras, gaps, inventory, numbering, shape, transport
 from core.media.beside import ALPHA, HDR10_PLUS, beside
 from core.media.far import FarPath
-from core.media.guard import LIMITS, Limits, film_stream, open_film
+from core.media.guard import LIMITS, Limits, check_file, film_stream, open_film
 from core.media.numbering import NO_PTS, FrameTable, PacketTable
 from core.media.probe import Probe, probe_first_frames
 from core.media.timebase import clock
@@ -54,6 +54,7 @@ def index_film(path: Path, limits: Limits = LIMITS) -> MediaIndex:
 def _hashed(path: Path) -> Iterator[Callable[[], str]]:
     """What gives the hash of the whole file: made beside the demuxer, or of what that reads where the file is far."""
     if isinstance(path, FarPath):
+        check_file(path)  # one that is not there is said to be so
         with path.hashed() as whole:
             yield whole
         return

@@ -11,7 +11,11 @@ from typing import Any
 import boto3
 import pytest
 
+from core.errors import InputError
+from farm.castguard import put_aside
+from farm.paths import link_from, place_from
 from farm.store.s3path import ObjectPath
+from farm.store.whole import put_whole
 from tests.media_clips import make_clip
 from tests.system.runs import Ran, farm_here
 from tests.two_people import make_two_people, sources
@@ -64,9 +68,9 @@ def test_a_film_is_cast_in_a_bucket_and_rendered_from_there(films: Any, tmp_path
     film = make_two_people(tmp_path / "film.mp4")
     pictures = sources(tmp_path)
     films.upload_file(str(film), "in/film.mp4")
-    films.upload_file(str(pictures[0]), "faces/her.png")
+    films.upload_file(str(pictures[0]), "faces/astronaut.png")
 
-    known = ("--known", "Eileen=s3://films/faces/her.png")
+    known = ("--known", "Eileen=s3://films/faces/astronaut.png")
     report = done(farm_here("cast", "s3://films/in/film.mp4", *known, *LOCAL))
     assert report["cast"] == "s3://films/in/film.cast/cast.toml"
     assert sorted(person["name"] for person in report["people"]) == ["", "Eileen"]
@@ -84,7 +88,7 @@ def test_a_film_is_cast_in_a_bucket_and_rendered_from_there(films: Any, tmp_path
     text = body(films, "in/film.cast/cast.toml").decode()
     first, second = text.split('id = "p2"')
     for source, words in (("her.png", 'no source image "her.png"; paths start at s3://films/in/film.cast'), ("", "")):
-        asked = source or "../../faces/her.png"
+        asked = source or "../../faces/astronaut.png"
         edited = first.replace('source = ""', f'source = "{asked}"') + 'id = "p2"' + second
         films.put_object(Key="in/film.cast/cast.toml", Body=edited.encode())
         render = ("render", "s3://films/in/film.mp4", "--cast", "s3://films/in/film.cast/cast.toml")
@@ -99,7 +103,7 @@ def test_a_film_is_cast_in_a_bucket_and_rendered_from_there(films: Any, tmp_path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(body(films, name))
     cast = tmp_path / "film.cast" / "cast.toml"
-    cast.write_text(cast.read_text().replace("../../faces/her.png", str(pictures[0])))
+    cast.write_text(cast.read_text().replace("../../faces/astronaut.png", str(pictures[0])))
     near = ("render", film, "--cast", cast, "-o", tmp_path / "o.mp4", "--preset", "ultrafast", *LOCAL)
     assert farm_here(*near).report.faces == ran.report.faces > 0
     assert (tmp_path / "o.mp4").read_bytes() == body(films, "o.mp4")
@@ -118,6 +122,25 @@ def test_a_film_is_cast_in_a_bucket_and_rendered_from_there(films: Any, tmp_path
     films.put_object(Key="other/letter.txt", Body=b"dear")
     ran = farm_here("analyse", "s3://films/in/film.mp4", "-o", "s3://films/other", *LOCAL)
     assert (ran.code, "not empty, and not the folder of a cast" in ran.error_line) == (2, True)
+
+
+def test_a_cast_in_a_bucket_is_put_aside(films: Any) -> None:
+    cast = ObjectPath("s3://films/x.cast/cast.toml")
+    assert put_aside(cast) is None
+    for text, kept in ((b"one", "cast.toml.old"), (b"one", "cast.toml.old"), (b"two", "cast.toml.old.2")):
+        put_whole(cast, text)
+        aside = put_aside(cast)
+        assert aside is not None
+        assert (aside.name, aside.read_bytes()) == (kept, text)
+    assert names(films) == ["x.cast/cast.toml.old", "x.cast/cast.toml.old.2"]
+    film, folder = ObjectPath("s3://films/in/a film.mp4"), ObjectPath("s3://films/in/a.cast")
+    assert link_from(folder, film) == "../a%20film.mp4"
+    assert link_from(Path("/home/cast"), film) == "s3://films/in/a%20film.mp4"
+    assert link_from(folder, Path("/films/a.mp4")) == "/films/a.mp4"
+    assert place_from(folder, "faces/a.png") == ObjectPath("s3://films/in/a.cast/faces/a.png")
+    assert place_from(Path("/home/cast"), "s3://films/a.png") == ObjectPath("s3://films/a.png")
+    with pytest.raises(InputError, match="leads out of the bucket"):
+        place_from(folder, "../../../a.png")
 
 
 def test_a_prefix_is_a_folder(films: Any) -> None:
