@@ -62,6 +62,7 @@ chaos: models
 	$(BIN)/python -m tests.chaos steps --share $(SHARE)
 	$(BIN)/python -m tests.chaos stops --share $(SHARE)
 	$(BIN)/python -m tests.chaos seeds --seeds $(SEEDS)
+	$(BIN)/python -m tests.chaos monkey --seeds $(SEEDS)
 
 lint: setup
 	$(BIN)/ruff check $(FILES)

@@ -18,7 +18,7 @@ from core.errors import InputError, StorageError
 from tests.actors.films import make_film
 from tests.chaos.nursery import Nursery, nursery, wait_stopped
 from tests.chaos.points import Point, of_steps_done
-from tests.chaos.scenes import Assets, Scene, Trial, Undisturbed, check_between, check_end
+from tests.chaos.scenes import Assets, Scene, Story, Trial, Undisturbed, check_between, check_end
 from tests.faces_assets import astronaut, slow_carphone
 from tests.system.runs import Ran
 
@@ -76,14 +76,6 @@ def ground(folder: Path, elsewhere: Path) -> Iterator[Ground]:
     finally:
         server.stop()
         shutil.rmtree(shared, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class Story:
-    """What was done to a job: where its runs were ended, and whether the planned points were met."""
-
-    ended: tuple[str, ...]
-    met: bool = True
 
 
 def kill_once(ground: Ground, scene: Scene, point: Point) -> Story:

@@ -88,6 +88,14 @@ class Assets:
         return made
 
 
+@dataclass(frozen=True)
+class Story:
+    """What was done to a job: where its runs were ended, and whether the planned points were met."""
+
+    ended: tuple[str, ...]
+    met: bool = True
+
+
 @dataclass
 class Trial:
     """One job in a folder of its own, run as often as it takes."""

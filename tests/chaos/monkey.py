@@ -1,0 +1,239 @@
+"""The monkey: a job on a real Ray cluster, and whatever it hangs on is killed, in an order that a seed draws.
+
+What is killed: a renderer, a node's raylet, the driver, the head's GCS, the way to the store's server. After each
+death the operator does what operators do: starts the same command again when it has ended, and brings nodes, head and
+server up again. In the end the film is byte for byte the undisturbed one's, and no receipt that was once published has
+changed: nothing was rendered twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moto.server import ThreadedMotoServer
+
+from tests.actors.films import make_film
+from tests.chaos.cluster import SETTINGS, RayCluster
+from tests.chaos.relay import Relay
+from tests.chaos.scenes import BUCKET, Assets, Story
+from tests.system.runs import Ran, farm, finish, leftovers, start
+
+VICTIMS = {"renderer": 5, "driver": 3, "node": 2, "head": 1}
+FAR_VICTIMS = VICTIMS | {"server": 3}
+OPTIONS = ("--swapper", "none", "--segment-seconds", "1", "--preset", "slower", "--crf", "24", "--json")
+WORKERS = 2
+MOST_S = 600.0
+LOOK_S = 0.05
+
+
+@dataclass(frozen=True)
+class Kill:
+    """`victim` dies `after_s` seconds after the last kill, counted while renderers work; `which` of its kind."""
+
+    victim: str
+    after_s: float
+    which: int
+
+
+def plan_of(seed: int, kills: int, *, far: bool) -> list[Kill]:
+    """What the seed says; the same list for ever."""
+    draw = random.Random(f"monkey {seed}")
+    victims = FAR_VICTIMS if far else VICTIMS
+    names = draw.choices(list(victims), list(victims.values()), k=kills)
+    return [Kill(name, round(draw.uniform(0.0, 2.5), 2), draw.randrange(8)) for name in names]
+
+
+@dataclass
+class Job:
+    """One film being made on `cluster`, with its state beside it or in a bucket behind `relay`."""
+
+    target: Path
+    folder: Path
+    cluster: RayCluster
+    film: str  # sha256 of the undisturbed run's
+    assets: Assets | None = None
+    relay: Relay | None = None
+    receipts: dict[str, str] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+    drivers: int = 0
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "out.mp4"
+
+    def driver(self) -> subprocess.Popen[str]:
+        self.drivers += 1
+        command: list[Any] = ["render", self.target, "-o", self.output, *OPTIONS, "--workers", WORKERS]
+        command += ["--address", self.cluster.address]
+        env = dict(os.environ) | SETTINGS
+        if self.assets is not None and self.relay is not None:
+            command += ["--store", f"s3://{BUCKET}/{self.folder.name}"]
+            env |= self.assets.env() | self.far_env()
+        return start(*command, env=env)
+
+    def far_env(self) -> dict[str, str]:
+        assert self.relay is not None
+        return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.relay.port}", "TMPDIR": str(self.folder.parent / "tmp")}
+
+    def look(self) -> None:
+        """Remember the receipts that are there; one that changed was rendered again."""
+        if self.output.exists():
+            return  # the film is published, and its state is taken away
+        for name, digest in self._receipts().items():
+            assert self.receipts.setdefault(name, digest) == digest, f"rendered again: {name}"
+
+    def _receipts(self) -> dict[str, str]:
+        if self.assets is not None:
+            found = self.assets.bucket().objects.filter(Prefix=f"{self.folder.name}/segments/")
+            return {entry.key: str(entry.e_tag) for entry in found if entry.key.endswith("/DONE.json")}
+        made = {}
+        for path in (self.folder / "out.mp4.farm").glob("segments/*/DONE.json"):
+            try:
+                made[path.parent.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            except FileNotFoundError:
+                continue
+        return made
+
+    def kill(self, kill: Kill, driver: subprocess.Popen[str]) -> None:
+        match kill.victim:
+            case "renderer":
+                working = self.cluster.renderers()
+                if working:
+                    working[kill.which % len(working)].kill()
+            case "driver":
+                driver.send_signal(signal.SIGKILL)
+            case "node":
+                self.cluster.kill_node(kill.which)
+            case "head":
+                self.cluster.kill_head()
+            case "server":
+                assert self.relay is not None
+                self.relay.kill()
+
+
+def hunt(job: Job, plan: list[Kill]) -> Ran:
+    """Kill what `plan` says, mend, and go on until the film is there; what the last driver said."""
+    begun_s = time.monotonic()
+    todo = list(plan)
+    driver = job.driver()
+    while time.monotonic() - begun_s < MOST_S:
+        ended = wait_for_work(job, driver, todo[0].after_s if todo else MOST_S)
+        if ended:
+            ran = finish(driver)
+            job.told.append(f"{time.monotonic() - begun_s:.1f} s: driver ended with {ran.code}: {ran.err[-300:]}")
+            if ran.code == 0:
+                return ran
+            assert ran.code in {4, -signal.SIGKILL}, ran.err
+            mend(job)
+            job.look()
+            driver = job.driver()
+            continue
+        kill = todo.pop(0)
+        job.look()
+        job.told.append(f"{time.monotonic() - begun_s:.1f} s: {kill}")
+        job.kill(kill, driver)
+        if kill.victim == "server":
+            time.sleep(1.0)
+            mend(job)
+        elif kill.victim == "node":
+            mend(job)
+    raise AssertionError("the film was not finished in time:\n" + "\n".join(job.told))
+
+
+def mend(job: Job) -> None:
+    """What an operator would do: head, nodes and server are there again."""
+    if job.relay is not None and not job.relay.alive:
+        job.relay.start()
+    if not job.cluster.alive:
+        job.cluster.end()
+    job.cluster.start()
+
+
+def wait_for_work(job: Job, driver: subprocess.Popen[str], seconds: float) -> bool:
+    """Wait until renderers have worked for `seconds`; True when the driver ended before."""
+    worked_s, last_s = 0.0, time.monotonic()
+    while worked_s < seconds:
+        if driver.poll() is not None:
+            return True
+        now_s = time.monotonic()
+        if job.cluster.renderers():
+            worked_s += now_s - last_s
+        last_s = now_s
+        job.look()
+        time.sleep(LOOK_S)
+    return False
+
+
+def check(job: Job, ran: Ran) -> None:
+    """What must be true in the end."""
+    report = ran.report
+    assert report.output_sha256 == job.film, "another film than the undisturbed run's"
+    assert hashlib.sha256(job.output.read_bytes()).hexdigest() == job.film
+    assert leftovers(job.folder, ["out.mp4"]) == []
+    if job.assets is not None:
+        assert [entry.key for entry in job.assets.bucket().objects.filter(Prefix=f"{job.folder.name}/")] == []
+    job.cluster.wait_without_renderers()
+
+
+@dataclass(frozen=True)
+class Forest:
+    """What the monkey's jobs share: the film, what becomes of it, a cluster, and a store's server behind a relay."""
+
+    folder: Path
+    target: Path
+    film: str
+    cluster: RayCluster
+    assets: Assets
+    relay: Relay
+
+    def hunt(self, name: str, plan: list[Kill], *, far: bool) -> Story:
+        """One job through all kills of `plan`; with `far` its state is in a bucket."""
+        folder = self.folder / f"job-{name}"
+        folder.mkdir()
+        job = Job(self.target, folder, self.cluster, self.film)
+        if far:
+            job.assets, job.relay = self.assets, self.relay
+        try:
+            check(job, hunt(job, plan))
+        except BaseException as error:
+            error.add_note("\n".join(job.told))
+            raise
+        shutil.rmtree(folder)
+        return Story(tuple(job.told))
+
+
+@contextmanager
+def forest(folder: Path, seconds: int) -> Iterator[Forest]:
+    """A forest with a film of `seconds`, a segment each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tmp").mkdir()
+    target = make_film(folder / "film.mp4", seconds=seconds, size="384x288")
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    assets = Assets(target, target, target, folder, f"http://{host}:{port}")
+    assets.bucket()
+    cluster, relay = RayCluster(WORKERS), Relay(port)
+    try:
+        film = undisturbed(target, folder)
+        yield Forest(folder, target, film, cluster, assets, relay)
+    finally:
+        cluster.end()
+        relay.kill()
+        server.stop()
+
+
+def undisturbed(target: Path, folder: Path) -> str:
+    """The sha256 of the film that a run in one process makes."""
+    return farm("render", target, "-o", folder / "plain.mp4", "--local", *OPTIONS).report.output_sha256
