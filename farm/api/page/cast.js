@@ -29,7 +29,7 @@ export async function castSheet(job, started) {
     tray.append(el(
       "li",
       { draggable: true, "data-face": face.id, ondragstart(event) { event.dataTransfer.setData("text/x-farm-face", face.id); event.dataTransfer.effectAllowed = "copy"; } },
-      el("img", { src: face.address, alt: "", draggable: "false" }),
+      face.address ? el("img", { src: face.address, alt: "", draggable: "false" }) : null,
       face.name,
     ));
     for (const card of cards) card.choice.append(el("option", { value: face.id }, face.name));
@@ -40,9 +40,14 @@ export async function castSheet(job, started) {
     const face = faces.find((one) => one.id === id);
     if (face) becomes.set(card.person.id, face); else becomes.delete(card.person.id);
     card.choice.value = face ? face.id : "";
-    replace(card.shown, face ? el("img", { src: face.address, alt: `becomes ${face.name}` }) : el("span", { class: "hint" }, "stays"));
+    replace(card.shown, shownAs(face));
     start.disabled = !becomes.size;
     say(`${card.name} ${face ? `becomes ${face.name}` : "stays"}`, true);
+  }
+
+  function shownAs(face) {
+    if (!face) return el("span", { class: "hint" }, "stays");
+    return face.address ? el("img", { src: face.address, alt: `becomes ${face.name}` }) : el("span", {}, `becomes ${face.name}`);
   }
 
   for (const person of sheet.people) {
@@ -78,14 +83,27 @@ export async function castSheet(job, started) {
       image,
       el("h3", {}, name),
       el("p", { class: "hint" }, `${span(person.screen_time_s)} on screen, ${person.frames} frames`),
-      el("label", { for: id }, "Becomes"),
+      el("label", { for: id }, el("span", { class: "unseen" }, `${name} `), "becomes"),
       card.choice,
       card.shown,
     );
     people.append(item);
     put(card, "");
   }
+  await Promise.all(cards.map(chosenBefore));
   replace(said);
+
+  // A cast that was put and did not work is shown as it is. Its pictures are the service's; only their names are known.
+  async function chosenBefore(card) {
+    const found = card.person.source.match(/^upload:(upl_[0-9a-z]+)$/);
+    if (!found) return;
+    if (!faces.some((face) => face.id === found[1])) {
+      const row = await call("GET", `v1/uploads/${found[1]}`).catch(() => null);
+      if (!row) return;
+      if (!faces.some((face) => face.id === row.id)) addFace({ id: row.id, name: row.name, address: "" });
+    }
+    put(card, found[1]);
+  }
 
   async function send() {
     start.disabled = true;

@@ -18,7 +18,7 @@ export function segmentGrid() {
       const counts = {};
       for (const one of segments) counts[one.state] = (counts[one.state] || 0) + 1;
       text.textContent = segments.length
-        ? `${segments.length} segments: ${Object.entries(counts).map(([state, count]) => `${count} ${WORDS[state]}`).join(", ")}`
+        ? `${segments.length} segment${segments.length === 1 ? "" : "s"}: ${Object.entries(counts).map(([state, count]) => `${count} ${WORDS[state]}`).join(", ")}`
         : "No segments yet.";
       const each = Math.max(1, Math.ceil(segments.length / MOST));
       const groups = [];

@@ -8,6 +8,7 @@ import { segmentGrid } from "./grid.js";
 import { provenance, qualityPlots } from "./report.js";
 
 const ENDED = ["succeeded", "failed", "cancelled", "refused"];
+const WORKING = ["indexing", "analysing", "rendering", "assembling", "verifying"];
 const GRID_MS = 1000;
 
 export async function jobView(main, id) {
@@ -47,15 +48,15 @@ export async function jobView(main, id) {
     const before = job.state;
     job = now;
     const { progress, spent } = job, share = progress.frames_total ? progress.frames_done / progress.frames_total : 0;
-    const ended = ENDED.includes(job.state);
-    bar.hidden = ended;
+    const works = WORKING.includes(job.state);
+    bar.hidden = !works;
     bar.value = share;
     const told = [
       ["State", stateMark(job.state)],
-      ["Stage", progress.stage || "–"],
+      ["Stage", (works && progress.stage) || "–"],
       ["Frames", progress.frames_total ? `${progress.frames_done} of ${progress.frames_total}` : "–"],
-      ["Frames a second", progress.frames_per_s ? progress.frames_per_s.toFixed(1) : "–"],
-      ["Time left", ended ? "–" : eta(progress)],
+      ["Frames a second", works && progress.frames_per_s ? progress.frames_per_s.toFixed(1) : "–"],
+      ["Time left", works ? eta(progress) : "–"],
       ["Cost so far", spent.cost === null ? "no price known" : `${spent.cost.toFixed(2)} ${spent.currency}`],
       ["GPU time", span(spent.gpu_s)],
       ["Submitted", when(job.created)],

@@ -60,14 +60,14 @@ export async function jobList(main) {
 function row(job) {
   const { progress } = job;
   const share = progress.frames_total ? Math.floor((100 * progress.frames_done) / progress.frames_total) : 0;
-  const ended = ["succeeded", "failed", "cancelled", "refused"].includes(job.state);
+  const works = ["indexing", "analysing", "rendering", "assembling", "verifying"].includes(job.state);
   return el(
     "tr",
     {},
     el("td", {}, el("a", { href: `#/jobs/${job.id}` }, job.title || job.id)),
     el("td", {}, stateMark(job.state)),
-    el("td", {}, ended ? "" : `${progress.stage ? `${progress.stage}, ` : ""}${share} %`),
-    el("td", {}, ended || !progress.frames_total ? "" : eta(progress)),
+    el("td", {}, !works ? "" : `${progress.stage ? `${progress.stage}, ` : ""}${share} %`),
+    el("td", {}, !works || !progress.frames_total ? "" : eta(progress)),
     el("td", {}, when(job.created)),
   );
 }

@@ -62,7 +62,7 @@ function askKey(error) {
   replace(
     main,
     el("h1", {}, "Your key"),
-    error ? problem(error) : null,
+    error ? problem({ detail: "This key is not valid, or not any more.", next_step: "give another one" }) : null,
     el(
       "form",
       { onsubmit(event) { event.preventDefault(); keyring.set(field.value.trim(), keep.checked); show(); } },

@@ -82,7 +82,7 @@ export function dropZone(id, name, hint, accept, multiple, taken) {
       ondragleave() { zone.classList.remove("over"); },
       ondrop(event) { event.preventDefault(); zone.classList.remove("over"); take([...event.dataTransfer.files]); },
     },
-    el("label", { for: id }, `${name}: drop it here, or choose`),
+    el("label", { for: id }, `${name}: drop here, or choose`),
     input,
     list,
   );

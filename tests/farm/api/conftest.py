@@ -6,12 +6,13 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import httpx
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
 
 from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
@@ -24,10 +25,17 @@ ALL: tuple[Scope, ...] = ("jobs:read", "jobs:write", "admin")
 
 
 class Server:
-    """Uvicorn in a thread; it can be ended and begun again on its port."""
+    """Uvicorn in a thread; it can be ended and begun again on its port. `proxy` stands between it and the app."""
 
-    def __init__(self, db: Database, places: ServicePlaces, settings: ApiSettings) -> None:
+    def __init__(
+        self,
+        db: Database,
+        places: ServicePlaces,
+        settings: ApiSettings,
+        proxy: Callable[[ASGIApp], ASGIApp] | None = None,
+    ) -> None:
         self.db, self.places, self.settings = db, places, settings
+        self._proxy = proxy or (lambda app: app)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -38,7 +46,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        app = make_app(self.db, self.places, self.settings)
+        app = self._proxy(make_app(self.db, self.places, self.settings))
         self._server = uvicorn.Server(
             uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1)
         )
