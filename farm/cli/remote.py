@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import typer
 from core.errors import FarmError, InputError
 from farm.cli.expand import expand
 from farm.cli.film_options import FILM, FilmOptions, job_spec
-from farm.cli.out import put
+from farm.cli.out import put, say
 from farm.paths import place
 from farm.settings import service_address
 
@@ -114,7 +113,7 @@ def submit(
         if not (watch or get):
             put(job.model_dump_json() + "\n" if service.json else f"{job.id}\n")
             return
-        sys.stderr.write(f"farm: {job.id}\n")
+        say(f"{job.id}")
         ended(follow(farm, job.id), service)
         if get is not None:
             farm.download(job.id, get)
@@ -159,7 +158,7 @@ def get(
             ended(now, service)
         path = output if output is not None else Path(now.result.name if now.result else job)
         made = farm.download(job, path)
-    sys.stderr.write(f"farm: {made}\n")
+    say(f"{made}")
 
 
 @expand
@@ -191,7 +190,7 @@ def erase(job: JobId, *, service: Service) -> None:
     """Erase a job of a service: its uploads, faces and result."""
     with service_of(service) as farm:
         farm.erase(job)
-    sys.stderr.write(f"farm: {job} is erased\n")
+    say(f"{job} is erased")
 
 
 def ask(job: str, service: Service, what: Callable[[Farm], JobView]) -> None:
@@ -207,8 +206,7 @@ def follow(farm: Farm, job: str) -> JobView:
         text = line(now)
         if text != before:
             before = text
-            sys.stderr.write(f"farm: {text}\n")
-            sys.stderr.flush()
+            say(f"{text}")
         if now.state == "casting":
             raise InputError(
                 "the job waits for its cast", where=job, hint=f"farm cast {job}, then farm cast {job} --put"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import InputError
 from farm.castedit import PersonEdit, edit_people
-from farm.cli.out import put
+from farm.cli.out import put, say
 from farm.paths import place_from
 from farm.service.records import UPLOAD_SCHEME
 
@@ -71,8 +70,8 @@ def cast_of_job(farm: Farm, job: str, folder: Path | None, given: Path | None) -
     """What `farm cast JOB` does: fetch the sheet, or put one."""
     if given is not None:
         put_cast(farm, job, given)
-        sys.stderr.write(f"farm: {job} has its cast, and goes on\n")
+        say(f"{job} has its cast, and goes on")
         return
     file = fetch_cast(farm, job, folder if folder is not None else Path(f"{job}.cast"))
     put(f"{file}\n")
-    sys.stderr.write(f"farm: write who becomes whom into {file}, then farm cast {job} --put {file}\n")
+    say(f"write who becomes whom into {file}, then farm cast {job} --put {file}")

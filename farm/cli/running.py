@@ -49,7 +49,7 @@ class Running:
         typer.Option(
             metavar="JSON",
             rich_help_panel=RUN,
-            help="""What Ray sets aside for a renderer, as {"GPU": 1} (default: a GPU where there are any, else a core).""",
+            help="""What Ray sets aside for a renderer, as {"GPU": 1} (default: a GPU where there are any).""",
         ),
     ] = None
     device: Annotated[

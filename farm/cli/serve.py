@@ -10,6 +10,7 @@ import typer
 
 from core.errors import InputError
 from farm.cli.expand import expand
+from farm.cli.out import say
 from farm.cli.running import Running, run_options
 from farm.settings import load_settings
 
@@ -45,7 +46,7 @@ def serve(
 ) -> None:
     """Take jobs over HTTP on this machine: a page, an API and all behind them. Prints where, and a first key."""
     del debug
-    from farm.api.embedded import ServeSpec, serving, wait_for_end  # noqa: PLC0415 - other commands start without HTTP
+    from farm.api.embedded import KEY_FILE, ServeSpec, serving, wait_for_end  # noqa: PLC0415 - other commands start without HTTP
 
     if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
         raise typer.BadParameter(f"--prefix {prefix!r}: write it as /farm")
@@ -53,13 +54,11 @@ def serve(
         if not url.startswith("s3://") or url.count("/") < 3:
             raise InputError("is no beginning of an address in a bucket", where=url, hint="write s3://bucket/prefix/")
     spec = ServeSpec(data, database, host, port, prefix, tuple(allow_url or ()), jobs)
+    fresh = not (data / KEY_FILE).exists()
     with serving(spec, run_options(running), load_settings()) as service:
         say(f"the service is at {service.url}")
         if service.key_file.is_file():
-            say(f"a key for it is in {service.key_file}: {service.key_file.read_text().strip()}")
+            # Shown once, to whoever looks at the first start; later ones may be read in a log.
+            told = f": {service.key_file.read_text().strip()}" if fresh and sys.stderr.isatty() else ""
+            say(f"a key for it is in {service.key_file}{told}")
         wait_for_end(say)
-
-
-def say(text: str) -> None:
-    sys.stderr.write(f"farm: {text}\n")
-    sys.stderr.flush()

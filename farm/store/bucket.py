@@ -89,8 +89,9 @@ class Bucket:
         """One try of `call`."""
         if key:
             wanted["Key"] = key
+        client = self._client()
         try:
-            answer = getattr(self._client(), doing)(Bucket=self.name, **wanted)
+            answer = getattr(client, doing)(Bucket=self.name, **wanted)
         except Exception as error:
             raise translate(error, self.where(key), doing.replace("_", " ")) from error
         if any(name not in answer for name in NEEDED.get(doing, ())):
@@ -343,7 +344,10 @@ class Bucket:
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                 )
-                self._made = boto3.session.Session().client("s3", config=config)
+                try:
+                    self._made = boto3.session.Session().client("s3", config=config)
+                except Exception as error:
+                    raise translate(error, self.where(""), "client") from error
             return self._made
 
 
