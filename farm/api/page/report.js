@@ -38,7 +38,7 @@ export async function qualityPlots(job) {
     if (error.status === 404) return null;
     throw error;
   }
-  const lines = quality.plots.map((plot) => el("figure", {}, el("figcaption", {}, plot.title), line(plot)));
+  const lines = quality.plots.map((plot) => el("figure", {}, el("figcaption", {}, plot.title, " ", el("small", {}, plot.summary)), line(plot)));
   return el("section", { "aria-label": "Quality" }, el("h2", {}, "How good it is"), lines);
 }
 
@@ -52,8 +52,14 @@ function line(plot) {
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", `${plot.title}: ${plot.summary}`);
-  const drawn = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  drawn.setAttribute("d", path);
-  svg.append(drawn);
+  svg.append(drawn(path, ""));
+  if (plot.high !== null) svg.append(drawn(`M0,${100 - (100 * plot.high) / high}L100,${100 - (100 * plot.high) / high}`, "mark"));
   return svg;
+}
+
+function drawn(path, kind) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  made.setAttribute("d", path);
+  made.setAttribute("class", kind);
+  return made;
 }

@@ -189,6 +189,7 @@ def test_every_view_is_usable_by_everybody(
         looked_at(page, "jobs")
 
 
+@pytest.mark.heavy
 def test_a_real_job(chromium: Browser, tmp_path: Path, pictures: list[Path]) -> None:
     film = make_two_people(tmp_path / "two.mp4")
     house = next(service := house_at(tmp_path / "service", None, ""))
