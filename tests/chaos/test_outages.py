@@ -40,9 +40,15 @@ def behind_relay(place: Ground) -> Iterator[tuple[Trial, Relay]]:
         trial.clear()
 
 
-@pytest.mark.parametrize(
-    "step", ["put_object S3/state/plan/", "put_object S3/state/segments/", "put_object S3/out.mp4"]
-)
+RARELY = pytest.mark.heavy
+STEPS = [
+    "put_object S3/state/segments/",
+    pytest.param("put_object S3/state/plan/", marks=RARELY),
+    pytest.param("put_object S3/out.mp4", marks=RARELY),
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_nobody_answers_for_a_while_in_the_middle(place: Ground, step: str) -> None:
     with behind_relay(place) as (trial, relay):
         child = trial.start()
@@ -56,6 +62,7 @@ def test_nobody_answers_for_a_while_in_the_middle(place: Ground, step: str) -> N
         check_end(trial, place.undisturbed(FAR), trial.nursery.finish(child))
 
 
+@RARELY
 def test_a_storm_of_503(place: Ground) -> None:
     with behind_relay(place) as (trial, relay):
         relay.kill()

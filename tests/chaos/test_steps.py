@@ -11,27 +11,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.chaos.hunts import Ground, duel, ground, kill_often, kill_once, stop_once
 from tests.chaos.points import Point
 from tests.chaos.scenes import SCENES, Scene
 
+
+def rarely(*arguments: str) -> ParameterSet:
+    """Arguments of a test for the heavy run."""
+    return pytest.param(*arguments, marks=pytest.mark.heavy)
+
+
 BY_NAME = {scene.name: scene for scene in SCENES}
 KILLED = (
-    ("disk", "after link .*/plan/"),
     ("disk", "after link .*/DONE.json"),
     ("disk", "before replace OUT/out.mp4"),
     ("disk", "after unlink .*/segments/.*DONE.json"),
     ("shared", r"after open OUT/\.out.mp4.farm.part #2"),
-    ("s3", r"after put_object S3/.*/segments/.*\.mp4"),
     ("s3", "after put_object S3/.*/DONE.json"),
     ("s3", "after delete_objects"),
-    ("s3-far", "after put_object S3/out.mp4 "),
+    rarely("disk", "after link .*/plan/"),
+    rarely("s3", r"after put_object S3/.*/segments/.*\.mp4"),
+    rarely("s3-far", "after put_object S3/out.mp4 "),
 )
 STOPPED = (
-    ("disk", "before link .*/DONE.json"),
     ("s3", r"after put_object S3/.*/segments/.*\.mp4"),
-    ("s3", "after list_objects_v2 S3/.*/segments"),
+    rarely("disk", "before link .*/DONE.json"),
+    rarely("s3", "after list_objects_v2 S3/.*/segments"),
 )
 
 
@@ -62,5 +69,6 @@ def test_run_after_run_is_killed(place: Ground) -> None:
     assert len(kill_often(place, BY_NAME["disk"], 1).ended) > 1
 
 
+@pytest.mark.heavy
 def test_two_drivers_that_both_think_the_job_is_theirs(place: Ground) -> None:
     assert duel(place, BY_NAME["s3"], 1).met
