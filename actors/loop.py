@@ -198,8 +198,9 @@ class Loop:
     def _handle(self, event: Event) -> None:
         at_s = self._clock()
         self._tell(event, at_s)
+        slots = self._dispatcher.slots if isinstance(event, NodeGone) else frozenset[str]()
         decisions = self._dispatcher.handle(event, at_s)
-        self._note(event)
+        self._note(event, slots)
         if self._keeper is not None:
             self._keeper.hear(event, at_s)
         for decision in decisions:
@@ -208,8 +209,8 @@ class Loop:
             if self._keeper is not None:
                 self._keeper.hear(decision, at_s)
 
-    def _note(self, event: Event) -> None:
-        """Keep the books of what is up and under way."""
+    def _note(self, event: Event, slots: frozenset[str]) -> None:
+        """Keep the books of what is up and under way; `slots` were there before a node went."""
         match event:
             case SlotReady():
                 self._up[event.slot] = event
@@ -224,9 +225,9 @@ class Loop:
                 self._transport.retire(event.slot)
                 self._slot_ended(event.slot)
             case NodeGone():
-                for ready in [ready for ready in self._up.values() if ready.node == event.node]:
-                    self._transport.retire(ready.slot)
-                    self._slot_ended(ready.slot)
+                for slot in slots - self._dispatcher.slots:
+                    self._transport.retire(slot)
+                    self._slot_ended(slot)
 
     def _obey(self, decision: Decision) -> None:
         match decision:

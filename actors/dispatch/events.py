@@ -84,10 +84,12 @@ class SlotReady:
 
 @dataclass(frozen=True, slots=True)
 class SlotDied:
-    """A slot and all it worked on are gone."""
+    """A slot and all it worked on are gone. Without `blame` it is not known whose fault that was, and the slot or its
+    node may only be out of reach: the loss counts as that of a node."""
 
     slot: str
     reason: str
+    blame: bool = True
 
 
 @dataclass(frozen=True, slots=True)

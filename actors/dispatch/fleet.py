@@ -63,6 +63,11 @@ class Fleet:
         home = self.nodes.get(slot.node)
         slot.leaving = home is not None and home.shunned
 
+    def leave_home(self, slot: Slot) -> None:
+        """Nothing is known of where the slot will come up."""
+        self._move_out(slot)
+        slot.node = ""
+
     def home(self, slot: Slot) -> Node | None:
         return self.nodes.get(slot.node)
 

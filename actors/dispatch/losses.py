@@ -52,12 +52,14 @@ class Losses:
         home = self._fleet.home(slot)
         announced = home is not None and home.leaves
         self.deaths += 1
-        self._lose(slot, event.reason, at_s, fault=not announced)
+        self._lose(slot, event.reason, at_s, fault=event.blame and not announced, counts=not announced)
         if announced:
             self._fleet.remove(slot, at_s)
             self._any_left(event.reason)
             return
-        slot.deaths_in_a_row += 1
+        slot.deaths_in_a_row += event.blame
+        if not event.blame:
+            self._fleet.leave_home(slot)  # its next renderer comes up elsewhere, whatever becomes of the node
         if slot.deaths_in_a_row >= MAX_DEATHS_IN_A_ROW or slot.leaving:
             self._fleet.remove(slot, at_s)
             self._out.append(Quarantine(slot.name, event.reason))

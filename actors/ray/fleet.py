@@ -17,20 +17,18 @@ from actors.ray.joining import ray
 from actors.ray.nodes import node_name
 
 LOOK_S = 2.0
-# A node that cannot be reached may be found dead only some seconds later (Ray's health checks).
-DOUBT_S = 10.0
 DRAIN_S = 30.0  # where Ray drains a node without saying until when
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A renderer that was lost. In `doubt`, it may be its node that went."""
+    """A renderer that was lost. In `doubt`, it may be its node that went: Ray's health checks find that out only after
+    some tens of seconds."""
 
     slot: str
     node_id: str
     reason: str
     doubt: bool
-    at_s: float
 
 
 class FleetWatch:
@@ -64,7 +62,7 @@ class FleetWatch:
     def lost(self, slot: str, node_id: str, reason: str, *, doubt: bool) -> None:
         """Find out what became of a renderer's node, and tell of the one or the other."""
         with self._gate:
-            self._losses.append(Loss(slot, node_id, reason, doubt, time.monotonic()))
+            self._losses.append(Loss(slot, node_id, reason, doubt))
         self._wake.set()
 
     def leaves(self, node_id: str, left_s: float, what: str) -> None:
@@ -110,11 +108,8 @@ class FleetWatch:
             if loss.node_id in dead:
                 # Again, where it was told above: whoever came up on it since has not heard.
                 self._tell(NodeGone(self.name(loss.node_id), "its node is gone"))
-            elif loss.doubt and time.monotonic() - loss.at_s < DOUBT_S:
-                with self._gate:
-                    self._losses.append(loss)
             else:
-                self._tell(SlotDied(loss.slot, loss.reason))
+                self._tell(SlotDied(loss.slot, loss.reason, blame=not loss.doubt))
 
 
 def drain(node_id: str, left_s: float, what: str) -> None:

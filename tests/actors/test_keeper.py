@@ -193,6 +193,23 @@ def test_a_slot_taken_back_gives_its_tasks_back() -> None:
     assert pool.dispatcher.deaths == 0
 
 
+def test_a_slot_out_of_reach_is_blamed_for_nothing_and_comes_up_elsewhere() -> None:
+    pool = Pool(1, 1)
+    pool.add("a", 1)
+    (name,) = pool.joined()
+    for node in range(6):  # more often than a renderer may die
+        pool.tell(SlotReady(name, 2, f"node-{node}"))
+        pool.tell(SlotDied(name, "cannot be reached", blame=False))
+    pool.tell(NodeGone("node-5", "found dead later"))
+    assert pool.dispatcher.slots == {name}
+    assert not pool.ends()
+    pool.tell(SlotReady(name, 2, "node-6"))
+    pool.running = pool.running[-1:]
+    pool.finish(1)
+    assert pool.ends() == [Finish(None, "a")]
+    assert pool.dispatcher.deaths == 6
+
+
 def test_what_is_waited_for_is_said_now_and_then() -> None:
     keeper = Keeper(0, 3, '{"GPU": 1.0}')
     assert keeper.words(0.0, waits=False) == ""
