@@ -44,7 +44,7 @@ async function show() {
     if (mine === turn) leave = ended || null;
     else if (ended) ended();
   } catch (error) {
-    if (mine === turn) replace(main, problem(error));
+    if (mine === turn) replace(main, el("h1", {}, "This cannot be shown"), problem(error), el("p", {}, el("a", { href: "#/jobs" }, "To the jobs")));
   }
   if (mine === turn) {
     const title = main.querySelector("h1");
