@@ -168,7 +168,7 @@ def render_film(
     damage = merge_damage([film.index.damage, *(receipt.damage for some in seen for receipt in some)])
     models = merge_models([eyes.uses(), *(receipt.models for some in seen for receipt in some)])
     with stage("publish"):
-        sha256, size_bytes = stages.publish_stage(made.joined, place(spec.output))
+        sha256, size_bytes = stages.publish_stage(store, made.joined, place(spec.output))
     quality = ""
     if run.quality and any(receipt.faces_replaced for receipt in receipts):
         with stage("quality"):

@@ -324,10 +324,12 @@ def verify_stage(
     return report
 
 
-def publish_stage(joined: Path, output: Path) -> tuple[str, int]:
-    """Give the verified film its name; its sha256 and size."""
+def publish_stage(store: Store, joined: Path, output: Path) -> tuple[str, int]:
+    """Give the verified film its name; its sha256 and size. `StorageError` where another run has taken the job over:
+    its film stays."""
     with joined.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     size = joined.stat().st_size
+    store.check_held()
     publish_film(joined, output)
     return sha256, size

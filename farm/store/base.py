@@ -163,6 +163,10 @@ class Store(ABC):
         """Where this job's JobStatus is told."""
         return f"jobs/{self.owner}/{STATUS}"
 
+    @abstractmethod
+    def check_held(self) -> None:
+        """`StorageError` where another run has the place by now; asked before what cannot be taken back."""
+
     def exists(self, name: str) -> bool:
         return self.size(name) is not None
 
@@ -304,8 +308,14 @@ class Store(ABC):
         for name in self.listed("jobs"):
             _, owner, file = name.split("/", 2)
             if CLAIM.fullmatch(file):
-                with suppress(InputError, StorageError):  # one that cannot be read, or went meanwhile, claims nothing
-                    found.setdefault(owner, set()).update(decode(self.read(name), tuple[str, ...]))
+                try:
+                    data = self.read(name)
+                except StorageError:
+                    if self.exists(name):  # somebody's work may hang on it: nothing is removed on a guess
+                        raise
+                    continue  # it went meanwhile
+                with suppress(InputError):
+                    found.setdefault(owner, set()).update(decode(data, tuple[str, ...]))
         return found
 
     def _unclaimed(self, without: Collection[str]) -> list[str]:

@@ -64,6 +64,9 @@ class DiskStore(Store):
     def path(self, name: str) -> Path:
         return Path(self.root) / name
 
+    def check_held(self) -> None:
+        """The lock is on an open file of this process: nobody else has it while this one lives."""
+
     def size(self, name: str) -> int | None:
         try:
             status = self.path(name).stat()

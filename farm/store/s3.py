@@ -105,11 +105,11 @@ class S3Store(Store):
         return self.cache.scratch(suffix)
 
     def write(self, name: str, data: bytes) -> bool:
-        self._check()
+        self.check_held()
         return self.bucket.create(self._key(name), data)
 
     def adopt(self, temporary: Path, name: str) -> bool:
-        self._check()
+        self.check_held()
         try:
             with temporary.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -121,11 +121,11 @@ class S3Store(Store):
             temporary.unlink(missing_ok=True)
 
     def replace(self, name: str, data: bytes) -> None:
-        self._check()
+        self.check_held()
         self.bucket.settled(patience=ONCE).put(self._key(name), data)
 
     def discard(self, name: str) -> None:
-        self._check()
+        self.check_held()
         try:
             self.bucket.call("delete_object", self._key(name))
         except Missing:
@@ -177,20 +177,20 @@ class S3Store(Store):
         return [name for name, kept in zip(files, whole, strict=True) if not kept]
 
     def sweep(self) -> None:
-        self._check()
+        self.check_held()
         self.cache.sweep()
         self.bucket.abort_uploads(self._prefix)
         for folder in ORDERS:
             self._delete(self._strays(self.listed(folder)))
 
     def _remove_all(self, names: Iterable[str]) -> None:
-        self._check()
+        self.check_held()
         wanted = set(names)
         for kind in sorted({name.split("/")[0] for name in wanted}):
             self._delete(name for name in self.listed(kind) if "/".join(name.split("/")[:2]) in wanted)
 
     def close_down(self) -> None:
-        self._check()  # another run on this machine has the same cache
+        self.check_held()  # another run on this machine has the same cache
         self.cache.remove()
         self._cache = None
         if self._lease is not None:
@@ -208,7 +208,7 @@ class S3Store(Store):
             self._lease.give_back()
             self._lease = None
 
-    def _check(self) -> None:
+    def check_held(self) -> None:
         if self._lease is not None:
             self._lease.check()
 
@@ -225,7 +225,7 @@ class S3Store(Store):
         """Remove objects as long as the lock is ours: what lies under their names later is another run's."""
         todo = [self._key(name) for name in names]
         for first in range(0, len(todo), DELETE_AT_ONCE):
-            self._check()
+            self.check_held()
             self.bucket.delete(todo[first : first + DELETE_AT_ONCE])
 
     def _local(self, name: str, head: Head) -> Path:
