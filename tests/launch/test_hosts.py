@@ -21,7 +21,7 @@ from tests.system.runs import Ran, finished_segments, leftovers, start
 
 pytestmark = pytest.mark.heavy
 
-SEGMENTS = 24
+SEGMENTS = 60
 COME_S = 300.0
 RENDERERS = 5  # of six cores: some on every machine
 JOB_S = 900.0  # machines that are gone are missed after a minute or so
@@ -97,8 +97,9 @@ def test_machines_that_go_cost_time_and_nothing_else(
     process = cluster.submit(
         target, "-o", output, "--address", "auto", "--workers", str(RENDERERS), "--keep", "--json", *OPTIONS
     )
-    until(lambda: all(names(machine, "ray::Renderer") for machine in (cut, dead)), COME_S)
-    until(lambda: len(finished_segments(store)) >= 2, COME_S)
+    until(lambda: all(names(machine, "ray::Renderer") for machine in (cut, dead)) or process.poll() is not None, COME_S)
+    until(lambda: len(finished_segments(store)) >= 2 or process.poll() is not None, COME_S)
+    assert process.poll() is None, process.communicate()[0]
     before = finished_segments(store)
     cut.cut_off()
     until(lambda: len(finished_segments(store)) > len(before) + 1 or process.poll() is not None, COME_S)
