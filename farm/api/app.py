@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
@@ -15,7 +16,7 @@ from farm.api import admin, casts, jobs, probes, quality, results, uploads, webh
 from farm.api.context import ApiSettings, Buckets, Context
 from farm.api.limits import Limits
 from farm.api.problems import MEDIA_TYPE, add_handlers
-from farm.api.schemas import View
+from farm.api.schemas import NewCast, View
 from farm.api.stream import Hub
 from farm.service.database import Database
 from farm.service.places import ServicePlaces
@@ -74,8 +75,24 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, buckets
     for part in (jobs, uploads, results, quality, casts, webhooks, admin, probes):
         app.include_router(part.router)
     app.add_middleware(Limits, silence_s=settings.silence_s)
+    describe_by_hand(app)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
+
+
+def describe_by_hand(app: FastAPI) -> None:
+    """Give the description the bodies that calls read themselves: a cast comes as JSON or as TOML."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        made = plain()
+        body = NewCast.model_json_schema(ref_template="#/components/schemas/{model}")
+        parts = made["components"]["schemas"]
+        for name, part in {**body.pop("$defs", {}), "NewCast": body}.items():
+            parts.setdefault(name, part)
+        return made
+
+    app.openapi = described  # type: ignore[method-assign]
 
 
 def secret_of(root: Path) -> bytes:

@@ -69,7 +69,15 @@ def get(job_id: Id, ctx: Ctx, key: Reader) -> CastView:
 @router.put(
     "",
     operation_id="putCast",
-    openapi_extra={"requestBody": {"content": {TOML: {"schema": {"type": "string", "maxLength": MOST_TOML}}}}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/NewCast"}},
+                TOML: {"schema": {"type": "string", "maxLength": MOST_TOML}},
+            },
+        }
+    },
 )
 async def put(job_id: Id, request: Request, ctx: Ctx, key: Writer) -> JobView:
     """Who becomes whom. As application/toml the whole cast.toml, as application/json the people that change."""
