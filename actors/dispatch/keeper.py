@@ -108,7 +108,8 @@ class Keeper:
         slot = f"renderer-{self._names}"
         self._names += 1
         self._asked_s[slot] = at_s
-        return SlotJoined(slot, far=self.least == 0)
+        # Room for the first ones of a fixed number is there; for any other a node may have to come up.
+        return SlotJoined(slot, far=self._names > self.least)
 
     def _wanted(self, dispatcher: Dispatcher, room: int) -> int:
         """How many there should be now, those that start and those that stand idle included."""

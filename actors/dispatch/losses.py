@@ -67,7 +67,8 @@ class Losses:
                 self._distrust(home, at_s)
             self._any_left(event.reason)
         elif self._jobs.open:
-            self._fleet.starting[slot.name] = None
+            if event.blame:  # else a node may have to come up for it first: nothing is held back for it
+                self._fleet.starting[slot.name] = None
             self._out.append(Restart(slot.name, event.reason))
         else:
             slot.down = True
