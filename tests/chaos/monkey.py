@@ -23,6 +23,7 @@ from typing import Any
 
 from moto.server import ThreadedMotoServer
 
+from farm.store.cache import cache_of
 from tests.actors.films import make_film
 from tests.chaos.cluster import SETTINGS, RayCluster
 from tests.chaos.relay import Relay
@@ -76,15 +77,9 @@ class Job:
         self.drivers += 1
         command: list[Any] = ["render", self.target, "-o", self.output, *OPTIONS, "--workers", WORKERS]
         command += ["--address", self.cluster.address]
-        env = dict(os.environ) | SETTINGS
         if self.assets is not None and self.relay is not None:
             command += ["--store", f"s3://{BUCKET}/{self.folder.name}"]
-            env |= self.assets.env() | self.far_env()
-        return start(*command, env=env)
-
-    def far_env(self) -> dict[str, str]:
-        assert self.relay is not None
-        return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.relay.port}", "TMPDIR": str(self.folder.parent / "tmp")}
+        return start(*command, env=dict(os.environ) | SETTINGS)
 
     def look(self) -> None:
         """Remember the receipts that are there; one that changed was rendered again."""
@@ -182,6 +177,7 @@ def check(job: Job, ran: Ran) -> None:
     assert hashlib.sha256(job.output.read_bytes()).hexdigest() == job.film
     assert leftovers(job.folder, ["out.mp4"]) == []
     if job.assets is not None:
+        assert not cache_of(f"s3://{BUCKET}/{job.folder.name}").exists(), "the cache of a store that is gone"
         assert [entry.key for entry in job.assets.bucket().objects.filter(Prefix=f"{job.folder.name}/")] == []
     job.cluster.wait_without_renderers()
 
@@ -217,14 +213,16 @@ class Forest:
 def forest(folder: Path, seconds: int) -> Iterator[Forest]:
     """A forest with a film of `seconds`, a segment each."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tmp").mkdir()
     target = make_film(folder / "film.mp4", seconds=seconds, size="384x288")
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     assets = Assets(target, target, target, folder, f"http://{host}:{port}")
     assets.bucket()
-    cluster, relay = RayCluster(WORKERS), Relay(port)
+    relay = Relay(port)
+    # As on a farm: nodes know the way to the bucket, and have keys of their own.
+    os.environ.update(assets.env() | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{relay.port}"})
+    cluster = RayCluster(WORKERS)
     try:
         film = undisturbed(target, folder)
         yield Forest(folder, target, film, cluster, assets, relay)
