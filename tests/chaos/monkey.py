@@ -206,7 +206,7 @@ class Forest:
             error.add_note("\n".join(job.told))
             raise
         shutil.rmtree(folder)
-        return Story(tuple(job.told))
+        return Story(tuple(line for line in job.told if "Kill(" in line))
 
 
 @contextmanager
