@@ -12,10 +12,11 @@ import psutil
 import pytest
 
 from tests.actors.films import make_film
-from tests.system.runs import farm, finish, finished_segments, leftovers, start, wait_for
+from tests.system.runs import Ran, finish, finished_segments, leftovers, start, wait_for
 
 OPTIONS = ("--swapper", "none", "--segment-seconds", "1", "--preset", "slower", "--crf", "24", "--json")
 RAYS_MINUTE_S = 60.0
+RESUME_S = 900.0
 
 
 @pytest.mark.heavy
@@ -36,6 +37,8 @@ def test_the_head_dies(tmp_path: Path) -> None:
     _, alive = psutil.wait_procs(family, timeout=RAYS_MINUTE_S)
     assert not [child for child in alive if child.name().startswith("ray::Renderer")]
     kept = len(finished_segments(store))
-    report = farm(*command).report
+    second = start(*command)
+    out, err = second.communicate(timeout=RESUME_S)
+    report = Ran(second.returncode, out, err).report
     assert report.segments_reused == kept >= 1
     assert leftovers(tmp_path, ["film.mp4", "out.mp4"]) == []
