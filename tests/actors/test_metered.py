@@ -83,6 +83,7 @@ def test_deaths_are_lost_work_and_every_second_is_paid_once(cluster: None, tmp_p
     assert {one.node for one in report.attempts} == {report.attempts[0].node} != {""}
 
 
+@pytest.mark.heavy
 def test_a_budget_ends_a_job_on_ray_with_what_runs_finished(cluster: None, tmp_path: Path, target: Path) -> None:
     job = make_job(MortalStore(str(tmp_path / "store")), target)
     meter = CostMeter(PRICES, machine_of(CORES), budget=0.02)

@@ -65,6 +65,7 @@ def test_a_node_that_goes_and_one_that_gives_notice(cluster: None, tmp_path: Pat
     assert set(batch.result().receipts) == {order.id for order in job.orders[:4]}
 
 
+@pytest.mark.heavy
 def test_a_node_that_ray_drains_gets_nothing_new(cluster: None, tmp_path: Path) -> None:
     with another_node(SPARE) as node:
         pool, job = pool_of(1), Ordered(tmp_path, count=4)

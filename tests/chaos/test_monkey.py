@@ -27,6 +27,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forest]:
     os.environ.update(before)
 
 
+@pytest.mark.heavy
 def test_renderer_node_and_driver_die(trees: Forest) -> None:
     told = trees.hunt("near", NEAR, far=False).ended
     assert [kill for kill in NEAR if any(str(kill) in line for line in told)] == NEAR

@@ -71,6 +71,7 @@ def test_a_job_in_a_file_whose_names_no_shell_would_leave_alone(
     assert leftovers(tmp_path, [film.name, output.name, file.name]) == []
 
 
+@pytest.mark.heavy
 def test_a_dropped_session_ends_the_driver_and_the_same_command_goes_on(
     cluster: Cluster, target: Path, plain: str, tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_dropped_session_ends_the_driver_and_the_same_command_goes_on(
     assert leftovers(tmp_path, [output.name]) == []
 
 
+@pytest.mark.heavy
 def test_what_is_wrong_is_told_where_the_command_was_typed(cluster: Cluster, tmp_path: Path) -> None:
     process = cluster.submit(tmp_path / "none.mp4", "-o", tmp_path / "out.mp4", "--address", "auto", *OPTIONS)
     told, _ = process.communicate(timeout=DEADLINE_S)

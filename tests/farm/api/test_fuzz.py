@@ -16,7 +16,7 @@ from tests.farm.api.conftest import House
 from tests.farm.api.test_openapi import FILE
 
 # `make fuzz` asks for more.
-EXAMPLES = int(os.environ.get("FARM_FUZZ_EXAMPLES", "5"))
+EXAMPLES = int(os.environ.get("FARM_FUZZ_EXAMPLES", "3"))
 CALLS = sorted(
     operation["operationId"]
     for methods in json.loads(FILE.read_text())["paths"].values()

@@ -131,6 +131,7 @@ def test_the_whole_story_behind_a_prefix(
         assert jobs.listed(mounted.db, mounted.name).items == ()
 
 
+@pytest.mark.heavy
 def test_every_view_is_usable_by_everybody(
     house: House, chromium: Browser, clips: Path, tmp_path: Path, pictures: list[Path]
 ) -> None:

@@ -117,6 +117,7 @@ def test_a_budget_stops_a_job_and_a_higher_one_resumes_it(spec: JobSpec, setting
     assert leftovers(tmp_path, ["prices.toml", "out.mp4", "whole.mp4"]) == []
 
 
+@pytest.mark.heavy
 def test_what_a_stopped_run_cost_is_kept_although_nothing_was_finished(
     spec: JobSpec, settings: Settings, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_an_estimate_holds_what_the_job_costs_and_leaves_nothing(
     assert again.earlier == report.cost.spent
 
 
+@pytest.mark.heavy
 def test_receipts_of_the_store_go_before_the_table(spec: JobSpec, settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(BudgetSpent):
         run_job(spec, replace(RUN, max_cost=0.1 * A_SECOND), settings, UNDISTURBED)

@@ -36,6 +36,7 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
         yield Farm(db, places, Settings(cores=2, model_cache=model_cache()))
 
 
+@pytest.mark.heavy
 def test_a_cast_is_waited_for(farm: Farm, clips: Path, tmp_path: Path) -> None:
     PIL.Image.fromarray(astronaut()).save(tmp_path / "her.png")
     film = farm.upload(carphone_clip(clips, frames=12))

@@ -78,6 +78,7 @@ def test_jobs_of_two_tenants_become_films(farm: Farm, film: Path, tmp_path: Path
 
 
 @SQLITE
+@pytest.mark.heavy
 def test_cancel_pause_and_resume_of_a_job_that_runs(farm: Farm, long_film: Path) -> None:
     upload = farm.upload(long_film)
     with farm.working(parallel=1):
@@ -137,6 +138,7 @@ def test_what_cannot_be_rendered_fails_in_one_line(farm: Farm, film: Path, tmp_p
 
 
 @SQLITE
+@pytest.mark.heavy
 def test_a_tenant_has_no_more_segments_at_once_than_it_may(farm: Farm, film: Path) -> None:
     keys.set_quota(farm.db, ACME, TenantQuota(segments=1))
     upload = farm.upload(film)
@@ -154,6 +156,7 @@ def test_a_tenant_has_no_more_segments_at_once_than_it_may(farm: Farm, film: Pat
 
 
 @SQLITE
+@pytest.mark.heavy
 def test_an_erased_job_leaves_no_file(farm: Farm, long_film: Path) -> None:
     """Erased while it runs, and after its end; a file that another job uses stays."""
     shared, alone = farm.upload(long_film), farm.upload(long_film)
@@ -178,6 +181,7 @@ def test_an_erased_job_leaves_no_file(farm: Farm, long_film: Path) -> None:
 
 
 @SQLITE
+@pytest.mark.heavy
 def test_a_tenant_whose_time_is_used_up_is_stopped(farm: Farm, long_film: Path) -> None:
     """GPU time here is none, so a quota of none is used up at once: new jobs are refused, and what runs is stopped."""
     job = farm.submit(order_of(farm.upload(long_film)))

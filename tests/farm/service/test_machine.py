@@ -224,6 +224,7 @@ def test_the_table_on_sqlite() -> None:
         shutil.rmtree(folder)
 
 
+@pytest.mark.heavy
 def test_the_table_on_postgresql(postgres: Postgres, template: str) -> None:
     url = postgres.new_database(template)
     every = ", ".join(table.name for table in tables.metadata.sorted_tables)
