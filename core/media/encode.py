@@ -10,6 +10,7 @@ any thread count.
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ from core.errors import InputError, PlanError
 from core.media.encoders import resolve_encoder, try_encoder
 from core.media.faults import media_fault
 from core.media.planes import repacked
+from core.media.priority import same_priority
 from core.records import EncoderSettings, MediaIndex, Segment
 
 __all__ = ["EncodedSegment", "SegmentEncoder", "intermediate_format", "resolve_encoder", "try_encoder"]
@@ -189,7 +191,9 @@ class SegmentEncoder:
         try:
             if self._marks is not None:
                 frame = self._marks.mark(frame)
-            self._mux(self._stream.encode(frame))
+            with same_priority() if self._frames == 0 else nullcontext():  # the first frame opens the encoder
+                packets = self._stream.encode(frame)
+            self._mux(packets)
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise media_fault(error, f"{self._settings.encoder} failed", self._path) from error
         self._frames += 1

@@ -18,6 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from core.errors import InputError
 from core.media.containers import carries
 from core.media.planes import working_format
+from core.media.priority import same_priority
 from core.records import Colour, EncoderSettings, EncodeSpec, Mastering, MediaIndex
 
 _X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
@@ -95,7 +96,8 @@ def try_encoder(name: str, pix_fmt: str = "yuv420p") -> str | None:
         for plane in frame.planes:
             plane.update(bytes(plane.buffer_size))
         frame.pts, frame.time_base = 0, Fraction(1, 25)
-        packets = context.encode(frame) + context.encode(None)
+        with same_priority():
+            packets = context.encode(frame) + context.encode(None)
     except (av.error.FFmpegError, ValueError, OSError, RuntimeError) as error:
         return f"{name}: {str(error).splitlines()[0]}"
     return None if packets else f"{name} gave no packet"

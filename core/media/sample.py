@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from core.media.encode import configure, container_options, intermediate_format
 from core.media.faults import media_fault
+from core.media.priority import same_priority
 from core.records import EncoderSettings, MediaIndex
 
 
@@ -31,9 +32,12 @@ def encoded_sample(settings: EncoderSettings, index: MediaIndex) -> Sample:
     """A grey frame of the film's size, encoded as a segment is. `PlanError` where the encoder fails."""
     buffer = io.BytesIO()
     try:
-        with av.open(
-            buffer, "w", format=intermediate_format(settings.encoder), container_options=container_options(index)
-        ) as out:
+        with (
+            same_priority(),
+            av.open(
+                buffer, "w", format=intermediate_format(settings.encoder), container_options=container_options(index)
+            ) as out,
+        ):
             stream = cast(VideoStream, out.add_stream(settings.encoder, rate=settings.frame_rate))
             stream.time_base = index.time_base
             configure(stream.codec_context, settings, index, threads=1)
@@ -59,7 +63,8 @@ def encoder_header(settings: EncoderSettings, index: MediaIndex) -> bytes:
         context = cast(VideoCodecContext, av.CodecContext.create(settings.encoder, "w"))
         configure(context, settings, index, threads=1)
         context.flags |= Flags.global_header
-        context.open()
+        with same_priority():
+            context.open()
         return bytes(context.extradata or b"")
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise media_fault(error, f"cannot start {settings.encoder}", "") from error

@@ -9,6 +9,8 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
+from core.media.priority import same_priority
+
 # decoder -> an encoder that makes its input, its pixel format, and a container for it
 _MAKERS = {
     "h264": ("libx264", "yuv420p", "mp4"),
@@ -35,7 +37,7 @@ def try_decoder(name: str) -> str | None:
     encoder, pix_fmt, container = _MAKERS[name]
     buffer = io.BytesIO()
     try:
-        with av.open(buffer, "w", format=container) as film:
+        with same_priority(), av.open(buffer, "w", format=container) as film:
             stream = cast(VideoStream, film.add_stream(encoder, rate=25, options=_quiet(encoder)))
             stream.width, stream.height, stream.pix_fmt = 128, 96, pix_fmt
             grey = np.full((96, 128, 3), 128, np.uint8)
