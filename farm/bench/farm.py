@@ -1,5 +1,6 @@
-"""`farm bench farm`: the dispatcher's rate in the simulator, the driver's memory, and how much of its time a farm of
-sleeping renderers sleeps; the same small farms in the simulator, so that what it says of large ones can be believed.
+"""`farm bench farm`: the dispatcher's rate in the simulator, the driver's memory, what the farm adds to real work, how
+soon it works again after its driver's death, and how much of its time a farm of sleeping renderers sleeps; the same
+small farms in the simulator, so that what it says of large ones can be believed.
 
 The renderers of one machine sleep, so they do not compete for its cores; what is left of the time is the farm's own.
 """
@@ -18,7 +19,10 @@ from actors.worker import WorkerSettings
 from farm.artifacts import DiskStore
 from farm.bench.measure import run_alone
 from farm.bench.media import Row, Table
+from farm.bench.overhead import measure_overhead
+from farm.bench.resume import measure_resume
 from farm.bench.sleeping import Pace, film_orders
+from farm.settings import load_settings
 from farm.simulate.outcome import simulate
 from farm.simulate.scene import NodeType, Scene
 
@@ -26,6 +30,10 @@ RATE_GOAL = 20_000
 EFFICIENCY_GOAL = 0.97
 MEMORY_GOAL_MB = 300
 PREDICTION_GOAL = 0.1
+OVERHEAD_GOAL = 1.02
+OVERHEAD_ROUNDS = 2
+RESUME_GOAL_S = 15.0
+RESUME_FILM_S = 60
 MEMORY_SEGMENTS = 100_000
 FACES_A_SECOND = 240.0
 PREPARE_S = 0.05
@@ -87,8 +95,11 @@ def run_small_farm(folder: Path, renderers: int, segments: int, segment_s: float
     return SmallFarm(renderers, work_s, wall_s, simulate(scene).makespan_s)
 
 
-def bench_farm(*, renderers: Sequence[int], segments: int, segment_s: float, nodes: int, simulated: int) -> Table:
-    """All rows; `segments` a sleeping renderer, `simulated` segments on `nodes` in the simulator."""
+def bench_farm(
+    *, renderers: Sequence[int], segments: int, segment_s: float, nodes: int, simulated: int, work_s: int
+) -> Table:
+    """All rows; `segments` a sleeping renderer, `simulated` segments on `nodes` in the simulator, `work_s` seconds of
+    film that are rendered in earnest (0 leaves these rows out)."""
     table = Table()
     outcome = simulate(Scene(nodes, simulated, jobs=4, loss_per_hour=0.2, slow_nodes=0.02, cold_engines_s=60.0))
     rate = outcome.machine.decisions_per_s
@@ -101,6 +112,8 @@ def bench_farm(*, renderers: Sequence[int], segments: int, segment_s: float, nod
     base = run_alone([sys.executable, "-m", "farm.bench.instant", "1"]).peak_bytes / 1e6
     name = f"driver, {MEMORY_SEGMENTS} segments: peak MB (of those without segments)"
     table.add(Row(name, f"{peak:.0f} ({base:.0f})", f"under {MEMORY_GOAL_MB}", peak < MEMORY_GOAL_MB))
+    if work_s:
+        add_work(table, work_s)
     for count in renderers:
         with tempfile.TemporaryDirectory(prefix="farm-bench-") as folder:
             small = run_small_farm(Path(folder), count, segments * count, segment_s)
@@ -116,3 +129,17 @@ def bench_farm(*, renderers: Sequence[int], segments: int, segment_s: float, nod
             )
         )
     return table
+
+
+def add_work(table: Table, seconds: int) -> None:
+    """The rows of real work: beside one process, and after a death."""
+    with tempfile.TemporaryDirectory(prefix="farm-bench-") as folder:
+        beside = measure_overhead(Path(folder), load_settings(), seconds=seconds, rounds=OVERHEAD_ROUNDS)
+    name = f"{beside.segments} segments of {beside.segment_s:.0f} s of work: farm / loop in one process"
+    met = beside.ratio.median <= OVERHEAD_GOAL
+    table.add(Row(name, beside.ratio.text(3), f"at most {OVERHEAD_GOAL}", met))
+    with tempfile.TemporaryDirectory(prefix="farm-bench-") as folder:
+        again = measure_resume(Path(folder), seconds=RESUME_FILM_S)
+    name = f"driver killed, {again.kept} of {again.segments} segments kept: s to the next"
+    table.add(Row(name, f"{again.work_s:.1f}", f"under {RESUME_GOAL_S:g}", again.work_s < RESUME_GOAL_S))
+    table.add(Row("  and Ray's start, s", f"{again.ray_s:.1f}"))

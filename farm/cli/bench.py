@@ -84,9 +84,12 @@ def farm(
     segment_seconds: Annotated[float, typer.Option(min=0.05, help="Sleep of a mean segment.")] = 1.0,
     nodes: Annotated[int, typer.Option(min=1, help="Nodes of the simulated farm.")] = 1000,
     simulated: Annotated[int, typer.Option(min=1, help="Segments of the simulated farm.")] = 100_000,
+    work: Annotated[
+        int, typer.Option(min=0, help="Seconds of 1080p film that are rendered in earnest; 0 leaves it out.")
+    ] = 16,
 ) -> None:
-    """The dispatcher's rate, the driver's memory, and the farm's own time beside renderers that only sleep. Exit code 4
-    when a goal is missed."""
+    """The dispatcher's rate, the driver's memory, the farm's own time beside real work and beside renderers that only
+    sleep, and the time to resume. Exit code 4 when a goal is missed."""
     from farm.bench.farm import bench_farm  # noqa: PLC0415
 
     table = bench_farm(
@@ -95,6 +98,7 @@ def farm(
         segment_s=segment_seconds,
         nodes=nodes,
         simulated=simulated,
+        work_s=work,
     )
     if any(row.met is False for row in table.rows):
         raise typer.Exit(4)
