@@ -40,7 +40,7 @@ serve-demo: models
 	$(BIN)/python -m farm.demo.service --out out
 
 test: models
-	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadfile --timeout 300
 
 test-heavy: models
 	$(BIN)/python -m pytest -m heavy
@@ -92,7 +92,7 @@ lock-images: setup
 
 # cluster files, roles, image and operations guide: schema, rules, EC2's calls
 check-clusters: setup
-	$(BIN)/farm cluster check --as-shipped cluster.yaml deploy/gcp/cluster.yaml deploy/kuberay/*.yaml
+	$(BIN)/farm cluster check --as-shipped cluster.yaml cluster-local.yaml deploy/gcp/cluster.yaml deploy/kuberay/*.yaml
 	$(BIN)/python -m pytest tests/deploy
 
 # a hundred requests to every call, made of the description
