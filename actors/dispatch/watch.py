@@ -34,8 +34,13 @@ class Watch:
             slot.watched = False
             if not slot.running:
                 continue
-            if slot.killed_s is None and at_s - slot.moved_s < self._hang_s:
+            # by the sum that is in the heap: the difference may round to the other side, for ever
+            if slot.killed_s is None and slot.moved_s + self._hang_s > at_s:
                 self.add(slot)
+                continue
+            if slot.killed_s is not None and slot.killed_s + KILL_S > at_s:
+                slot.watched = True
+                self._push(slot.killed_s + KILL_S, slot)
                 continue
             yield slot
             if slot.running and slot.killed_s is not None:
