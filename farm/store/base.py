@@ -29,6 +29,7 @@ from core.codec import decode, digest, encode
 from core.errors import InputError, StorageError
 from core.lean import Shared
 from core.records import AnalysisReceipt, SegmentReceipt
+from farm.store.holder import Holder
 
 T = TypeVar("T")
 ReceiptT = TypeVar("ReceiptT", AnalysisReceipt, SegmentReceipt)
@@ -45,7 +46,7 @@ CLAIM = re.compile(r"[0-9a-f]{32}\.json")  # among what else is told of a job
 
 # Every name below a place that is a store; a hash has 32 or 64 digits.
 NAMES = re.compile(
-    r"lock|tmp/.*|jobs/[^/]+/[^/]+"
+    r"lock|tmp/([0-9a-f]{16}(\.[\w.]+)?|[0-9a-f]{8}\.probe)|jobs/[^/]+/[^/]+"
     r"|(index|plan|identity|cast)/[0-9a-f]{32,64}(\.[0-9a-f]{64})?\.(json|parquet)"
     r"|(analysis|segments)/[0-9a-f]{64}/(DONE\.json|\d+-[0-9a-f]{8}\.(mp4|(shots\.)?parquet))"
 )
@@ -84,6 +85,15 @@ class Store(ABC):
     """
 
     owner: str
+
+    @property
+    def run(self) -> str:
+        """Names the run that holds the place through this store; "" where it is only looked at."""
+        return ""
+
+    @abstractmethod
+    def holder(self) -> Holder | None:
+        """Who holds the place now, as its lock tells; None where nobody does, as far as that can be seen from here."""
 
     @property
     def notes(self) -> tuple[str, ...]:

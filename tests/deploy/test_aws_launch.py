@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from tests.deploy.amazon import ACCOUNT, BUCKET, REGION, ROOT, Amazon, filled
@@ -135,6 +136,7 @@ def test_the_heads_autoscaler_launches_and_sets_up_every_kind_of_worker(
     from ray.autoscaler.v2.instance_manager.ray_installer import RayInstaller  # noqa: PLC0415
     from ray.core.generated.instance_manager_pb2 import Instance  # noqa: PLC0415
 
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers the credentials of whoever came first
     resource_cache.cache_clear()
     client_cache.cache_clear()
     # What `ray up` brought to the head, read as the head's autoscaler reads it.

@@ -27,11 +27,14 @@ def wait_for_ever() -> None:
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """The test runner's own handlers are there again afterwards, by the class under test."""
+    """The test runner's own handlers are there again afterwards, by the class under test. Under nohup the runner
+    ignores hang-ups, and would hand that on."""
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     before = [signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)]
     yield
     assert [signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)] == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    signal.signal(signal.SIGHUP, hang_up)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
