@@ -40,7 +40,7 @@ serve-demo: models
 	$(BIN)/python -m farm.demo.service --out out
 
 test: models
-	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadfile --timeout 300
+	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadfile --max-worker-restart 0 --timeout 300
 
 test-heavy: models
 	$(BIN)/python -m pytest -m heavy
@@ -63,6 +63,7 @@ chaos: models
 	$(BIN)/python -m tests.chaos stops --share $(SHARE)
 	$(BIN)/python -m tests.chaos seeds --seeds $(SEEDS)
 	$(BIN)/python -m tests.chaos monkey --seeds $(SEEDS)
+	$(BIN)/python -m tests.chaos service --seeds $(SEEDS)
 
 lint: setup
 	$(BIN)/ruff check $(FILES)
