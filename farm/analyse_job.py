@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +72,10 @@ def analysed(
     target, folder = spec.target.absolute(), spec.folder.absolute()
     models = looking_models(spec.looking, settings.model_cache)
     started_s = time.monotonic()
-    status = Status(str(target), str(folder), job=terms.name)
-    with open_folder(folder) as store, StatusFile(store, status):
+    with ExitStack() as opened:
+        store = opened.enter_context(open_folder(folder))
+        status = Status(str(target), str(folder), job=terms.name, run=store.run)
+        opened.enter_context(StatusFile(store, status))
         used = pool or make_pool(run, settings)
         clock = Clock(Together(progress, status))
         desk = Desk(store, used, clock, code_hash(), stop_on_damage=spec.on_damage == "fail", terms=terms)

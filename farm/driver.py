@@ -31,6 +31,7 @@ from farm.settings import RunOptions, Settings
 from farm.sources import Eyes
 from farm.versions import code_hash
 from farm.watching.metrics import Metrics, counted
+from farm.watching.place import stamp_there
 from farm.watching.status import Status, StatusFile
 
 UNUSED_SOURCE = "the source face was not used: --swapper none"
@@ -74,7 +75,10 @@ def run_job(
                         used.close()
                         cost.close()
 
-                status = Status(spec.target, spec.output, job=terms.name, spent=cost.spent)
+                before = stamp_there(output)
+                status = Status(
+                    spec.target, spec.output, job=terms.name, run=store.run, before=before, spent=cost.spent
+                )
                 try:
                     with StatusFile(store, status), counted(metrics, cost.spent) as counting:
                         listeners = Together(progress, status, *counting, cost)

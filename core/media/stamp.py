@@ -12,9 +12,6 @@ from core.media.far import FarPath
 from core.media.guard import check_file
 from core.records import FileStamp
 
-# Machines that share a folder may state the time of change in whole seconds.
-COARSE_NS = 1_000_000_000
-
 
 def stamp_of(path: Path) -> FileStamp:
     """The stamp of the file at `path`, as this machine sees it; `InputError` where it is no file that can be read."""
@@ -24,16 +21,9 @@ def stamp_of(path: Path) -> FileStamp:
 
 
 def check_stamp(path: Path, begun: FileStamp) -> FileStamp:
-    """The stamp of `path` now; `InputError` when it is not the file of `begun` any more.
-
-    Another machine gives the same file another inode and may round its time: there size and second decide.
-    """
+    """The stamp of `path` now; `InputError` when it is not the file of `begun` any more."""
     now = stamp_of(path)
-    if now.node == begun.node:
-        same = now == begun
-    else:
-        same = now.size_bytes == begun.size_bytes and abs(now.mtime_ns - begun.mtime_ns) < COARSE_NS
-    if not same:
+    if not now.same_file(begun):
         raise InputError(
             "the film changed while it was rendered",
             where=str(path),

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from core.records.work import FileStamp
+
 JobState = Literal["running", "finished", "failed", "stopped"]
 SegmentState = Literal["waiting", "running", "done", "reused", "lost", "failed"]
 
@@ -45,10 +47,12 @@ class SegmentStatus:
 class JobStatus:
     """How far one run of a job is; a later one of the same run has a larger `sequence`.
 
-    run: names the run, 16 hex digits. job: its name in a pool that serves several, else "". state: "running" until the
-    run ends; "stopped" was asked for (a signal, a budget, a cancel) and resumes like "failed". stage: what is done
-    now, in the words of JobReport.seconds_by_stage. started, updated: UTC, ISO 8601. seconds: since the run began.
-    every_s: how often it is written, so that a reader knows from when on silence means something.
+    run: names the run, 16 hex digits; the lock of the store that it works in has the same name. job: its name in a pool
+    that serves several, else "". state: "running" until the run ends; "stopped" was asked for (a signal, a budget, a
+    cancel) and resumes like "failed". stage: what is done now, in the words of JobReport.seconds_by_stage. started,
+    updated: UTC, ISO 8601. seconds: since the run began.
+    every_s: how often it is written, so that a reader knows from when on silence means something. before: what was at
+    `output` when the run began, None where nothing was; what is there later is the run's where it is another file.
 
     What follows is of the map that runs, or of the last one, named `map` ("analyse", "render"): grid: a letter of
     LETTERS a segment. working: the attempts that run, longest first, at most as many as the writer lists
@@ -72,6 +76,7 @@ class JobStatus:
     updated: str
     seconds: float
     every_s: float
+    before: FileStamp | None = None
     map: str = ""
     grid: str = ""
     working: tuple[SegmentStatus, ...] = ()

@@ -9,6 +9,9 @@ from core.records.film import Damage, EncoderSettings, Segment
 from core.records.job import SwapOptions
 from core.records.models import ModelUse
 
+# Machines that share a folder may state the time of change in whole seconds.
+COARSE_NS = 1_000_000_000
+
 
 @dataclass(frozen=True)
 class FileStamp:
@@ -18,6 +21,15 @@ class FileStamp:
     mtime_ns: int
     inode: int
     node: str
+
+    def same_file(self, other: FileStamp) -> bool:
+        """Whether two stamps are of one file.
+
+        Another machine gives the same file another inode and may round its time: there size and second decide.
+        """
+        if self.node == other.node:
+            return self == other
+        return self.size_bytes == other.size_bytes and abs(self.mtime_ns - other.mtime_ns) < COARSE_NS
 
 
 @dataclass(frozen=True, slots=True)

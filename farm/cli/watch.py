@@ -68,12 +68,20 @@ def follow(job: str, store: Path | None, wait: bool, show: Callable[[JobStatus, 
     from farm.watching.place import find_job, is_made  # noqa: PLC0415
 
     follower = Follower(is_made, wait=wait)
-    told = find_job(job, store)
+    told, waits_for = find_job(job, store), ""
     while True:
         now_s = time.monotonic()
         status = told.read()
-        age_s = told.age_s() if status is not None and follower.last is None else 0.0
-        verdict = follower.hear(status, now_s, age_s)
+        if follower.last is None:
+            # after the status: who begins between the two questions is seen
+            age_s, holder = told.age_s() if status is not None else 0.0, told.run_here()
+            verdict = follower.hear(status, now_s, age_s, holder)
+        else:
+            verdict = follower.hear(status, now_s)
+        if follower.waits_for != waits_for:
+            waits_for = follower.waits_for
+            if waits_for:
+                say(f"{job}: waiting for {waits_for}")
         if follower.last is not None:
             show(follower.last, follower.quiet_for_s(now_s))
         if verdict is not None:

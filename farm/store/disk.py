@@ -1,7 +1,7 @@
 """A job's store in a local folder, or one that machines share.
 
     OUT.farm/
-      lock         held (flock) by the driver that works here
+      lock         held (flock) by the driver that works here, and names it
       tmp/         what is being written
       ...          what farm.store.base names
 
@@ -26,8 +26,10 @@ from pathlib import Path
 
 from core.errors import DISK_FULL, InputError, StorageError
 from farm.store.base import CONTENT, DONE, ORDERS, THE_OUTPUT, USUAL, Entry, Store, looks_like_store
+from farm.store.holder import RUN_DIGITS, Holder, is_free, read_holder, run_of, this_process, write_holder
 
 SCRATCH_DIGITS = 16
+LOCK = "lock"
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
 
@@ -60,6 +62,15 @@ class DiskStore(Store):
     root: str
     owner: str = THE_OUTPUT
     opened: bool = False
+    run: str = ""
+
+    def holder(self) -> Holder | None:
+        """On a folder that machines share, a lock that a dead driver of another machine left is not told from its."""
+        try:
+            holder = read_holder((Path(self.root) / LOCK).read_bytes())
+        except OSError:
+            return None
+        return None if is_free(holder) else holder
 
     def path(self, name: str) -> Path:
         return Path(self.root) / name
@@ -198,8 +209,8 @@ class DiskStore(Store):
             _delete_empty(self.path(kind))
         root = Path(self.root)
         with suppress(OSError):
-            if [entry.name for entry in root.iterdir()] == ["lock"]:
-                (root / "lock").unlink()
+            if [entry.name for entry in root.iterdir()] == [LOCK]:
+                (root / LOCK).unlink()
                 root.rmdir()  # fails where the next driver is in already
 
 
@@ -265,7 +276,7 @@ def lock_store(root: Path, option: str = "--store") -> int | None:
         if not looks_like_store({entry.name for entry in root.iterdir()}, lambda: _names_below(root)):
             raise InputError("not a store and not empty", where=str(root), hint=f"give a new folder with {option}")
         with suppress(FileNotFoundError):  # a driver that is done removed the folder just now
-            return lock_file(root / "lock")
+            return lock_file(root / LOCK)
 
 
 @contextmanager
@@ -288,11 +299,17 @@ def open_disk(
         raise InputError(
             "another run works on this job", where=str(root), hint=f"wait for it, or choose another {option}"
         )
+    token = secrets.token_hex(RUN_DIGITS)
     try:
-        store = DiskStore(str(root), owner, opened=True)
+        with suppress(OSError):  # who looks on is told less
+            os.ftruncate(handle, 0)  # a driver that was killed left its name
+            os.pwrite(handle, write_holder(this_process(token, 0)), 0)
+        store = DiskStore(str(root), owner, opened=True, run=run_of(token))
         if begin:
             store.sweep()
             store.begin()
         yield store
     finally:
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
         os.close(handle)

@@ -15,36 +15,21 @@ renewal is longer ago than renewals ever are apart.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import secrets
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from core.errors import StorageError
 from farm.store.bucket import FRESH, Bucket
 from farm.store.heads import Head
+from farm.store.holder import Holder, is_free, read_holder, run_of, this_process, write_holder
 from farm.store.refusals import Conflict, Missing
 
 LEASE_S = 12.0
 POLL_S = 0.5
 SETTLE_S = 3.0
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a lock; `boot` and `pid` name a process of one running machine. No token: nobody does any more."""
-
-    token: str
-    epoch: int
-    node: str
-    boot: str
-    pid: int
 
 
 class Lease:
@@ -62,6 +47,11 @@ class Lease:
         self._renewing = threading.Lock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+
+    @property
+    def run(self) -> str:
+        """What its holder is called."""
+        return run_of(self._token)
 
     def take(self) -> bool:
         """Take the lock; False where somebody holds it who lives."""
@@ -107,7 +97,7 @@ class Lease:
             if not self._lost and self._head_is_ours():
                 free = Holder("", self.epoch, "", "", 0)
                 condition = {"IfMatch": self._etag} if self._bucket.matching else None
-                self._bucket.put(self._key, _encode(free), condition)
+                self._bucket.put(self._key, write_holder(free), condition)
 
     def remove(self) -> None:
         """Let go, and leave no lock behind."""
@@ -122,7 +112,7 @@ class Lease:
 
     def _put(self, epoch: int, condition: Mapping[str, str]) -> bool:
         """Make the lock ours with `epoch`; False where somebody else was first."""
-        data = _encode(Holder(self._token, epoch, platform.node(), boot_id(), os.getpid()))
+        data = write_holder(this_process(self._token, epoch))
         begun_s = now_s()
         try:
             if self._bucket.conditional if condition is FRESH else self._bucket.matching:
@@ -155,7 +145,7 @@ class Lease:
     def _renew_once(self) -> None:
         """Put the lock anew, or find that it is lost. With `_renewing` held."""
         self._nonce += 1
-        data = _encode(Holder(self._token, self.epoch, platform.node(), boot_id(), os.getpid()), self._nonce)
+        data = write_holder(this_process(self._token, self.epoch), self._nonce)
         begun_s = now_s()
         try:
             if self._bucket.matching:
@@ -178,45 +168,15 @@ class Lease:
         return True
 
 
-def _encode(holder: Holder, nonce: int = 0) -> bytes:
-    return json.dumps({**asdict(holder), "nonce": nonce}).encode()
-
-
-def read_holder(data: bytes) -> Holder | None:
-    """Who a lock names; None where it cannot be read, as one that a person made by hand."""
-    try:
-        told = json.loads(data)
-        return Holder(str(told["token"]), int(told["epoch"]), str(told["node"]), str(told["boot"]), int(told["pid"]))
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def is_free(holder: Holder | None) -> bool:
-    """Whether the lock was given back, or its holder was a process of this machine that is gone."""
-    if holder is None:
-        return False
-    if not holder.token:
-        return True
-    if not holder.boot or (holder.node, holder.boot) != (platform.node(), boot_id()):
-        return False
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
 def now_s() -> float:
     """Seconds that go on while the machine sleeps, where it has such a clock."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def boot_id() -> str:
-    """Names this start of this machine's kernel and this table of process numbers; "" where nothing does."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
+def holder_at(bucket: Bucket, key: str) -> Holder | None:
+    """Who holds the lock at `key` now; None where nobody does, or it was not renewed for longer than a lease."""
+    found = bucket.get(key)
+    holder = read_holder(found[0]) if found is not None else None
+    if found is None or holder is None or is_free(holder) or found[1].age_s > LEASE_S:
+        return None
+    return holder

@@ -25,7 +25,8 @@ from farm.store.base import ORDERS, THE_OUTPUT, Entry, ReceiptT, Store, looks_li
 from farm.store.bucket import DELETE_AT_ONCE, Bucket
 from farm.store.cache import Cache, cache_of
 from farm.store.heads import Head
-from farm.store.lease import Lease
+from farm.store.holder import Holder
+from farm.store.lease import Lease, holder_at
 from farm.store.refusals import Missing, Patience, Refused, Unfit, Unreachable
 from farm.store.ways import find_ways
 
@@ -62,6 +63,13 @@ class S3Store(Store):
     def __getstate__(self) -> dict[str, Any]:
         """Credentials, connections, lease and cache stay here: each process has its own."""
         return self.__dict__ | {"_cache": None, "_lease": None}
+
+    @property
+    def run(self) -> str:
+        return self._lease.run if self._lease is not None else ""
+
+    def holder(self) -> Holder | None:
+        return holder_at(self.bucket, self._key("lock"))
 
     @property
     def where(self) -> str:

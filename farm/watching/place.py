@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import codec
 from core.errors import InputError, StorageError
 from core.media.far import FarPath
-from core.records import JobStatus
+from core.records import FileStamp, JobStatus
 from farm.artifacts import DiskStore, Store
 from farm.paths import place
 from farm.places import absolute, store_place
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from farm.store.bucket import Bucket
 
 ANALYSIS_STORE = "store"  # of the folder that `farm analyse` makes, see farm.analysis
-SKEW_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,11 @@ class Told:
             if not self.store.exists(self.store.status_name):  # taken away between the two questions
                 return None
             raise
+
+    def run_here(self) -> str:
+        """The name of the run that holds the place; "" where none is known to."""
+        holder = self.store.holder()
+        return holder.run if holder is not None else ""
 
     def age_s(self) -> float:
         """Seconds since it was told, by the clock that dated it; 0 where it is not there."""
@@ -98,11 +102,17 @@ class _Looking:
         return [name.split("/")[1] for name in names if name.endswith(f"/{STATUS}")]
 
 
-def is_made(status: JobStatus) -> bool:
-    """Whether the job's output is there, and was written since the run began."""
-    output = place(status.output)
+def stamp_there(output: Path) -> FileStamp | None:
+    """Which file is at `output` now; None where none is, or it cannot be asked."""
     try:
-        changed_s = output.stat().st_mtime
-    except OSError:
-        return False
-    return changed_s >= datetime.fromisoformat(status.started).timestamp() - SKEW_S
+        status = output.stat()
+    except (OSError, StorageError):
+        return None
+    machine = output.machine if isinstance(output, FarPath) else platform.node()
+    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ino, machine)
+
+
+def is_made(status: JobStatus) -> bool:
+    """Whether a film is at the job's output that was not there when the run began."""
+    now = stamp_there(place(status.output))
+    return now is not None and (status.before is None or not now.same_file(status.before))

@@ -20,7 +20,7 @@ from actors.dispatch import Decision, Event
 from actors.drive import Order, Watch
 from core import codec
 from core.errors import BudgetSpent, FarmError, Interrupted
-from core.records import LETTERS, JobState, JobStatus
+from core.records import LETTERS, FileStamp, JobState, JobStatus
 from farm.artifacts import Store
 from farm.watching.jsonlog import utc_text
 from farm.watching.pace import Pace
@@ -45,8 +45,17 @@ class Status:
     """A `Progress` that knows how far the job is: `snapshot` says it, from any thread."""
 
     def __init__(
-        self, target: str, output: str, *, job: str = "", spent: Spent | None = None, clocks: Clocks | None = None
+        self,
+        target: str,
+        output: str,
+        *,
+        job: str = "",
+        run: str = "",
+        before: FileStamp | None = None,
+        spent: Spent | None = None,
+        clocks: Clocks | None = None,
     ) -> None:
+        """`run` is the name of the store's holder, by default one of its own; `before` what is at `output` now."""
         self._clocks = clocks = clocks or Clocks()
         self._began_s = clocks.seconds()
         self._lock = threading.Lock()
@@ -58,7 +67,7 @@ class Status:
         self._spent = spent
         began = utc_text(clocks.now())
         self._last = JobStatus(
-            run=secrets.token_hex(8),
+            run=run or secrets.token_hex(8),
             job=job,
             target=target,
             output=output,
@@ -69,6 +78,7 @@ class Status:
             updated=began,
             seconds=0.0,
             every_s=EVERY_S,
+            before=before,
         )
 
     # ------------------------------------------------------------ what is heard

@@ -17,7 +17,7 @@ from core import codec
 from core.errors import InputError, StorageError
 from core.records import AnalysisReceipt
 from farm.store.base import FINISHED, Store
-from farm.store.opening import open_store
+from farm.store.opening import open_store, store_at
 from farm.store.s3path import place_of
 
 
@@ -208,8 +208,13 @@ def test_one_driver_at_a_time_and_the_next_one_after_it(kind: Kind) -> None:
         store.write("plan/a.json", b"{}")
         with pytest.raises(InputError, match="another run works on this job"), kind.open("b"):
             raise AssertionError
+        holder = store_at(kind.place).holder()
+        assert holder is not None
+        assert holder.run == store.run != ""
+    assert store_at(kind.place).holder() is None
     with kind.open("b") as store:
         assert store.exists("plan/a.json")
+        assert store.run != holder.run
 
 
 def test_a_place_of_other_things_never_becomes_a_store(kind: Kind) -> None:

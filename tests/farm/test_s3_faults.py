@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from core.errors import InputError, StorageError
 from farm.store.bucket import PART_BYTES, Bucket
-from farm.store.lease import Holder, Lease, is_free
+from farm.store.holder import Holder, is_free
+from farm.store.lease import Lease
 from farm.store.opening import open_store
 from farm.store.output import check_output_object, publish_object
 from farm.store.refusals import Conflict, Patience, Unfit

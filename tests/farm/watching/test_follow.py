@@ -100,6 +100,52 @@ def test_a_run_that_resumes_is_another_run() -> None:
     assert one.hear(replace(STATUS, run="b" * 16, sequence=1), 31.0) is None
 
 
+OLD = replace(STATUS, state="failed", error="disk full", exit_code=4)
+NEW = replace(STATUS, run="b" * 16)
+
+
+def test_the_word_of_the_run_before_is_not_taken_for_that_of_a_run_that_has_begun() -> None:
+    one = follower()
+    assert one.hear(OLD, 0.0, 1e6, NEW.run) is None
+    assert one.last is None
+    assert one.waits_for == ("the first word of a run that has begun here; the last one ended with: failed: disk full")
+    assert one.hear(NEW, 1.0, 0.0, NEW.run) is None
+    assert (one.last, one.waits_for) == (NEW, "")
+    assert one.hear(replace(NEW, sequence=2, state="finished", exit_code=0), 2.0) == Verdict(0, "out.mp4: finished")
+
+
+@pytest.mark.parametrize("told", [None, OLD, STATUS])
+def test_a_run_that_holds_the_place_is_waited_for_as_long_as_silence_lasts(told: JobStatus | None) -> None:
+    one, waiting = follower(), follower(wait=True)
+    for at_s in (0.0, QUIET_S - 0.1):
+        assert one.hear(told, at_s, 1e6, NEW.run) is None
+    assert one.hear(told, QUIET_S, 1e6, "c" * 16) is None, "another run"
+    verdict = one.hear(told, 2 * QUIET_S, 1e6, "c" * 16)
+    assert verdict is not None
+    assert (verdict.code, "has told nothing of itself" in verdict.line) == (4, True)
+    assert waiting.hear(told, 0.0, 1e6, NEW.run) is None
+    assert waiting.hear(told, 1e6, 1e6, NEW.run) is None
+
+
+def test_a_run_that_gave_its_place_back_has_ended_as_it_told() -> None:
+    assert follower().hear(OLD, 0.0, 1e6, "") == Verdict(4, "out.mp4: failed: disk full")
+    assert follower().hear(OLD, 0.0, 1e6, OLD.run) == Verdict(4, "out.mp4: failed: disk full")
+
+
+def test_a_run_that_died_is_not_the_one_that_is_waited_for() -> None:
+    one = follower(wait=True)
+    assert one.hear(STATUS, 0.0, 1e6, "") is None
+    assert one.hear(STATUS, QUIET_S, 1e6, "") is None
+    assert one.last is None
+    assert one.waits_for == "a run to begin here; the last one said nothing after 2026-01-01T00:01:00.000Z"
+    assert one.hear(STATUS, 2 * QUIET_S, 1e6, "") is None
+    assert one.last is None
+    assert one.hear(NEW, 1e3, 0.0, NEW.run) is None
+    verdict = one.hear(NEW, 1e3 + QUIET_S)
+    assert verdict is not None, "it lived while somebody looked"
+    assert verdict.code == 4
+
+
 def test_nothing_there() -> None:
     verdict = follower().hear(None, 0.0)
     assert verdict is not None

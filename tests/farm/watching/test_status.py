@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from farm.artifacts import DiskStore, open_store
 from farm.driver import run_job
 from farm.listeners import Together
 from farm.settings import RunOptions, load_settings
-from farm.watching.place import find_job, is_made
+from farm.watching.place import find_job, is_made, stamp_there
 from farm.watching.status import Clocks, Status, StatusFile, outcome
 from tests.farm.watching.jobs import look, order
 from tests.media_clips import make_clip
@@ -206,11 +206,29 @@ def test_a_file_that_was_cut_off_is_no_word(tmp_path: Path) -> None:
     assert find_job(str(tmp_path / "out.mp4.farm")).read() is None
 
 
-def test_an_output_of_an_earlier_day_is_not_this_run_s(tmp_path: Path) -> None:
-    output = tmp_path / "out.mp4"
-    status = Status("in.mp4", str(output)).snapshot()
+def test_an_output_that_was_there_before_is_not_this_run_s(tmp_path: Path) -> None:
+    """However young it is, and however like the new one."""
+    output, film = tmp_path / "out.mp4", tmp_path / "film.mp4"
+    first = Status("in.mp4", str(output), before=stamp_there(output)).snapshot()
+    assert not is_made(first)
+    output.write_bytes(b"old")
+    assert is_made(first)
+    status = Status("in.mp4", str(output), before=stamp_there(output)).snapshot()
+    status = codec.decode(codec.encode(status), JobStatus)
     assert not is_made(status)
-    shutil.copyfile(__file__, output)
+    film.write_bytes(b"new")
+    os.utime(film, ns=(0, output.stat().st_mtime_ns))
+    film.replace(output)
     assert is_made(status)
-    os.utime(output, (1e9, 1e9))
+
+
+def test_another_machine_tells_files_apart_by_size_and_second(tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"old")
+    here = stamp_there(output)
+    assert here is not None
+    there = replace(here, node="elsewhere", inode=1, mtime_ns=here.mtime_ns + 10**8)
+    status = Status("in.mp4", str(output), before=there).snapshot()
     assert not is_made(status)
+    os.utime(output, ns=(0, here.mtime_ns + 2 * 10**9))
+    assert is_made(status)

@@ -21,9 +21,12 @@ import boto3
 import pytest
 
 from core import codec
+from core.errors import StorageError
 from core.records import JobStatus
 from farm.artifacts import DiskStore, open_store
+from farm.cli import watch as watching
 from farm.cli.watch import Json, Lines
+from farm.paths import place
 from farm.store.s3path import place_of
 from farm.watching import follow as following
 from farm.watching.status import Status
@@ -82,7 +85,9 @@ def test_a_job_is_watched_from_begin_to_end(clips: Path, tmp_path: Path) -> None
     assert f"farm: {out}: finished" in text
     told, seen = finish(lines), finish(stream)
     assert (told.code, seen.code) == (0, 0)
-    assert told.err == f"farm: {out}: finished\n"
+    lines_said = told.err.splitlines()
+    assert lines_said[0] == f"farm: {out}: waiting for a run to begin here"
+    assert lines_said[-1] == f"farm: {out}: finished"
     assert "\x1b" not in told.out
     statuses = [codec.decode(line.encode(), JobStatus) for line in seen.out.splitlines()]
     assert len({status.run for status in statuses}) == 1
@@ -129,6 +134,35 @@ def test_a_driver_that_is_killed_and_a_run_that_resumes(
     assert "run the same command again to resume" in ran.error_line
     assert farm_here(*command).code == 0
     assert farm_here("watch", out).code == 2
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_a_driver_that_has_begun_is_waited_for(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far: bool
+) -> None:
+    """What lies there is the failure of the run before; the new one tells of itself when it is waited for."""
+    del s3
+    if far:
+        boto3.resource("s3").Bucket("begun").create()
+    out = "s3://begun/out.mp4" if far else str(tmp_path / "out.mp4")
+    said: list[str] = []
+    with open_store(place(f"{out}.farm")) as store:
+        failed = Status("in.mp4", out).end(StorageError("the disk is full"))
+        store.replace(store.status_name, codec.encode(failed))
+
+        def say(text: str) -> None:
+            said.append(text)
+            new = Status("in.mp4", out, run=store.run)
+            store.replace(store.status_name, codec.encode(new.end(None)))
+
+        monkeypatch.setattr(watching, "say", say)
+        monkeypatch.setattr(watching, "FAR_S", 0.1)
+        verdict = watching.follow(out, None, False, lambda *_: None)
+        store.replace(store.status_name, codec.encode(failed))
+    assert verdict == following.Verdict(0, f"{out}: finished")
+    begun = "waiting for the first word of a run that has begun here"
+    assert said == [f"{out}: {begun}; the last one ended with: failed: the disk is full"]
+    assert watching.follow(out, None, False, lambda *_: None).code == 4, "nobody works there any more"
 
 
 def test_in_a_bucket(s3: str, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
