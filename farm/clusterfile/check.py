@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,16 @@ from farm.clusterfile.findings import Finding, fill_ins, open_places
 from farm.clusterfile.gcp import gcp_faults
 from farm.clusterfile.kubernetes import kubernetes_faults
 from farm.clusterfile.launcher import launcher_faults
+from farm.clusterfile.local import local_faults
 
-CLOUDS: dict[str, Callable[[dict[str, Any]], Iterator[Finding]]] = {"aws": aws_faults, "gcp": gcp_faults}
+Rules = Callable[[dict[str, Any], str], Iterator[Finding]]
+
+
+def _of_cloud(cloud: Callable[[dict[str, Any]], Iterator[Finding]]) -> Rules:
+    return lambda document, ray_version: chain(launcher_faults(document, ray_version), cloud(document))
+
+
+PROVIDERS: dict[str, Rules] = {"aws": _of_cloud(aws_faults), "gcp": _of_cloud(gcp_faults), "local": local_faults}
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -46,9 +55,10 @@ def findings(documents: list[dict[str, Any]], where: str = "") -> tuple[Finding,
         kind = documents[0].get("provider", {}).get("type") if isinstance(documents[0].get("provider"), dict) else None
         if len(documents) != 1 or not isinstance(kind, str):
             raise InputError("describes no cluster", where=where, hint="name a cluster.yaml or a KubeRay manifest")
-        if kind not in CLOUDS:
-            raise InputError(f"no rules for provider {kind!r}", where=where, hint=f"there are for: {', '.join(CLOUDS)}")
-        found = [*launcher_faults(documents[0], ray.__version__), *CLOUDS[kind](documents[0])]
+        if kind not in PROVIDERS:
+            known = ", ".join(PROVIDERS)
+            raise InputError(f"no rules for provider {kind!r}", where=where, hint=f"there are for: {known}")
+        found = list(PROVIDERS[kind](documents[0], ray.__version__))
     return (
         *found,
         *(each for document in documents for each in (*open_places(document, pods=pods), *fill_ins(document))),

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-# What an operator writes in place of: the words that stand in the files as they are shipped.
+# What an operator writes in place of: the words that stand in the files as they are shipped, and the addresses that
+# RFC 5737 keeps for examples.
 FILL_INS = ("ACCOUNT", "BUCKET", "DATABASE", "PASSWORD", "PROJECT", "PUBLIC_KEY", "REGISTRY")
-WORD = re.compile(rf"(?<![A-Z_])(?:{'|'.join(FILL_INS)})(?![A-Z_])")
+EXAMPLES = r"(?<![\d.])(?:192\.0\.2|198\.51\.100|203\.0\.113)\.\d{1,3}(?![\d.])"
+WORD = re.compile(rf"(?<![A-Z_])(?:{'|'.join(FILL_INS)})(?![A-Z_])|{EXAMPLES}")
 
 VIDEO_CAPABILITIES = {"compute", "utility", "video"}  # the last for NVENC and NVDEC
 OPEN_TO_ALL = ("0.0.0.0/0", "::/0")

@@ -26,12 +26,15 @@ from tests.deploy.amazon import ROOT
 
 SHIPPED = (
     "cluster.yaml",
+    "cluster-local.yaml",
     "deploy/gcp/cluster.yaml",
     "deploy/kuberay/access.yaml",
     "deploy/kuberay/rayjob.yaml",
     "deploy/kuberay/rayservice.yaml",
 )
-WORDS = re.compile(r"(?<![A-Z_])(?:ACCOUNT|BUCKET|DATABASE|PASSWORD|PROJECT|PUBLIC_KEY|REGISTRY)(?![A-Z_])")
+WORDS = re.compile(
+    r"(?<![A-Z_])(?:ACCOUNT|BUCKET|DATABASE|PASSWORD|PROJECT|PUBLIC_KEY|REGISTRY)(?![A-Z_])|192\.0\.2\.\d+"
+)
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -129,6 +132,68 @@ GCP: dict[str, Change] = {
 @pytest.mark.parametrize("expected", GCP)
 def test_a_fault_in_a_file_for_google_cloud_is_found(expected: str) -> None:
     assert any(expected in str(one) for one in changed("deploy/gcp/cluster.yaml", GCP[expected]))
+
+
+def words(document: dict[str, Any], key: str, old: str, new: str) -> None:
+    """Write something else into the commands of `key`."""
+    assert any(old in command for command in document[key])
+    document[key] = [command.replace(old, new) for command in document[key]]
+
+
+HEAD, OTHERS = "head_start_ray_commands", "worker_start_ray_commands"
+LOCAL: dict[str, Change] = {
+    "available_node_types: Ray knows one kind": lambda d: d.update(available_node_types={"gpu": {"resources": {}}}),
+    "lends machines to whoever asks": lambda d: d.update(
+        provider={"type": "local", "coordinator_address": "192.0.2.10:8899"}, max_workers=2
+    ),
+    "provider.head_ip: not written": lambda d: d["provider"].pop("head_ip"),
+    "provider.worker_ips: not written": lambda d: d["provider"].pop("worker_ips"),
+    "provider.worker_ips[0]: 3 is no address": lambda d: d["provider"].update(worker_ips=[3]),
+    "'192.0.2.11:22' is no address": lambda d: d["provider"].update(worker_ips=["192.0.2.11:22", "10.0.0.1; reboot"]),
+    "'10.0.0.1; reboot' is no address": lambda d: d["provider"].update(worker_ips=["10.0.0.1; reboot"]),
+    "192.0.2.10 is there twice": lambda d: d["provider"].update(worker_ips=["192.0.2.10"]),
+    "another machine on each machine": lambda d: d["provider"].update(head_ip="127.0.0.1"),
+    "min_workers: 1, of 2 machines": lambda d: d.update(min_workers=1),
+    "max_workers: 8, of 2 machines": lambda d: d.update(max_workers=8),
+    "rest for 5 minutes": lambda d: d.pop("idle_timeout_minutes"),
+    "rest for 12 minutes": lambda d: d.update(idle_timeout_minutes=12),
+    "cluster_name: 'my farm'": lambda d: d.update(cluster_name="my farm"),
+    "auth.ssh_user: '$USER'": lambda d: d["auth"].update(ssh_user="$USER"),
+    "a program that may do everything": lambda d: d["auth"].update(ssh_user="root"),
+    "auth.ssh_private_key: not written": lambda d: d["auth"].pop("ssh_private_key"),
+    "the public half": lambda d: d["auth"].update(ssh_private_key="~/.ssh/id_ed25519.pub"),
+    "'~/my keys/id' would be taken apart": lambda d: d["auth"].update(ssh_private_key="~/my keys/id"),
+    "'~/$TOKEN' would be taken apart": lambda d: d["file_mounts"].update({"~/token": "~/$TOKEN"}),
+    "head_start_ray_commands: no Ray is started": lambda d: d.pop(HEAD),
+    "worker_start_ray_commands: no Ray is started": lambda d: d.update({OTHERS: []}),
+    "meets the Ray of the first one": lambda d: d[HEAD].pop(0),
+    "port 6380, and the head's is 6379": lambda d: words(d, OTHERS, "6379", "6380"),
+    "port 6379, and the head's is not written": lambda d: words(d, HEAD, "--port=6379", ""),
+    "look for their head elsewhere": lambda d: words(d, OTHERS, "$RAY_HEAD_IP", "192.0.2.99"),
+    "--num-gpus is said for all machines": lambda d: words(d, OTHERS, "ray start", "ray start --num-gpus=1"),
+    "a dashboard for everybody": lambda d: words(d, HEAD, "--dashboard-host=127.0.0.1", ""),
+    "listens on every address": lambda d: words(d, HEAD, "--dashboard-host=127.0.0.1", "--dashboard-host=0.0.0.0"),
+    "nobody starts Ray on the others": lambda d: words(d, HEAD, "--autoscaling-config=", "--x="),
+    "takes the head of such a cluster for lost": lambda d: words(d, HEAD, "RAY_enable_autoscaler_v2=0", "A=0"),
+    "a Ray that obeys everybody": lambda d: words(d, "setup_commands", "RAY_AUTH_MODE=token", "A=0"),
+    "setup_commands: no token": lambda d: words(d, "setup_commands", "RAY_AUTH_TOKEN_PATH=", "A="),
+    "nothing brings ~/.farm-cluster/auth_token": lambda d: d.update(file_mounts={}),
+    "not a field": AWS["not a field"],
+}
+
+
+@pytest.mark.parametrize("expected", LOCAL)
+def test_a_fault_in_a_file_of_ones_own_machines_is_found(expected: str) -> None:
+    found = changed("cluster-local.yaml", LOCAL[expected])
+    assert any(("cluster_nam" if expected == "not a field" else expected) in str(one) for one in found)
+
+
+def test_one_machine_of_ones_own_is_a_farm() -> None:
+    def alone(document: dict[str, Any]) -> None:
+        document["provider"].update(head_ip="127.0.0.1", worker_ips=[])
+        document.pop(OTHERS)
+
+    assert changed("cluster-local.yaml", alone) == []
 
 
 def test_every_word_of_one_character_less_is_told_in_kuberays_fields() -> None:
