@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from farm.clusterfile.check import read
 from farm.clusterfile.findings import OPEN_TO_ALL, leaves
 from tests.deploy.amazon import BUCKET, REGION, ROOT, Amazon, filled
 from tests.deploy.rights import allows, s3_needs
+from tests.faces_assets import astronaut, slow_carphone
 from tests.media_clips import make_clip
-from tests.system.runs import farm_here
+from tests.system.runs import farm, farm_here
 
 UNFINISHED = "s3:ListBucketMultipartUploads"  # the driver's sweep
 ROLES = ("head", "worker", "operator")
@@ -56,7 +59,8 @@ def test_a_worker_has_no_business_with_machines_and_writes_to_the_store_alone() 
     worker = policy("worker")["Statement"]
     assert {action.split(":")[0] for part in worker for action in part["Action"]} == {"s3", "ecr"}
     (writes,) = [part["Resource"] for part in worker if "s3:PutObject" in part["Action"]]
-    assert writes == [f"arn:aws:s3:::{BUCKET}/{place}" for place in ("state/*", "out/*.farm/*", "engines/*")]
+    stores = ("state/*", "out/*.farm/*", "films/*.cast/store/*", "casts/*/store/*", "engines/*")
+    assert writes == [f"arn:aws:s3:::{BUCKET}/{place}" for place in stores]
 
 
 @pytest.mark.parametrize(
@@ -78,13 +82,89 @@ def test_a_render_asks_nothing_of_s3_that_the_roles_refuse(
     out = f"s3://{BUCKET}/out/{key}.m4v"
     ran = farm_here("render", f"s3://{BUCKET}/films/film.m4v", "-o", out, "--swapper", "none", "--local", *store)
     assert ran.code == 0, ran.err
-    wanted = {need[:2] for call in raised.of(key) if call.service == "s3" for need in s3_needs(call)}
+    wanted = asked_for(raised, key)
     assert ("s3:PutObject", f"arn:aws:s3:::{BUCKET}/out/{key}.m4v") in wanted
-    head, worker = policy("head"), policy("worker")
-    assert not [need for need in wanted if not allows(head, (*need, {}))]
+    assert refused("head", wanted) == []
     shared = [need for need in wanted if f"{key}.m4v" not in need[1].rpartition("/")[2] and need[0] != UNFINISHED]
     assert any(action == "s3:PutObject" for action, _ in shared)
-    assert not [need for need in shared if not allows(worker, (*need, {}))]
+    assert refused("worker", set(shared)) == []
+
+
+def asked_for(here: Amazon, key: str) -> set[tuple[str, str]]:
+    """The rights that all requests signed with `key` needed, as (action, resource)."""
+    return {need[:2] for call in here.of(key) if call.service == "s3" for need in s3_needs(call)}
+
+
+def refused(name: str, wanted: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    return sorted(need for need in wanted if not allows(policy(name), (*need, {})))
+
+
+PUBLISHED = re.compile(r"/store/analysis/[0-9a-f]{64}/(\d+-[0-9a-f]{8}\.(shots\.)?parquet|DONE\.json)$")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        pytest.param([], id="beside"),
+        pytest.param(["-o", f"s3://{BUCKET}/casts/people"], id="casts", marks=pytest.mark.heavy),
+    ],
+)
+def test_a_cast_asks_nothing_of_s3_that_the_roles_refuse(
+    raised: Amazon, named: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All by the head's policy; what the renderers of its analysis publish by theirs. `named`: where the cast goes."""
+    key = f"AKIACAST{len(named)}"
+    for name, value in raised.environment(key).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    film = slow_carphone(tmp_path / "people.mp4", seconds=2, rate=1)
+    raised.client("s3").upload_file(str(film), BUCKET, f"films/{key}.mp4")
+    ran = farm_here("cast", f"s3://{BUCKET}/films/{key}.mp4", *named, "--local")
+    assert ran.code == 0, ran.err
+    wanted = asked_for(raised, key)
+    cast = f"arn:aws:s3:::{BUCKET}/{'casts/people' if named else f'films/{key}.cast'}"
+    assert ("s3:PutObject", f"{cast}/cast.toml") in wanted
+    assert refused("head", wanted) == []
+    published = {need for need in wanted if PUBLISHED.search(need[1])}
+    assert {action for action, _ in published} >= {"s3:PutObject", "s3:GetObject"}
+    assert refused("worker", published) == []
+    assert refused("worker", {("s3:PutObject", f"{cast}/cast.toml")}) != []
+
+
+@pytest.mark.heavy
+def test_renderers_on_ray_with_keys_of_their_own_ask_nothing_that_their_role_refuses(
+    raised: Amazon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nodes of a cluster have one key and the driver has another: what each asked for, by its own policy."""
+    from tests.chaos.cluster import SETTINGS, RayCluster  # noqa: PLC0415 - needs psutil
+
+    film = slow_carphone(tmp_path / "people.mp4", seconds=6, rate=1)
+    Image.fromarray(astronaut()).save(tmp_path / "face.png")
+    files = raised.client("s3")
+    files.upload_file(str(film), BUCKET, "films/people.mp4")
+    files.upload_file(str(tmp_path / "face.png"), BUCKET, "films/face.png")
+    for name, value in (raised.environment("AKIANODES") | SETTINGS).items():
+        monkeypatch.setenv(name, value)
+    cluster = RayCluster(1)
+    try:
+        for name, value in raised.environment("AKIADRIVER").items():
+            monkeypatch.setenv(name, value)
+        here = ["--address", cluster.address, "--segment-seconds", "2"]
+        target, face = f"s3://{BUCKET}/films/people.mp4", f"s3://{BUCKET}/films/face.png"
+        assert farm("cast", target, *here[:2]).code == 0
+        assert farm("cast", target, "-o", f"s3://{BUCKET}/casts/people", *here[:2]).code == 0
+        for number, more in enumerate(([], ["--store", f"s3://{BUCKET}/state/people"], ["--quality"])):
+            out = f"s3://{BUCKET}/out/people-{number}.mp4"
+            ran = farm("render", target, "--source", face, "-o", out, *here, *more)
+            assert ran.code == 0, ran.err
+    finally:
+        cluster.end()
+    nodes, driver = asked_for(raised, "AKIANODES"), asked_for(raised, "AKIADRIVER")
+    written = {resource for action, resource in nodes if action == "s3:PutObject"}
+    for place in ("films/people.cast/store/analysis", "casts/people/store/analysis", "out/people-0.mp4.farm/segments"):
+        assert any(f"/{place}/" in resource for resource in written), place
+    assert refused("worker", nodes) == []
+    assert refused("head", driver) == []
 
 
 def test_the_head_launches_the_types_of_the_cluster_and_no_other() -> None:
