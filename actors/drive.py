@@ -41,12 +41,14 @@ FRAMES_A_FACE = 10
 
 
 class Halt(Exception):
-    """Raised by a watch: its job ends with `error`. With `finish`, what runs is finished, and nothing new is begun."""
+    """Raised by a watch: its job ends with `error`. With `finish`, what runs is finished, and nothing new is begun; of
+    what a renderer has beside what it works on, nothing either unless it may go on `waiting` for its turn."""
 
-    def __init__(self, error: FarmError, *, finish: bool = False) -> None:
+    def __init__(self, error: FarmError, *, finish: bool = False, waiting: bool = True) -> None:
         super().__init__(error)
         self.error = error
         self.finish = finish
+        self.waiting = waiting
 
 
 @dataclass(frozen=True)

@@ -148,10 +148,10 @@ class Loop:
         """The open job of that name."""
         return self._open.get(name)
 
-    def stop(self, job: Job, error: FarmError, *, finish: bool) -> None:
-        """End a job with `error`; nothing where it has ended."""
+    def stop(self, job: Job, error: FarmError, *, finish: bool, waiting: bool = True) -> None:
+        """End a job with `error`; nothing where it has ended. `finish` and `waiting` are those of JobStopped."""
         if self._open.get(job.terms.name) is job:
-            self._handle(JobStopped(job.terms.name, error, finish))
+            self._handle(JobStopped(job.terms.name, error, finish, waiting))
 
     def stop_all(self, error: FarmError) -> None:
         for job in list(self._open.values()):

@@ -119,7 +119,7 @@ class Pooled:
             except Halt as halt:
                 if halted is None or (halted.finish and not halt.finish):
                     halted = halt
-                    self._do(lambda loop, halt=halt: _stop(loop, job, halt.error, finish=halt.finish))  # type: ignore[misc]
+                    self._do(lambda loop, halt=halt: _halt(loop, job, halt))  # type: ignore[misc]
 
     def _wait(self, job: Job, inbox: queue.SimpleQueue[_Word]) -> None:
         """Until the last attempt has stopped, or `quiet_s` have passed; then its slots are given up."""
@@ -215,3 +215,8 @@ class Pooled:
 def _stop(loop: Loop | FarmError, job: Job, error: FarmError, *, finish: bool) -> None:
     if isinstance(loop, Loop):
         loop.stop(job, error, finish=finish)
+
+
+def _halt(loop: Loop | FarmError, job: Job, halt: Halt) -> None:
+    if isinstance(loop, Loop):
+        loop.stop(job, halt.error, finish=halt.finish, waiting=halt.waiting)

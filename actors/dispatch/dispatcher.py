@@ -208,12 +208,15 @@ class Dispatcher(Losses):
 
     def _job_stopped(self, event: JobStopped, at_s: float) -> None:
         ledger = self._jobs.halt(event.job, event.error)
-        if ledger is not None and not event.finish:
-            for slot, task in self._fleet.working_on(ledger):
-                attempt = self._fleet.take_off(slot, task)
-                ledger.drop(attempt.rank)
-                self._out.append(Cancel(slot.name, task, attempt.number, "the job was stopped"))
-                self._settle(slot, at_s)
+        if ledger is None or (event.finish and event.waiting):
+            return
+        for slot, task in self._fleet.working_on(ledger):
+            if event.finish and slot.has_begun(task):
+                continue
+            attempt = self._fleet.take_off(slot, task)
+            ledger.drop(attempt.rank)
+            self._out.append(Cancel(slot.name, task, attempt.number, "the job was stopped"))
+            self._settle(slot, at_s)
 
     def _joined(self, event: SlotJoined, at_s: float) -> None:
         slot = self._fleet.join(event.slot, event.kind, event.rate, far=event.far)

@@ -50,12 +50,14 @@ class JobAdded:
 class JobStopped:
     """Nothing more of this job: its queue is dropped and what runs is cancelled; it ends with `error`.
 
-    With `finish`, what runs is finished first.
+    With `finish`, what runs is finished first; what waits for its turn behind another task of its slot, and has no
+    frame yet, is finished too unless `waiting` says no.
     """
 
     job: str
     error: FarmError
     finish: bool = False
+    waiting: bool = True
 
 
 @dataclass(frozen=True, slots=True)

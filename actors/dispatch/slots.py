@@ -80,6 +80,11 @@ class Slot:
         """Whether it works on a suspect, which has no neighbour."""
         return any(attempt.ledger.suspect(attempt.rank) for attempt in self.running.values())
 
+    def has_begun(self, task: str) -> bool:
+        """Whether a task of the slot has its turn: frames of it came, or it is the first of those that have none."""
+        moving = [name for name, attempt in self.running.items() if attempt.frames > 0]
+        return task in (moving or list(self.running)[:1])
+
 
 class Rates:
     """What is known of every kind of node."""

@@ -1,8 +1,12 @@
 """The meter beside a job: a `farm.ports.Progress` that counts what it costs and ends it when its budget is used up.
 
-With a budget, nothing new is begun as soon as what is spent, in this run and all before it, and what the running
-segments are still expected to cost reach it; what runs is finished. What they cost is taken from the segments of the
-same map that are done, by the dispatcher's unit of work.
+With a budget, nothing new is begun as soon as what is spent, in this run and all before it, what the segments that
+have their turn are still expected to cost, and one segment more would go beyond it. What has its turn is finished; what
+waits behind it on the same renderer is given back. So whatever comes out dearer than expected, or than anybody can know
+at the start, the budget is passed by no more than what was under way at that moment: a segment a renderer.
+
+What is expected is taken from the segments of the same map that are done, and from those of which a quarter is through,
+by the dispatcher's unit of work.
 """
 
 from __future__ import annotations
@@ -10,9 +14,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from actors.dispatch import Cancel, Done, SlotDied, Tick
+from actors.dispatch import Beat, Cancel, Done, SlotDied, Tick
 from actors.drive import Halt, Happening, Order, Watch, task_of
 from core.errors import BudgetSpent, InputError
 from core.records import AnalysisOrder, EncoderSettings, MediaIndex
@@ -27,25 +31,53 @@ from farm.cost.work import load_of
 
 START = "start"
 MOST_ATTEMPTS = 20_000
+TOLD = 0.25  # the part of a segment from which on its cost so far says what it will cost
 MORE = "what is finished is kept: run the same command again with a higher --max-cost"
 
 
 @dataclass
 class _Map:
-    """One map over segments: the work in its open orders, which of them are not done, and how much work is.
+    """One map over segments: the work and the frames of its open orders, which of them are not done, and how much work
+    is.
 
-    `before` is what attempts of former maps had cost when it began.
+    `before` is what attempts of former maps had cost when it began; `through` are the frames of attempts under way.
     """
 
     work: dict[str, float]
+    frames: dict[str, int]
     before: float
     left: set[str]
+    smallest: list[str]  # those that were left when it was last asked for, the smallest last
     done_work: float = 0.0
+    through: dict[tuple[str, int], int] = field(default_factory=dict)
 
-    def done(self, task: str) -> None:
-        if task in self.left:
-            self.left.discard(task)
-            self.done_work += self.work[task]
+    @staticmethod
+    def of(orders: Sequence[Order], before: float) -> _Map:
+        work = {order.id: task_of(order, order.id).cost for order in orders}
+        frames = {order.id: order.segment.frames for order in orders}
+        return _Map(work, frames, before, set(work), sorted(work, key=work.__getitem__, reverse=True))
+
+    def hear(self, happening: Happening) -> None:
+        if isinstance(happening, Beat) and happening.task in self.left:
+            self.through[happening.task, happening.attempt] = happening.frames
+        elif isinstance(happening, Done):
+            self.through.pop((happening.task, happening.attempt), None)
+            if happening.task in self.left:
+                self.left.discard(happening.task)
+                self.done_work += self.work[happening.task]
+
+    def part(self, attempt: Attempt) -> float:
+        """How much of its segment the attempt has behind it, 0 to 1; 0 where that says little yet."""
+        frames = max(1, self.frames.get(attempt.task, 1))
+        part = min(1.0, self.through.get((attempt.task, attempt.number), 0) / frames)
+        return part if part >= TOLD else 0.0
+
+    def least(self, begun: set[str]) -> float:
+        """The work of the smallest segment that is left and not in `begun`; 0 where none is."""
+        while self.smallest and self.smallest[-1] not in self.left:
+            self.smallest.pop()
+        open_ones = (task for task in reversed(self.smallest) if task in self.left and task not in begun)
+        return next((self.work[task] for task in open_ones), 0.0)
 
 
 class CostMeter:
@@ -94,9 +126,8 @@ class CostMeter:
         with self._lock:
             self._orders.append(open_orders)
             if self._budget is not None:
-                work = {order.id: task_of(order, order.id).cost for order in open_orders}
                 before = sum(cost.done.money for cost in self._meter.kinds(self._clock()))
-                self._map = _Map(work, before, set(work))
+                self._map = _Map.of(open_orders, before)
         self.check(open_orders)
         return self._hear
 
@@ -142,14 +173,14 @@ class CostMeter:
     def _hear(self, happening: Happening, at_s: float) -> None:
         with self._lock:
             self._meter.hear(happening, at_s)
-            if self._map is not None and isinstance(happening, Done):
-                self._map.done(happening.task)
+            if self._map is not None:
+                self._map.hear(happening)
             if self._budget is None or self._halted or not isinstance(happening, Tick | Cancel | SlotDied):
                 return
             error = self._over(at_s)
             self._halted = error is not None
         if error is not None:
-            raise Halt(error, finish=True)
+            raise Halt(error, finish=True, waiting=False)
 
     # ------------------------------------------------------------ the budget
 
@@ -164,25 +195,25 @@ class CostMeter:
                 f"no price of {unknown} is known, so that no budget can be held",
                 hint="name it in a price table (--prices FILE, see docs/cost.md), with per_hour = 0 where it is free",
             )
-        running = {attempt.task for attempt in self._meter.running(at_s)}
-        if work.left <= running:
+        begun = self._meter.begun(at_s)
+        if work.left <= {attempt.task for attempt in begun}:
             return None  # all that is left runs, and is to be finished anyway
         spent = self._kept.in_currency(self._prices.currency) + sum((cost.total for cost in kinds), Spent())
-        rest = self._rest(work, sum(cost.done.money for cost in kinds) - work.before, at_s)
-        return self._used_up(spent.money, rest) if spent.money + rest >= (self._budget or 0.0) else None
+        rest, more = expected(work, sum(cost.done.money for cost in kinds) - work.before, begun)
+        budget = self._budget or 0.0
+        if spent.money + rest < budget and spent.money + rest + more <= budget:
+            return None
+        return self._used_up(spent.money, rest, more)
 
-    def _rest(self, work: _Map, done_money: float, at_s: float) -> float:
-        """What the running segments are still expected to cost; 0 while none is done."""
-        if not work.done_work:
-            return 0.0
-        rate = max(0.0, done_money) / work.done_work
-        running = self._meter.running(at_s)
-        return sum(max(0.0, rate * work.work.get(one.task, 0.0) - one.spent.money) for one in running)
-
-    def _used_up(self, spent: float, rest: float = 0.0) -> BudgetSpent:
-        currency = self._prices.currency
-        told = f"the budget of {amount(self._budget or 0.0, currency)} is used up: {amount(spent, currency)} is spent"
-        return BudgetSpent(f"{told}, and what runs takes about {amount(rest, currency)}" if rest else told, hint=MORE)
+    def _used_up(self, spent: float, rest: float = 0.0, more: float = 0.0) -> BudgetSpent:
+        """`rest` of what runs, and a segment `more`, if they matter."""
+        budget, currency = self._budget or 0.0, self._prices.currency
+        told = f"the budget of {amount(budget, currency)} is used up: {amount(spent, currency)} is spent"
+        if rest:
+            told += f", and what runs takes about {amount(rest, currency)}"
+        if spent + rest < budget:
+            told += f", and a segment more about {amount(more, currency)}"
+        return BudgetSpent(told, hint=MORE)
 
     # ------------------------------------------------------------ what it came to
 
@@ -235,6 +266,21 @@ class CostMeter:
 
     def _now_s(self) -> float:
         return self._clock() if self._closed_s is None else self._closed_s
+
+
+def expected(work: _Map, done_money: float, begun: Sequence[Attempt]) -> tuple[float, float]:
+    """What the attempts that have begun will still cost, and what the smallest segment costs that has not; 0 of what
+    nothing is known yet."""
+    parts = [(one, work.part(one)) for one in begun]
+    known_work = work.done_work + sum(part * work.work.get(one.task, 0.0) for one, part in parts)
+    if not known_work:
+        return 0.0, 0.0
+    rate = max(0.0, done_money + sum(one.spent.money for one, part in parts if part)) / known_work
+    rest = 0.0
+    for one, part in parts:
+        whole = one.spent.money / part if part else rate * work.work.get(one.task, 0.0)
+        rest += max(0.0, whole - one.spent.money)
+    return rest, rate * work.least({one.task for one in begun})
 
 
 def named(attempts: Sequence[Attempt], maps: Sequence[Sequence[Order]]) -> tuple[AttemptCost, ...]:

@@ -177,6 +177,15 @@ class Meter:
             for (task, number), purse in (slot.working or {}).items()
         ]
 
+    def begun(self, at_s: float) -> list[Attempt]:
+        """Those of `running` that have their turn; the others have no frame yet, and cost nothing yet."""
+        turns = {
+            (slot.name, *attempt)
+            for slot in self._slots.values()
+            for attempt in slot.moving or list(slot.working or ())[:1]
+        }
+        return [one for one in self.running(at_s) if (one.slot, one.task, one.number) in turns]
+
     def spent(self, at_s: float) -> Spent:
         """All of it."""
         return sum((kind.total for kind in self.kinds(at_s)), Spent())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.dispatch import Assign, Cancel, Done, SlotJoined, SlotReady, Task, Tick
+from actors.dispatch import Assign, Beat, Cancel, Done, SlotJoined, SlotReady, Task, Tick
 from actors.drive import Halt, Happening, Watch
 from core.errors import BudgetSpent, InputError
 from core.media.encode import resolve_encoder
@@ -77,6 +77,35 @@ def test_nothing_new_is_begun_when_what_runs_will_use_up_the_budget() -> None:
     assert "higher --max-cost" in str(halt.value.error)
     story.at(30, Done("s", "o4", 1), Done("t", "o5", 1))  # it is told once
     assert story.meter.spent() == (60.0, "EUR")
+
+
+def test_what_waits_behind_another_is_not_begun_any_more() -> None:
+    """Four segments on two renderers of two: all are handed out at once, and nobody knows what one costs."""
+    story = Story(15.0)
+    story.begin(4)
+    story.at(0, *(Assign(slot, task, 1) for slot, task in zip("stst", ("o0", "o1", "o2", "o3"), strict=True)))
+    story.at(7)
+    with pytest.raises(Halt, match=r"used up: 15\.00 EUR is spent") as halt:
+        story.at(7.5)
+    assert (halt.value.finish, halt.value.waiting) == (True, False)
+
+
+@pytest.mark.parametrize(("budget", "halts"), [(19.0, True), (20.0, False), (2.0, True)])
+def test_a_quarter_of_a_segment_says_what_it_costs(budget: float, halts: bool) -> None:
+    """10 a segment: one is under way, and a second one would follow it."""
+    story = Story(budget)
+    story.begin(2, slots="s")
+    story.at(0, Assign("s", "o0", 1), Assign("s", "o1", 1))
+    story.at(1.9, Beat("s", "o0", 1, 24))
+    if not halts:
+        story.at(2.5, Beat("s", "o0", 1, 25))
+        story.at(10, Done("s", "o0", 1))
+        return
+    with pytest.raises(Halt) as halt:
+        story.at(2.5, Beat("s", "o0", 1, 25))
+    told = str(halt.value.error)
+    assert "2.50 EUR is spent, and what runs takes about 7.50 EUR" in told
+    assert ("and a segment more about 10.00 EUR" in told) == (budget > 10)
 
 
 def test_what_only_has_to_be_finished_is_finished() -> None:
