@@ -78,16 +78,19 @@ class RayCluster:
         if not nodes:
             return False
         node = nodes[number % len(nodes)]
-        for raylet in self._processes(node, "raylet"):
+        raylets = self._processes(node, "raylet")
+        for raylet in raylets:
             psutil.Process(raylet).kill()
         with suppress(Exception):  # what else belonged to it goes too; its end is not the point here
             self._made.remove_node(node, allow_graceful=False)
-        return True
+        return bool(raylets)
 
-    def kill_head(self) -> None:
-        """SIGKILL the head's GCS; what is left of the cluster then ends too."""
-        for server in self._processes(self._made.head_node, "gcs_server"):
+    def kill_head(self) -> bool:
+        """SIGKILL the head's GCS; what is left of the cluster then ends too. Whether there was one."""
+        servers = self._processes(self._made.head_node, "gcs_server") if self.alive else []
+        for server in servers:
             psutil.Process(server).kill()
+        return bool(servers)
 
     def end(self) -> None:
         if self._made is not None:

@@ -15,12 +15,14 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from moto.server import ThreadedMotoServer
 
 from farm.store.cache import cache_of
@@ -67,6 +69,7 @@ class Job:
     relay: Relay | None = None
     receipts: dict[str, str] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
+    deaths: Counter[str] = field(default_factory=Counter)
     drivers: int = 0
 
     @property
@@ -100,21 +103,29 @@ class Job:
                 continue
         return made
 
-    def kill(self, kill: Kill, driver: subprocess.Popen[str]) -> None:
+    def kill(self, kill: Kill, driver: subprocess.Popen[str]) -> bool:
+        """Whether there was somebody to kill."""
         match kill.victim:
             case "renderer":
                 working = self.cluster.renderers()
-                if working:
+                if not working:
+                    return False
+                try:
                     working[kill.which % len(working)].kill()
+                except psutil.NoSuchProcess:
+                    return False
             case "driver":
+                if driver.poll() is not None:
+                    return False
                 driver.send_signal(signal.SIGKILL)
             case "node":
-                self.cluster.kill_node(kill.which)
+                return self.cluster.kill_node(kill.which)
             case "head":
-                self.cluster.kill_head()
+                return self.cluster.kill_head()
             case "server":
                 assert self.relay is not None
                 self.relay.kill()
+        return True
 
 
 def hunt(job: Job, plan: list[Kill]) -> Ran:
@@ -134,10 +145,14 @@ def hunt(job: Job, plan: list[Kill]) -> Ran:
             job.look()
             driver = job.driver()
             continue
-        kill = todo.pop(0)
+        kill = todo[0]
         job.look()
+        if not job.kill(kill, driver):
+            time.sleep(LOOK_S)  # nobody of that kind is there now
+            continue
+        del todo[0]
         job.told.append(f"{time.monotonic() - begun_s:.1f} s: {kill}")
-        job.kill(kill, driver)
+        job.deaths[kill.victim] += 1
         if kill.victim == "server":
             time.sleep(1.0)
             mend(job)
@@ -206,7 +221,8 @@ class Forest:
             error.add_note("\n".join(job.told))
             raise
         shutil.rmtree(folder)
-        return Story(tuple(line for line in job.told if "Kill(" in line))
+        enough = 2 * job.deaths.total() >= len(plan)  # the film may be finished before the last of them
+        return Story(tuple(line for line in job.told if "Kill(" in line), met=enough, deaths=job.deaths)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,10 +91,17 @@ class Assets:
 
 @dataclass(frozen=True)
 class Story:
-    """What was done to a job: where its runs were ended, and whether the planned points were met."""
+    """What was done to a job: where its runs were ended, and whether that is all that was planned.
+
+    `deaths` counts them by what died, in `ended` order of first deaths; runs of the job itself where it is left out.
+    """
 
     ended: tuple[str, ...]
     met: bool = True
+    deaths: Mapping[str, int] = field(default_factory=dict)
+
+    def died(self) -> Counter[str]:
+        return Counter(self.deaths) if self.deaths else Counter(run=len(self.ended))
 
 
 @dataclass

@@ -62,14 +62,17 @@ def coordinators(url: str, root: Path, count: int) -> Iterator[list[subprocess.P
 
 def finish_all(
     farm: Farm, url: str, film: Path, *, count: int, kills: int, seed: int, server: Postgres | None = None
-) -> None:
-    """Submit `count` jobs, kill at random until `kills` were killed, and look at what became of the jobs."""
+) -> Counter[str]:
+    """Submit `count` jobs, kill at random until `kills` were killed, and look at what became of the jobs.
+
+    How many coordinators, and servers of the database, died. Fails where the jobs were done before all of them had.
+    """
     chance = random.Random(seed)
     webhooks.make(farm.db, ACME, "https://hooks.example.com/")
     upload = farm.upload(film)
     made = [farm.submit(order_of(upload)) for _ in range(count)]
     readers = [Reader(farm.db, job) for job in made]
-    killed = 0
+    died: Counter[str] = Counter()
     next_s = time.monotonic() + 3.0
     end_s = time.monotonic() + WATCH_S
     with coordinators(url, farm.places.root, 2) as running:
@@ -83,18 +86,19 @@ def finish_all(
                     break
             except Unreachable:
                 continue
-            if killed < kills and time.monotonic() >= next_s:
-                killed += 1
+            if died.total() < kills and time.monotonic() >= next_s:
                 next_s = time.monotonic() + chance.uniform(0.5, 3.0)
-                if server is not None and killed % 3 == 0:
+                if server is not None and died.total() % 3 == 2:
                     server.kill()
                     server.restart()
+                    died["postgresql"] += 1
                     continue
+                died["coordinator"] += 1
                 which = chance.randrange(len(running))
                 running[which].send_signal(signal.SIGKILL)
                 running[which].wait()
                 running[which] = drill.start(url, farm.places.root)
-    assert killed == kills or count < kills
+    assert died.total() == kills, "the jobs were done too early for all that was to die"
     letters = webhooks.deliveries(farm.db, ACME, limit=10_000).items
     hashes = set()
     for job, reader in zip(made, readers, strict=True):
@@ -114,6 +118,7 @@ def finish_all(
         out = farm.places.result(job, "out.mp4").parent
         assert [file.name for file in out.iterdir()] == ["out.mp4"]
     assert len(hashes) == 1
+    return died
 
 
 @contextmanager
