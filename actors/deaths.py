@@ -18,6 +18,7 @@ from core.errors import FarmError, WorkerLost
 
 FARM = ("core", "actors", "farm")
 NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
+AT = re.compile(r"[(,] ?ip=([^,)\s]+)")
 NOT_MADE = "an error raised in its creation task"  # Ray's words for an actor whose class or arguments did not load
 SAME_FARM = "install the same on every machine, and run `farm doctor` there"
 
@@ -71,6 +72,20 @@ def unfit(error: BaseException) -> FarmError | None:
     name = missing.group(1).partition(".")[0]
     what = "the farm" if name in FARM else f"the library {name}"
     return WorkerLost(f"{what} is not installed on a node of the cluster", hint=SAME_FARM)
+
+
+def address_in(error: BaseException) -> str:
+    """The address of the node where a renderer could not be made, as Ray's words name it; "" where they do not."""
+    found = AT.search(str(error))
+    return found.group(1) if found else ""
+
+
+def at_node(error: FarmError, node: str) -> FarmError:
+    """The error with its node, as the end of a job that a node could not do: resumable, whatever the node lacks."""
+    if not node or error.where.startswith(node):
+        return error
+    kind = type(error) if error.exit_code == WorkerLost.exit_code else WorkerLost
+    return kind(error.what, where=f"{node}: {error.where}".rstrip(": "), hint=error.hint)
 
 
 def as_farm_error(error: BaseException) -> FarmError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.dispatch import Assign, Decision, Event, Task
+from actors.dispatch import Assign, Decision, Event, NodeDecision, Task
 from actors.work import JobStore, Order, Receipt, Works
 from core.errors import FarmError, PlanError
 from core.records import AnalysisOrder, WorkOrder
@@ -100,6 +100,13 @@ class Transport(Protocol):
     def kill(self, slot: str) -> None: ...
 
     def retire(self, slot: str) -> None: ...
+
+    def regard(self, decision: NodeDecision) -> None:
+        """What is thought of a node, where that matters for what is brought up."""
+
+    @property
+    def report(self) -> str:
+        """What whoever brings nodes says of those that are waited for; "" where nobody says anything."""
 
     def poll(self, timeout_s: float) -> list[tuple[Event, Receipt | None]]:
         """Events since the last call, each `Done` with its receipt; waits at most `timeout_s` for the first."""

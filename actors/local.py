@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, SlotReady
+from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, NodeDecision, SlotReady
 from actors.drive import Patience, unexpected
 from actors.machine import machine_kind
 from actors.pooled import Pooled
@@ -115,3 +115,10 @@ class _Threads:
 
     def retire(self, slot: str) -> None:
         raise PlanError(f"{slot}: a thread of this process cannot be retired")
+
+    def regard(self, decision: NodeDecision) -> None:
+        """There is one node."""
+
+    @property
+    def report(self) -> str:
+        return ""

@@ -22,6 +22,7 @@ from actors.dispatch import (
     Event,
     Failed,
     Finish,
+    GiveUp,
     JobAdded,
     JobStopped,
     Keeper,
@@ -30,11 +31,14 @@ from actors.dispatch import (
     Quarantine,
     Release,
     Restart,
+    Shun,
+    Slept,
     SlotDied,
     SlotJoined,
     SlotLeft,
     SlotReady,
     Tick,
+    Trust,
 )
 from actors.drive import Batch, Happening, Patience, Terms, Transport, Watch, sort_of, task_of
 from actors.work import JobStore, Order, Receipt
@@ -42,6 +46,7 @@ from core.errors import FarmError, PlanError
 from core.lean import Shared
 
 KEEP_S = 1.0
+ASLEEP_S = 5.0  # a step that takes so much longer than it waits for: this process was stopped, or its machine slept
 CLUSTER = "cluster"  # who says what is waited for
 
 
@@ -93,6 +98,7 @@ class Loop:
         self._ready = ready
         self._keeper = keeper
         self._kept_s = -math.inf
+        self._stepped_s = clock()
         self._transport = transport
         self._clock = clock
         self._dispatcher = Dispatcher(
@@ -174,14 +180,19 @@ class Loop:
 
     def step(self, timeout_s: float) -> None:
         """Wait for what happens next, and act on it."""
-        for event, receipt in self._transport.poll(timeout_s):
+        happened = self._transport.poll(timeout_s)
+        now_s = self._clock()
+        asleep_s, self._stepped_s = now_s - self._stepped_s - timeout_s, now_s
+        if asleep_s >= ASLEEP_S:
+            self._handle(Slept(asleep_s), now_s)
+        for event, receipt in happened:
             if receipt is not None and isinstance(event, Done):
                 job = self._job_of(event.task)
                 if job is not None:
                     job.receipts.setdefault(receipt.order_id, job.shared.receipt(receipt))
                     event = replace(event, damaged=job.stop_on_damage and bool(receipt.damage))  # noqa: PLW2901
             self._handle(event)
-        self._handle(Tick())
+        self._handle(Tick(), now_s)  # what passed since is another step's
         self._keep()
 
     def _keep(self, *, force: bool = False) -> None:
@@ -189,14 +200,16 @@ class Loop:
         at_s = self._clock()
         if self._keeper is not None and (force or at_s - self._kept_s >= KEEP_S):
             self._kept_s = at_s
+            self._keeper.report = self._transport.report
             for event in self._keeper.look(self._dispatcher, at_s):
                 self._handle(event)
             words = self._keeper.words(at_s, waits=bool(self._open))
             if words:
                 self._tell(Busy(CLUSTER, words), at_s)
 
-    def _handle(self, event: Event) -> None:
-        at_s = self._clock()
+    def _handle(self, event: Event, at_s: float | None = None) -> None:
+        if at_s is None:
+            at_s = self._clock()
         self._tell(event, at_s)
         slots = self._dispatcher.slots if isinstance(event, NodeGone) else frozenset[str]()
         decisions = self._dispatcher.handle(event, at_s)
@@ -246,6 +259,8 @@ class Loop:
             case Quarantine() | Release():
                 self._transport.retire(decision.slot)
                 self._slot_ended(decision.slot)
+            case Shun() | Trust() | GiveUp():
+                self._transport.regard(decision)
             case Finish():
                 self._end(self._open[decision.job], decision.error)
 

@@ -38,6 +38,7 @@ START_S = 20.0
 LOOK_S = 0.2
 MOST = 10_000  # the cluster's own limit decides
 QUIET_S = 3.0
+NODE_ID = "ray.io/node-id"  # the label by which Ray knows a node
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class RayPool(Pooled):
         self._resources = self._needs(has)
         least, most = self._sizes(has)
         self._keeper = Keeper(least, most, json.dumps(dict(self._resources)))
-        self._renderers = RayTransport(self._new_actor)
+        self._renderers = RayTransport(self._new_actor, self._resources)
         self._renderers.watch()
         ups: queue.SimpleQueue[None] = queue.SimpleQueue()
         idle_s = math.inf if least else cluster.idle_s
@@ -119,8 +120,8 @@ class RayPool(Pooled):
                 ups.get(timeout=min(LOOK_S, left_s))
             if not self._check_open():
                 raise self._why
-            if self._keeper.unfit is not None:
-                raise self._keeper.unfit
+            if self._keeper.unfit is not None and cluster.address is None:
+                raise self._keeper.unfit  # elsewhere another node may do
 
     def _needs(self, has: Capacity) -> Mapping[str, float]:
         """What Ray sets aside for a renderer. `WorkerLost` where the cluster can never hold one."""
@@ -147,7 +148,8 @@ class RayPool(Pooled):
             return cluster.workers, cluster.workers
         if cluster.address is not None:
             return 0, cluster.max_workers or has.slots_to_come(self._resources) or MOST
-        there = int(has.gpus) if "GPU" in self._resources else cluster.cpu_workers
+        plain = cluster.resources is None and "GPU" not in self._resources
+        there = cluster.cpu_workers if plain else has.slots(self._resources)
         number = min(max(1, there), cluster.max_workers or there)
         return number, number
 
@@ -165,13 +167,15 @@ class RayPool(Pooled):
                 raise not_started(error, "") from error
         self._ours = True
 
-    def _new_actor(self) -> Any:
+    def _new_actor(self, shunned: frozenset[str]) -> Any:
+        """A renderer on a node that is none of those `shunned`, by their ids."""
         named = dict(self._resources)
         renderer = cast(Any, ray).remote(
             num_cpus=named.pop("CPU", 0),
             num_gpus=named.pop("GPU", 0),
             memory=named.pop("memory", None),
             resources=named,
+            label_selector={NODE_ID: f"!in({','.join(sorted(shunned))})"} if shunned else None,
             max_restarts=0,
             max_task_retries=0,
             concurrency_groups=GROUPS,

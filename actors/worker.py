@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from actors.work import Heartbeat, JobStore, Order, Receipt
 from core import codec
-from core.errors import DISK_FULL, PlanError, StorageError
+from core.errors import DISK_FULL, ModelError, PlanError, StorageError
 from core.kept import Kept
 from core.media.stamp import check_stamp, unchanged
 from core.records import (
@@ -47,6 +47,8 @@ if TYPE_CHECKING:  # the models and OpenCV are loaded by the first order that ne
     from core.inference.shelf import Shelf
     from core.swap.stages import OpenRole, RoleOpener
 
+INSISTED = ("cuda", "tensorrt")  # devices that are not there on every machine
+SAME_MODELS = "give every machine the same models, then run the same command again"
 WAIT_S = 0.2
 TARGETS_HELD = 2
 IDENTITIES_HELD = 64  # source faces of up to 1 MB
@@ -61,6 +63,7 @@ class WorkerSettings:
     bytes with another number of threads; `model_threads` is this worker's share of the cores; `device` is where its
     models run, `shelf` where machines share TensorRT engines and `gpu_mem_limit_bytes` what one model's session
     may take of a GPU (core.inference.providers); `place` makes the path of a film, which may be far, of its name.
+    `models` are the ids of those that every job is known to need.
     """
 
     model_cache: str
@@ -70,6 +73,7 @@ class WorkerSettings:
     shelf: Shelf | None = None
     gpu_mem_limit_bytes: int | None = None
     place: Callable[[str], Path] = Path
+    models: tuple[str, ...] = ()
 
     def device_spec(self) -> DeviceSpec:
         """What the sessions of this renderer ask for."""
@@ -107,6 +111,20 @@ class Worker:
         self._opener: RoleOpener | None = None
 
     def setup(self) -> WorkerInfo:
+        """Say who this is. `ModelError` for what every order would end with here: a device that was insisted on and
+        does not work, a model that is missing or has another size than it had."""
+        settings = self._settings
+        if settings.device in INSISTED:
+            with self._lock:
+                _ = self._loaded().providers
+        if settings.models:
+            from core.inference.manifest import load_manifests, manifest_folder  # noqa: PLC0415
+            from core.inference.weights import present  # noqa: PLC0415 - loads onnx
+
+            manifests, cache = load_manifests(manifest_folder()), Path(settings.model_cache)
+            for name in settings.models:
+                if name not in manifests or present(manifests[name], cache) is None:
+                    raise ModelError(f"model {name} is not in the cache", where=str(cache), hint=SAME_MODELS)
         return WorkerInfo(os.getpid(), platform.node())
 
     def work(self, order: Order, attempt: int, heartbeat: Heartbeat, store: JobStore) -> Receipt:
@@ -281,17 +299,17 @@ class Worker:
             return self._sessions.notes if order.models and self._sessions is not None else ()
 
     def _uses(self, order: Order) -> tuple[ModelUse, ...]:
-        """How the models that the order names ran; `PlanError` when a file is another than the order's."""
+        """How the models that the order names ran; `ModelError` when a file is another than the order's."""
         named = dict(order.models)
         with self._lock:
             uses = self._sessions.uses() if self._sessions is not None else ()
         uses = tuple(use for use in uses if use.id in named)
         for use in uses:
             if use.sha256 != named[use.id]:
-                raise PlanError(
+                raise ModelError(
                     f"model {use.id} here is not the file that the job began with",
                     where=self._settings.model_cache,
-                    hint="give every machine the same models, then run the same command again",
+                    hint=SAME_MODELS,
                 )
         return uses
 

@@ -3,8 +3,8 @@
 events      the words            ledger      one job's tasks       shares    whose turn it is
 slots       rates and room       fleet       slots and nodes       jobs      all jobs
 placing     who gets what        stragglers  moves and copies      watch     hangs
-losses      what is lost         keeper      how many slots    wanted    backlog -> nodes
-dispatcher  the rules
+losses      what is lost         refusals    what nodes refuse keeper    how many slots
+wanted      backlog -> nodes     dispatcher  the rules
 """
 
 from actors.dispatch.dispatcher import Dispatcher
@@ -18,14 +18,19 @@ from actors.dispatch.events import (
     Event,
     Failed,
     Finish,
+    GiveUp,
     JobAdded,
     JobStopped,
     Kill,
+    NodeDecision,
     NodeGone,
     NodeLeaves,
+    NoPlace,
     Quarantine,
     Release,
     Restart,
+    Shun,
+    Slept,
     SlotDied,
     SlotJoined,
     SlotLeft,
@@ -34,6 +39,7 @@ from actors.dispatch.events import (
     SlotUnfit,
     Task,
     Tick,
+    Trust,
 )
 from actors.dispatch.keeper import Keeper
 from actors.dispatch.losses import MAX_DEATHS_IN_A_ROW, MAX_DEPARTURES, MAX_TRIES
@@ -54,16 +60,21 @@ __all__ = [
     "Event",
     "Failed",
     "Finish",
+    "GiveUp",
     "JobAdded",
     "JobStopped",
     "Keeper",
     "Kill",
+    "NoPlace",
+    "NodeDecision",
     "NodeGone",
     "NodeLeaves",
     "NodeOffer",
     "Quarantine",
     "Release",
     "Restart",
+    "Shun",
+    "Slept",
     "SlotDied",
     "SlotJoined",
     "SlotLeft",
@@ -72,5 +83,6 @@ __all__ = [
     "SlotsMayCome",
     "Task",
     "Tick",
+    "Trust",
     "wanted_nodes",
 ]

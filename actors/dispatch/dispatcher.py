@@ -4,15 +4,18 @@ The rules, from ray.md:
 - Longest first; slots that are slower than the fastest take the longest that they finish in the same time. A task that
   came back goes to the front of the queue.
 - Three attempts lost with their renderer poison a task: nothing new of its job is started, what runs is finished and
-  kept, the job fails. Attempts lost because a node went are counted apart and tolerated more often: on spot nodes
-  they say nothing of the task.
+  kept, the job fails. Of the deaths on one node one counts while another node is up, of those of one slot one while
+  another slot is, and the task is not given back there: so no one bad GPU or node poisons anything. Attempts lost
+  because a node went are counted apart and tolerated more often: on spot nodes they say nothing of the task.
 - A task that was lost once runs alone on its slot from then on, so that the death of a poisonous neighbour is
   not counted against it more than once.
 - Four deaths in a row of one slot quarantine it, and two such slots the rest of their node. With every slot
-  quarantined the jobs fail, unless nodes may still come.
+  quarantined the jobs fail, unless nodes may still come. A node of which nothing is left is given up.
 - A slot takes a second task, which decodes while the first one renders, only when no slot without work could
   take it. It then waits for its turn, so a slot hangs only when none of its tasks moves.
-- An error that the work itself raised is never retried: the same input would raise it again.
+- An error that the work itself raised is never retried: the same input would raise it again. One of a kind that a node
+  may have for itself (actors.dispatch.refusals) quarantines the slot instead, and another node tries; it ends the job
+  when a second node says the same, or there is no other.
 - Damage rule: when a finished task reports damage, queued tasks after it are dropped and those before it are
   finished, so that the first damaged frame of the whole film is known.
 - When nothing is queued any more, slots without work take over what waits elsewhere, and copy what is late: never
@@ -41,8 +44,10 @@ from actors.dispatch.events import (
     Kill,
     NodeGone,
     NodeLeaves,
+    NoPlace,
     Release,
     Restart,
+    Slept,
     SlotDied,
     SlotJoined,
     SlotLeft,
@@ -56,11 +61,17 @@ from actors.dispatch.events import (
 from actors.dispatch.fleet import Fleet
 from actors.dispatch.ledger import DONE, DROPPED
 from actors.dispatch.losses import NOT_QUEUED, Losses
+from actors.dispatch.refusals import of_a_node
 from actors.dispatch.wanted import Backlog
 from actors.dispatch.watch import KILL_S
 from core.errors import WorkerLost
 
 SWEEP_S = 1.0  # how often late tasks are looked for, at most
+ALONE = "see `farm doctor`, or try --local"
+BRING = (
+    "see `ray status` on the head, the quota, the node types of the cluster file and what --worker-resources asks for; "
+    "what was finished is kept: run the same command again to resume"
+)
 
 
 class Dispatcher(Losses):
@@ -88,6 +99,7 @@ class Dispatcher(Losses):
         self._start_s = start_s
         self._idle_s = idle_s
         self._swept_s = -math.inf
+        self._awaited = ""  # what is known of slots that do not come
         self.copies = 0
         if tasks is not None:
             self._jobs.add(JobAdded("", tasks))
@@ -153,6 +165,8 @@ class Dispatcher(Losses):
                 self._work_event(event, at_s)
             case Tick():
                 self._tick(at_s)
+            case Slept():
+                self._fleet.slept(event.seconds)
             case JobAdded():
                 self._job_added(event, at_s)
             case JobStopped():
@@ -189,7 +203,10 @@ class Dispatcher(Losses):
                 self._unfit(event, at_s)
             case SlotsMayCome():
                 self._awaits_nodes = event.yes
+                self._awaited = event.reason
                 self._any_left(event.reason)
+            case NoPlace():
+                self._no_place(event, at_s)
             case NodeLeaves():
                 self._node_leaves(event, at_s)
             case NodeGone():
@@ -198,6 +215,8 @@ class Dispatcher(Losses):
     def _job_added(self, event: JobAdded, at_s: float) -> None:
         if not self._jobs.open and self._fleet.dark_since_s is not None:
             self._fleet.dark_since_s = at_s
+        if not self._jobs.open:
+            self._forgive_all()
         self._jobs.add(event)
         for slot in self._fleet.slots.values():
             if slot.down:
@@ -229,7 +248,7 @@ class Dispatcher(Losses):
         if slot is not None:
             slot.kind = event.kind or slot.kind
             slot.down = False
-            self._unfit_slots = 0
+            self._no_place_s = None
             self._fleet.lift(slot, event.capacity, at_s)
             self._fleet.lives_on(slot, event.node)
             self._settle(slot, at_s)
@@ -259,6 +278,8 @@ class Dispatcher(Losses):
         if slot is None:
             return
         attempt = self._fleet.take_off(slot, event.task)
+        if of_a_node(event.error) and self._refuse(slot, attempt, event.error, at_s):
+            return
         self._settle(slot, at_s)
         self._cancel_all(event.task, at_s, "another attempt failed")
         attempt.ledger.drop(attempt.rank)
@@ -279,8 +300,11 @@ class Dispatcher(Losses):
     def _tick(self, at_s: float) -> None:
         dark_s = self._fleet.dark_since_s
         if dark_s is not None and at_s - dark_s >= self._start_s:
-            self._jobs.halt_all(WorkerLost("no renderer came up in time", hint="see `farm doctor`, or try --local"))
+            told = f"no renderer came up in {self._start_s:g} s{': ' if self._awaited else ''}{self._awaited}"
+            self._jobs.halt_all(self._refusals.last() or WorkerLost(told, hint=BRING if self._awaits_nodes else ALONE))
             return
+        if self._bad:
+            self._give_up(at_s)
         for slot in self._fleet.watch.due(at_s):
             if slot.killed_s is not None:
                 self._died(SlotDied(slot.name, f"no answer for {KILL_S:g} s after it was ended"), at_s)
@@ -299,7 +323,7 @@ class Dispatcher(Losses):
                 self._release_idle(at_s)
 
     def _release_idle(self, at_s: float) -> None:
-        for slot in self._fleet.bench.idle_slots():
+        for slot in list(self._fleet.bench.idles()):
             if at_s - slot.idle_since_s >= self._idle_s:
                 self._fleet.remove(slot, at_s)
                 self._out.append(Release(slot.name, NOT_QUEUED))

@@ -104,10 +104,12 @@ class SlotLeft:
 
 @dataclass(frozen=True, slots=True)
 class SlotUnfit:
-    """A slot was set up and cannot do this farm's work, whatever is tried: another version, a missing device."""
+    """A slot was set up and cannot do this farm's work, whatever is tried: another version, a missing device. `node`
+    where it is known."""
 
     slot: str
     error: FarmError
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,13 @@ class SlotsMayCome:
 
     yes: bool
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoPlace:
+    """No node that is there could hold another slot, beside those that are shunned, and nobody brings nodes."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +155,8 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The work raised an error of its own; the slot lives on."""
+    """The work raised an error of its own. Where that is of a kind that a node may have for itself (a full disk, a
+    missing model), the slot's node is not trusted with it any more, and another one tries; else it ends the job."""
 
     slot: str
     task: str
@@ -173,13 +183,20 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True)
+class Slept:
+    """Nobody listened for so long: whoever tells all this was stopped itself. What was silent then may have spoken."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed."""
 
 
 WorkEvent = Done | Failed | Beat | Busy
-FleetEvent = SlotJoined | SlotReady | SlotDied | SlotLeft | SlotUnfit | SlotsMayCome | NodeLeaves | NodeGone
-Event = WorkEvent | FleetEvent | JobAdded | JobStopped | Tick
+FleetEvent = SlotJoined | SlotReady | SlotDied | SlotLeft | SlotUnfit | SlotsMayCome | NoPlace | NodeLeaves | NodeGone
+Event = WorkEvent | FleetEvent | JobAdded | JobStopped | Slept | Tick
 
 # ---------------------------------------------------------------- decisions
 
@@ -234,6 +251,29 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Shun:
+    """Bring up nothing new on the node."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What was said against the node was not its fault: it is as good as any."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The node was shunned, and nothing of the farm is left there: let another one come in its place."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The end of a job, decided once: every task is done, or dropped because of `error` or of reported damage."""
 
@@ -241,4 +281,5 @@ class Finish:
     job: str = ""
 
 
-Decision = Assign | Cancel | Restart | Quarantine | Release | Kill | Finish
+NodeDecision = Shun | Trust | GiveUp
+Decision = Assign | Cancel | Restart | Quarantine | Release | Kill | NodeDecision | Finish

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from actors.dispatch.events import Assign
-from actors.dispatch.ledger import Ledger
+from actors.dispatch.ledger import Deaths, Ledger
 from actors.dispatch.slots import Attempt, Bench, Rates, Slot
 from actors.dispatch.watch import Watch
 
 BAD_SLOTS_A_NODE = 2
+# How far a slot is from those that a task took down: it is one of them, on a node with one of them, or elsewhere.
+THERE, NEAR, ELSEWHERE = range(3)
 
 
 @dataclass(slots=True)
@@ -18,6 +20,8 @@ class Node:
     slots: dict[str, Slot] = field(default_factory=dict)
     leaves: bool = False  # it said so
     bad_slots: int = 0  # of its slots, those that were taken out of service
+    why: str = ""  # the last of them
+    bad_s: float = 0.0  # when that was
 
     @property
     def shunned(self) -> bool:
@@ -34,13 +38,13 @@ class Fleet:
         self.nodes: dict[str, Node] = {}
         self.starting = dict.fromkeys(self.slots)  # slots that are being set up
         self.dark_since_s: float | None = at_s  # since when no slot is up
-        self._up = 0
+        self._up: dict[str, Slot] = {}
         self._places: dict[str, list[Slot]] = {}  # task -> the slots it runs on
 
     @property
     def up(self) -> int:
         """How many slots are set up."""
-        return self._up
+        return len(self._up)
 
     # ------------------------------------------------------------ who is there
 
@@ -68,13 +72,41 @@ class Fleet:
         self._move_out(slot)
         slot.node = ""
 
+    def forgive(self, name: str) -> bool:
+        """One slot of the node was taken out of service for what was not its fault. True where that was the last one
+        that spoke against the node."""
+        node = self.nodes.get(name)
+        if node is None or not node.bad_slots:
+            return False
+        node.bad_slots -= 1
+        for slot in node.slots.values():
+            slot.leaving = node.shunned
+            self.bench.seat(slot)
+        if node.bad_slots:
+            return False
+        if not node.leaves and not node.slots:
+            del self.nodes[name]
+        return True
+
+    def slept(self, seconds: float) -> None:
+        """Nobody could have heard of anything for so long: what was silent has that much more time."""
+        for slot in self.slots.values():
+            slot.moved_s += seconds
+            if slot.killed_s is not None:
+                slot.killed_s += seconds
+        if self.dark_since_s is not None:
+            self.dark_since_s += seconds
+
     def home(self, slot: Slot) -> Node | None:
         return self.nodes.get(slot.node)
 
     def lift(self, slot: Slot, capacity: int, at_s: float) -> None:
         """Set how much a slot takes; 0 when it is down."""
-        self._up += (capacity > 0) - (slot.capacity > 0)
         slot.capacity = capacity
+        if capacity > 0:
+            self._up[slot.name] = slot
+        else:
+            self._up.pop(slot.name, None)
         slot.killed_s = None
         slot.held = False
         self.starting.pop(slot.name, None)
@@ -96,6 +128,24 @@ class Fleet:
             home.slots.pop(slot.name, None)
             if not home.slots and not home.leaves and not home.bad_slots:
                 del self.nodes[slot.node]
+
+    # ------------------------------------------------------------ suspects
+
+    def refuge(self, deaths: Deaths) -> int:
+        """How far the farthest slot that is up is from those that a task took down. Stops at one elsewhere."""
+        farthest = THERE
+        for slot in self._up.values():
+            if slot.killed_s is None and not slot.leaving:
+                farthest = max(farthest, distance(slot, deaths))
+                if farthest == ELSEWHERE:
+                    break
+        return farthest
+
+    def may_have(self, slot: Slot, ledger: Ledger, rank: int) -> bool:
+        """Whether no slot that is up is farther from those that the task took down."""
+        deaths = ledger.deaths(rank)
+        near = distance(slot, deaths)
+        return near == ELSEWHERE or near >= self.refuge(deaths)
 
     # ------------------------------------------------------------ what runs where
 
@@ -135,3 +185,10 @@ class Fleet:
         for slot in list(self.slots.values()):
             for task in [task for task, attempt in slot.running.items() if attempt.ledger is ledger]:
                 yield slot, task
+
+
+def distance(slot: Slot, deaths: Deaths) -> int:
+    """How far the slot is from those in `deaths`."""
+    if (slot.where, slot.name) in deaths:
+        return THERE
+    return NEAR if any(where == slot.where for where, _ in deaths) else ELSEWHERE

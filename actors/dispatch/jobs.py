@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from actors.dispatch.events import Finish, JobAdded
 from actors.dispatch.ledger import DROPPED, Group, Ledger, Scale, Totals
-from actors.dispatch.shares import Shares
+from actors.dispatch.shares import Fits, Shares
 from actors.dispatch.wanted import Backlog
 from core.errors import FarmError, PlanError
 
@@ -77,14 +77,26 @@ class Jobs:
 
     # ------------------------------------------------------------ turns
 
-    def take(self, share: float, *, beside: bool) -> tuple[Ledger, int] | None:
-        """The next task of the job whose turn it is, for a slot without work, or `beside` another task."""
-        ledger = self._shares.turn(beside=beside)
+    def take(self, share: float, fits: Fits | None) -> tuple[Ledger, int] | None:
+        """The next task of the job whose turn it is: for a slot without work, which may have the suspects that `fits`
+        says, or with None for a slot that has work, which may have no suspect."""
+        ledger = self._shares.turn(fits)
         if ledger is None:
             return None
-        rank = ledger.take_suspect() if ledger.suspects and not beside else ledger.take(share)
+        rank = ledger.take_suspect(fits) if ledger.suspects and fits is not None else None
+        if rank is None:
+            rank = ledger.take(share)
         self._shares.charge(ledger, ledger.costs[rank])
         return ledger, rank
+
+    @property
+    def passed_over(self) -> bool:
+        """Whether the last `take` left a job out that has none but suspects which did not fit."""
+        return self._shares.passed_over
+
+    def suspects(self) -> Iterator[tuple[Ledger, int]]:
+        """The suspects that are queued; looks at every job."""
+        return ((ledger, rank) for ledger in self._ledgers.values() if ledger.suspects for rank in ledger.waiting())
 
     def put_back(self, ledger: Ledger, rank: int) -> None:
         """A task whose attempt is gone: to the front of its job's queue, or dropped where nothing more is wanted."""

@@ -1,7 +1,8 @@
 """How many slots there should be: a fixed number, or as many as the backlog is worth. Pure, asked about once a second.
 
 The keeper asks for slots and takes back those that have not come up; whoever brings slots does what it says. A slot
-that comes up is the dispatcher's from then on, which releases it when nothing was queued for a while.
+that comes up is the dispatcher's from then on, which releases it when nothing was queued for a while. One that was
+taken out of service is replaced after a while, which is longer each time until something was done again.
 """
 
 from __future__ import annotations
@@ -9,14 +10,19 @@ from __future__ import annotations
 from actors.dispatch.dispatcher import Dispatcher
 from actors.dispatch.events import (
     Decision,
+    Done,
     Event,
+    Finish,
     NodeGone,
     Quarantine,
     Release,
+    Restart,
+    SlotDied,
     SlotJoined,
     SlotLeft,
     SlotReady,
     SlotUnfit,
+    Trust,
 )
 from actors.dispatch.events import SlotsMayCome as MayCome
 from actors.dispatch.losses import NOT_QUEUED
@@ -24,6 +30,9 @@ from core.errors import FarmError
 
 # A slot whose node went is asked for again only after this: what places it may not know yet that the node is gone.
 REJOIN_S = 5.0
+# A slot that was taken out of service is replaced after the first of these, the second one in a row after twice that.
+REPLACE_S, REPLACE_AT_MOST_S = 10.0, 600.0
+BAD_IN_A_ROW = 4  # with nothing up and nothing done between, so many that were taken out are the end
 SAY_S = 10.0
 BOOT_MEMORY = 0.9  # of the longest, at each that was shorter
 NONE_LEFT = "all were taken out of service"
@@ -37,13 +46,18 @@ class Keeper:
         self._needs = needs
         self._dark_s: float | None = None
         self._said_s = 0.0
+        self._said = ""  # the last that the cluster reported, of what was said
+        self.report = ""  # what the cluster says of the slots that are waited for
         self.least = least
         self._most = most
-        self._closed = 0  # slots that were taken out of service since there was a job
+        self._replaced_s: list[float] = []  # when each slot that was taken out of service may be replaced
+        self._bad = 0  # slots taken out of service since the last that anything was done
         self._why = NONE_LEFT
-        self._may_come = True
+        self._may_come, self._reported = True, ""
         self._names = 0
         self._asked_s: dict[str, float] = {}
+        self._again: set[str] = set()  # slots that were up, and start again
+        self._resting = False  # the last job is over, and there is none
         self._not_before_s = 0.0
         self.boot_s = 0.0  # how long a slot takes from being asked for to being up; 0 while that is not known
         self.peak = 0  # the most slots that were up at one time
@@ -52,57 +66,86 @@ class Keeper:
 
     def reopen(self) -> None:
         """A job comes where there was none: it may find what took slots out of service repaired."""
-        self._closed = 0
+        self._forget()
+        self._resting = False
         self.unfit = None
 
     def hear(self, happening: Event | Decision, at_s: float) -> None:
         match happening:
             case SlotReady():
-                self.unfit = None
-                self._up.add(happening.slot)
-                self.peak = max(self.peak, len(self._up))
-                asked_s = self._asked_s.pop(happening.slot, None)
-                if asked_s is not None:
-                    self.boot_s = max(BOOT_MEMORY * self.boot_s, at_s - asked_s)
+                self._ready(happening, at_s)
+            case SlotDied():
+                self._up.discard(happening.slot)
+            case Restart():
+                self._again.add(happening.slot)
             case SlotUnfit():
                 self.unfit = None if self._up else happening.error
+            case Done():
+                self._bad = 0
             case Quarantine():
-                self._closed += 1
+                self._bad += 1
+                wait_s = min(REPLACE_S * 2.0 ** (self._bad - 1), REPLACE_AT_MOST_S)
+                self._replaced_s.append(at_s + wait_s)
                 self._why = happening.reason
+            case Trust():
+                self._forget()
             case Release(reason=reason) if reason != NOT_QUEUED:
                 self._not_before_s = at_s + REJOIN_S
             case NodeGone():
                 self._not_before_s = at_s + REJOIN_S
+            case Finish():
+                self._resting = True
+
+    def _ready(self, ready: SlotReady, at_s: float) -> None:
+        self.unfit = None
+        self._up.add(ready.slot)
+        self._again.discard(ready.slot)
+        self.peak = max(self.peak, len(self._up))
+        asked_s = self._asked_s.pop(ready.slot, None)
+        if asked_s is not None:
+            self.boot_s = max(BOOT_MEMORY * self.boot_s, at_s - asked_s)
+
+    def _forget(self) -> None:
+        self._bad = 0
+        self._replaced_s.clear()
 
     def look(self, dispatcher: Dispatcher, at_s: float) -> list[Event]:
         """The slots that join and leave now."""
         members = dispatcher.slots
         self._up &= members
+        self._again &= members
         self._asked_s = {slot: asked_s for slot, asked_s in self._asked_s.items() if slot in members}
-        room = self._most - self._closed
+        self._replaced_s = [replaced_s for replaced_s in self._replaced_s if replaced_s > at_s]
+        coming = [*self._asked_s, *self._again]
         events: list[Event] = []
-        if (room > 0) != self._may_come:
-            self._may_come = room > 0
-            events.append(MayCome(self._may_come, self._why))
-        missing = self._wanted(dispatcher, min(room, self._most)) - len(members)
+        may_come = bool(self._up) or self._bad < BAD_IN_A_ROW
+        if (may_come, self.report) != (self._may_come, self._reported):
+            self._may_come, self._reported = may_come, self.report
+            events.append(MayCome(may_come, self.report if may_come else self._why))
+        if not may_come or (self._resting and not dispatcher.open):
+            return events + [SlotLeft(slot, "it is not needed any more") for slot in coming]
+        room = max(0, self._most - len(self._replaced_s))
+        missing = self._wanted(dispatcher, room, len(members) - len(coming), len(coming)) - len(members)
         if missing > 0 and at_s >= self._not_before_s:
             events += [self._ask(at_s) for _ in range(missing)]
         elif missing < 0:
-            events += [SlotLeft(slot, "it is not needed any more") for slot in list(self._asked_s)[missing:]]
+            events += [SlotLeft(slot, "it is not needed any more") for slot in coming[missing:]]
         return events
 
     def words(self, at_s: float, *, waits: bool) -> str:
-        """What is waited for, now and then, while a job `waits` and no slot is up; else ""."""
+        """What is waited for, now and then, while a job `waits` and no slot is up; else "". At once where the cluster
+        reports something new."""
         if self._up or not waits:
-            self._dark_s = None
+            self._dark_s, self._said = None, ""
             return ""
         if self._dark_s is None:
             self._dark_s = self._said_s = at_s
-        if at_s - self._said_s < SAY_S:
+        if at_s - self._said_s < SAY_S and self.report == self._said:
             return ""
-        self._said_s = at_s
+        self._said_s, self._said = at_s, self.report
         needs = f", which needs {self._needs}" if self._needs else ""
-        return f"no renderer is up{needs}: waiting for a node for {at_s - self._dark_s:.0f} s so far"
+        says = f"; {self.report}" if self.report else ""
+        return f"no renderer is up{needs}: waiting for a node for {at_s - self._dark_s:.0f} s so far{says}"
 
     def _ask(self, at_s: float) -> SlotJoined:
         slot = f"renderer-{self._names}"
@@ -111,11 +154,9 @@ class Keeper:
         # Room for the first ones of a fixed number is there; for any other a node may have to come up.
         return SlotJoined(slot, far=self._names > self.least)
 
-    def _wanted(self, dispatcher: Dispatcher, room: int) -> int:
+    def _wanted(self, dispatcher: Dispatcher, room: int, up: int, coming: int) -> int:
         """How many there should be now, those that start and those that stand idle included."""
         backlog = dispatcher.backlog
-        coming = len(self._asked_s)
-        up = len(dispatcher.slots) - coming
         for_queue = backlog.queued
         if up and dispatcher.speed and backlog.cost <= dispatcher.speed * self.boot_s:
             for_queue = min(for_queue, coming)  # done before another one could be up

@@ -13,12 +13,19 @@ import math
 from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from actors.dispatch.events import Task
 from core.errors import FarmError
 
+# Where a task has taken its slot down with it: where that was (its node, or the slot itself where none is known), and
+# the slot's name.
+Deaths = list[tuple[str, str]]
+
+LOOK_AT = 16  # suspects looked at for one that a slot may have; all of them would be a scan an event
+MOST_COUNTED = 255
 SCALE_MEMORY = 0.95  # the weight of what was measured before, against one more task
 QUEUED, RUNNING, DONE, DROPPED = range(4)
 
@@ -92,6 +99,7 @@ class Ledger:
         self.positions = array("q", [task.position for task in longest_first])
         self.attempts = array("I", bytes(4 * size))
         self.losses = bytearray(size)  # slots that died while they worked on it
+        self._deaths: dict[int, Deaths] = {}  # where that was; few tasks have any
         self.departures = bytearray(size)  # nodes that went without notice
         self.current = bytearray(size)  # attempts that run now: 0, 1, or 2 where there is a copy
         self._state = bytearray(size)
@@ -121,6 +129,18 @@ class Ledger:
         """Whether a slot died of it, or beside it."""
         return self.losses[rank] > 0
 
+    def deaths(self, rank: int) -> Deaths:
+        """Where slots died of it, or beside it, first to last."""
+        return self._deaths.get(rank, [])
+
+    def waiting(self) -> Iterator[int]:
+        """The suspects that are queued, in their order."""
+        return (rank for rank in self._suspects if self._state[rank] == QUEUED)
+
+    def offers(self, fits: Callable[[Ledger, int], bool]) -> bool:
+        """Whether one of the first suspects `fits`."""
+        return any(fits(self, rank) for rank in islice(self.waiting(), LOOK_AT))
+
     def size(self, rank: int) -> float:
         """The cost in the unit of the slots' rates; 0 while that is not known."""
         return self.costs[rank] / self.scale.value if self.scale.value else 0.0
@@ -140,12 +160,16 @@ class Ledger:
 
     # ------------------------------------------------------------ taking
 
-    def take_suspect(self) -> int:
-        """The first suspect of the line; there is one while `suspects` is not 0."""
-        while self._state[rank := self._suspects.popleft()] != QUEUED:
-            pass
-        self._start(rank)
-        return rank
+    def take_suspect(self, fits: Callable[[Ledger, int], bool]) -> int | None:
+        """The first suspect of the line that `fits`, or None."""
+        while self._suspects and self._state[self._suspects[0]] != QUEUED:
+            self._suspects.popleft()
+        for rank in islice(self.waiting(), LOOK_AT):
+            if fits(self, rank):
+                self._suspects.remove(rank)
+                self._start(rank)
+                return rank
+        return None
 
     def take(self, share: float) -> int:
         """The next task that is no suspect; there is one while `queued > suspects`.
@@ -203,6 +227,15 @@ class Ledger:
         return start
 
     # ------------------------------------------------------------ giving back
+
+    def blame(self, rank: int, where: str, slot: str) -> None:
+        """A slot died of the task, or beside it; the task does not wait in the queue."""
+        self.losses[rank] = min(MOST_COUNTED, self.losses[rank] + 1)
+        self._deaths.setdefault(rank, []).append((where, slot))
+
+    def depart(self, rank: int) -> None:
+        """A node went with it, which says nothing of the task."""
+        self.departures[rank] = min(MOST_COUNTED, self.departures[rank] + 1)
 
     def put_back(self, rank: int) -> None:
         """A running task into the front of the queue, or off it where nothing more of it is wanted."""

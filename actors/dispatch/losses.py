@@ -6,18 +6,23 @@ from actors.dispatch import stragglers
 from actors.dispatch.events import (
     Cancel,
     Decision,
+    GiveUp,
     NodeGone,
     NodeLeaves,
+    NoPlace,
     Quarantine,
     Release,
     Restart,
+    Shun,
     SlotDied,
     SlotLeft,
     SlotUnfit,
+    Trust,
 )
-from actors.dispatch.fleet import Fleet, Node
+from actors.dispatch.fleet import ELSEWHERE, THERE, Fleet, Node
 from actors.dispatch.jobs import Jobs
-from actors.dispatch.ledger import RUNNING
+from actors.dispatch.ledger import RUNNING, Ledger
+from actors.dispatch.refusals import ANY_JOB, Refusal, Refusals
 from actors.dispatch.slots import Attempt, Slot
 from core.errors import FarmError, WorkerLost
 
@@ -27,8 +32,10 @@ MAX_DEATHS_IN_A_ROW = 4
 assert MAX_TRIES < MAX_DEATHS_IN_A_ROW
 # At two losses a node and hour and a minute a task, one task in 1e13 meets this many by chance.
 MAX_DEPARTURES = 9
-# One slot that is unfit may be the exception; with two and none that is fit, nothing is waited for.
-UNFIT = 2
+# A node without trusted slots is given up only after so long: another node may say the same, and then it is no fault
+# of the first one.
+DOUBT_S = 60.0
+NO_PLACE_S = 30.0
 NOT_QUEUED = "nothing is queued"
 KEPT = "what was finished is kept: run the same command again to resume"
 
@@ -40,9 +47,10 @@ class Losses:
         self._jobs = Jobs()
         self._fleet = fleet
         self._awaits_nodes = awaits_nodes
-        self._unfit_slots = 0  # in a row
-        self._unfit_error: FarmError | None = None
+        self._refusals = Refusals()
+        self._bad: dict[str, None] = {}  # nodes with slots that were taken out of service, and that are not given up
         self._out: list[Decision] = []
+        self._no_place_s: float | None = None
         self.deaths = 0
 
     def _died(self, event: SlotDied, at_s: float) -> None:
@@ -61,10 +69,7 @@ class Losses:
         if not event.blame:
             self._fleet.leave_home(slot)  # its next renderer comes up elsewhere, whatever becomes of the node
         if slot.deaths_in_a_row >= MAX_DEATHS_IN_A_ROW or slot.leaving:
-            self._fleet.remove(slot, at_s)
-            self._out.append(Quarantine(slot.name, event.reason))
-            if home is not None:
-                self._distrust(home, at_s)
+            self._take_out(slot, event.reason, at_s)
             self._any_left(event.reason)
         elif self._jobs.open:
             if event.blame:  # else a node may have to come up for it first: nothing is held back for it
@@ -73,13 +78,48 @@ class Losses:
         else:
             slot.down = True
 
-    def _distrust(self, home: Node, at_s: float) -> None:
-        """A slot of the node was taken out of service; with the second one, the others finish what they have and go."""
-        home.bad_slots += 1
-        if home.shunned:
-            for slot in list(home.slots.values()):
-                slot.leaving = True
-                self._settle(slot, at_s)
+    def _take_out(self, slot: Slot, reason: str, at_s: float, node: str = "") -> None:
+        """The slot, on which nothing runs, goes out of service for good. With the second one of a node, its others
+        finish what they have and go."""
+        if node:
+            self._fleet.lives_on(slot, node)
+        node = slot.node
+        home = self._fleet.home(slot)
+        if home is not None:
+            home.bad_slots += 1
+            home.why, home.bad_s = reason, at_s
+            self._bad[node] = None
+        self._fleet.remove(slot, at_s)
+        self._out.append(Quarantine(slot.name, reason))
+        if home is not None:
+            self._out.append(Shun(node, reason))
+        if home is not None and home.shunned:
+            for other in list(home.slots.values()):
+                other.leaving = True
+                self._settle(other, at_s)
+
+    def _give_up(self, at_s: float) -> None:
+        """Nodes of which nothing is left but what was said against them."""
+        for name in list(self._bad):
+            home = self._fleet.nodes.get(name)
+            if home is None or not home.bad_slots:
+                del self._bad[name]
+            elif not home.slots and at_s - home.bad_s >= DOUBT_S:
+                del self._bad[name]
+                if not home.leaves:
+                    self._out.append(GiveUp(name, home.why))
+
+    def _forgive(self, name: str) -> None:
+        if self._fleet.forgive(name):
+            self._bad.pop(name, None)
+            self._out.append(Trust(name))
+
+    def _forgive_all(self) -> None:
+        """Whoever has a job now may have mended what was bad."""
+        self._refusals.clear()
+        for name, node in list(self._fleet.nodes.items()):
+            for _ in range(node.bad_slots):
+                self._forgive(name)
 
     def _node_leaves(self, event: NodeLeaves, at_s: float) -> None:
         home = self._fleet.nodes.setdefault(event.node, Node())
@@ -115,13 +155,53 @@ class Losses:
         if slot is None:
             return
         self._lose(slot, str(event.error), at_s, fault=False, counts=False)
-        self._fleet.remove(slot, at_s)
-        self._out.append(Quarantine(slot.name, str(event.error)))
-        self._unfit_slots += 1
-        self._unfit_error = event.error
-        if not self._fleet.up and (not self._fleet.starting or self._unfit_slots >= UNFIT):
+        refusal = Refusal(ANY_JOB, event.node or slot.where, event.error, at_s)
+        self._refusals.add(refusal)
+        self._take_out(slot, str(event.error), at_s, event.node)
+        if not self._fleet.up and self._refusals.agreed(refusal):
             self._jobs.halt_all(event.error)
+            self._withdraw(refusal)
         self._any_left(str(event.error))
+
+    def _refuse(self, slot: Slot, attempt: Attempt, error: FarmError, at_s: float) -> bool:
+        """The work ended with an error that its node may have for itself alone: the slot goes out of service, and
+        another node tries. False, and nothing done, where another node said the same, or there is no other one, or the
+        job has failed anyway."""
+        ledger, rank = attempt.ledger, attempt.rank
+        refusal = Refusal(ledger.job, slot.where, error, at_s)
+        if ledger.error is not None:
+            return False
+        ledger.depart(rank)
+        agreed = self._refusals.agreed(refusal) or ledger.departures[rank] >= MAX_DEPARTURES
+        if agreed or not self._another(slot):
+            self._withdraw(refusal)
+            return False
+        self._refusals.add(refusal)
+        self._return(attempt)
+        self._lose(slot, str(error), at_s, fault=False, counts=False)
+        self._take_out(slot, str(error), at_s)
+        self._any_left(str(error))
+        return True
+
+    def _another(self, slot: Slot) -> bool:
+        """Whether there is another node, or may be one."""
+        return self._awaits_nodes or any(
+            other.where != slot.where and not other.leaving for other in self._fleet.slots.values()
+        )
+
+    def _withdraw(self, refusal: Refusal) -> None:
+        for where in self._refusals.withdraw(refusal):
+            self._forgive(where)
+
+    def _no_place(self, event: NoPlace, at_s: float) -> None:
+        """With nothing up, that is the end; what starts already is waited for a while."""
+        if self._fleet.up:
+            self._no_place_s = None
+            return
+        if self._no_place_s is None:
+            self._no_place_s = at_s
+        if not self._fleet.starting or at_s - self._no_place_s >= NO_PLACE_S:
+            self._end_all(event.reason)
 
     def _settle(self, slot: Slot, at_s: float) -> None:
         """Its tasks or its trust changed: put it where it belongs; one that goes and has nothing left is released."""
@@ -136,27 +216,41 @@ class Losses:
 
     def _lose(self, slot: Slot, reason: str, at_s: float, *, fault: bool, counts: bool = True) -> None:
         """All that runs on the slot is lost: by a `fault`, or because its node went, which `counts` without notice."""
+        self._fleet.lift(slot, 0, at_s)
         lost = sorted(slot.running, key=lambda task: -slot.running[task].ledger.positions[slot.running[task].rank])
         for task in lost:
             attempt = self._fleet.take_off(slot, task)
             ledger, rank = attempt.ledger, attempt.rank
             if fault:
-                ledger.losses[rank] += 1
+                ledger.blame(rank, slot.where, slot.name)
             elif counts:
-                ledger.departures[rank] += 1
-            losses, departures = ledger.losses[rank], ledger.departures[rank]
+                ledger.depart(rank)
             if ledger.state(rank) != RUNNING or ledger.current[rank]:
                 continue
-            if losses < MAX_TRIES and departures < MAX_DEPARTURES:
+            poisonous, departures = self._poisonous(ledger, rank), ledger.departures[rank]
+            if not poisonous and departures < MAX_DEPARTURES:
                 self._return(attempt)
                 continue
-            what = f"took down its renderer {losses} times" if losses >= MAX_TRIES else f"lost {departures} nodes"
+            what = f"took down its renderer {ledger.losses[rank]} times" if poisonous else f"lost {departures} nodes"
             ledger.drop(rank)
             error = WorkerLost(f"segment {ledger.positions[rank]} {what}, last: {reason}", hint=KEPT)
             self._jobs.halt(ledger.job, error)
-        self._fleet.lift(slot, 0, at_s)
         slot.warm = None
         self._fleet.bench.seat(slot)
+
+    def _poisonous(self, ledger: Ledger, rank: int) -> bool:
+        """Whether the task has taken down so many that it is its own fault.
+
+        What it did on one node says nothing while there is another one to try it on, nor what it did to one slot while
+        there is another one; where there is none, every death counts.
+        """
+        deaths = ledger.deaths(rank)
+        if len(deaths) < MAX_TRIES:
+            return False
+        refuge = self._fleet.refuge(deaths)
+        if refuge == ELSEWHERE:
+            return len({where for where, _ in deaths}) >= MAX_TRIES
+        return refuge == THERE or len(set(deaths)) >= MAX_TRIES
 
     def _return(self, attempt: Attempt) -> None:
         """A task of which no attempt is left goes back into the queue."""
@@ -164,10 +258,14 @@ class Losses:
             self._jobs.put_back(attempt.ledger, attempt.rank)
 
     def _any_left(self, reason: str) -> None:
-        if self._fleet.slots or self._awaits_nodes:
-            return
-        if self._unfit_slots and self._unfit_error is not None:
-            self._jobs.halt_all(self._unfit_error)
+        if not self._fleet.slots and not self._awaits_nodes:
+            self._end_all(reason)
+
+    def _end_all(self, reason: str) -> None:
+        """No slot is left, and none will come."""
+        refused = self._refusals.last()
+        if refused is not None:
+            self._jobs.halt_all(refused)
         else:
             what = f"every renderer died {MAX_DEATHS_IN_A_ROW} times in a row or left, last: {reason}"
             hint = "what was finished is kept: see `farm doctor`, then run the same command again"

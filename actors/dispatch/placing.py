@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 
 from actors.dispatch import stragglers
 from actors.dispatch.events import Assign, Cancel, Decision
 from actors.dispatch.fleet import Fleet
 from actors.dispatch.jobs import Jobs
+from actors.dispatch.ledger import LOOK_AT, Ledger
 from actors.dispatch.slots import Slot
+
+Given = tuple[Slot, Ledger, int]
 
 
 def place(jobs: Jobs, fleet: Fleet, at_s: float) -> Iterator[Decision]:
@@ -21,27 +26,60 @@ def place(jobs: Jobs, fleet: Fleet, at_s: float) -> Iterator[Decision]:
         bench.seat(released)
     while totals.queued:
         idle = bench.idle()
-        slot = idle if idle is not None else _beside(jobs, fleet)
-        taken = jobs.take(fleet.rates.share(slot), beside=idle is None) if slot is not None else None
-        if slot is None or taken is None:
+        if idle is None:
+            found = _to_busy(jobs, fleet)
+        elif totals.suspects:
+            found = _to_idle(jobs, fleet)
+        else:
+            found = _with(idle, jobs.take(fleet.rates.share(idle), _none_waits))
+        if found is None:
             break
-        yield fleet.give(slot, *taken, at_s)
+        slot, ledger, rank = found
+        yield fleet.give(slot, ledger, rank, at_s)
     if not totals.queued and bench.doubled:
         yield from move_waiting(fleet, at_s)
 
 
-def _beside(jobs: Jobs, fleet: Fleet) -> Slot | None:
-    """The slot for a second task. None while a slot that starts could take it, or where only suspects are queued.
+def _none_waits(_: Ledger, __: int) -> bool:
+    """Whether a slot may have a suspect, where there is none."""
+    return True
 
-    For each suspect that waits one slot is held back: it runs empty and then takes the suspect alone.
-    """
-    totals, bench = jobs.totals, fleet.bench
+
+def _with(slot: Slot, taken: tuple[Ledger, int] | None) -> Given | None:
+    return (slot, *taken) if taken is not None else None
+
+
+def _to_idle(jobs: Jobs, fleet: Fleet) -> Given | None:
+    """A task for a slot without work: the fastest one, or where all that is queued took down that one or its like, the
+    first that may have some of it. Those that may not are few: they are where something died of all that is queued."""
+    for slot in fleet.bench.idles():
+        taken = jobs.take(fleet.rates.share(slot), partial(fleet.may_have, slot))
+        if taken is not None:
+            return (slot, *taken)
+        if not jobs.passed_over:
+            break
+    return None
+
+
+def _to_busy(jobs: Jobs, fleet: Fleet) -> Given | None:
+    """A second task for a slot. None while a slot that starts could take it, or where only suspects are queued."""
+    totals = jobs.totals
     if totals.queued <= len(fleet.starting):
         return None
-    while (slot := bench.beside()) is not None and totals.suspects > len(bench.held):
+    if totals.suspects > len(fleet.bench.held):
+        _hold(jobs, fleet)
+    slot = fleet.bench.beside() if totals.queued > totals.suspects else None
+    return _with(slot, jobs.take(fleet.rates.share(slot), None)) if slot is not None else None
+
+
+def _hold(jobs: Jobs, fleet: Fleet) -> None:
+    """For each suspect that waits one slot that may have one is held back: it runs empty and then takes one alone."""
+    bench = fleet.bench
+    waiting = list(islice(jobs.suspects(), LOOK_AT))
+    fit = (slot for slot in bench.besides() if any(fleet.may_have(slot, *suspect) for suspect in waiting))
+    for slot in list(islice(fit, jobs.totals.suspects - len(bench.held))):
         slot.held = True
         bench.seat(slot)
-    return slot if totals.queued > totals.suspects else None
 
 
 def move_waiting(fleet: Fleet, at_s: float) -> Iterator[Decision]:
@@ -60,7 +98,7 @@ def move_waiting(fleet: Fleet, at_s: float) -> Iterator[Decision]:
 
 def copy_late(fleet: Fleet, at_s: float) -> Iterator[Assign]:
     """Nothing is queued: slots without work take a copy of what is late, on another node than the original's."""
-    idle = fleet.bench.idle_slots()
+    idle = list(fleet.bench.idles())
     if not idle:
         return
     for late in stragglers.late(fleet.slots.values(), fleet.rates.of(idle[0]), fleet.rates, at_s):

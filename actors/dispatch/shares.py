@@ -9,9 +9,12 @@ What is lost is charged back: the loss is the farm's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
 from actors.dispatch.ledger import Ledger
+
+Fits = Callable[[Ledger, int], bool]  # whether a slot may have a suspect
 
 
 class Shares:
@@ -21,6 +24,7 @@ class Shares:
         self._heap: list[tuple[int, float, int, Ledger]] = []
         self._entry: dict[int, int] = {}  # job number -> number of its entry that counts
         self._entries = 0
+        self.passed_over = False  # whether the last turn left out a job with suspects that did not fit
         self._clock: dict[int, float] = {}  # by priority: the charge of the job that was served last
 
     def offer(self, ledger: Ledger) -> None:
@@ -45,11 +49,13 @@ class Shares:
         if ledger.number in self._entry:
             self._push(ledger)
 
-    def turn(self, *, beside: bool) -> Ledger | None:
-        """Whose turn it is; with `beside`, for a second task on a slot, which no suspect may be. Nothing is taken.
+    def turn(self, fits: Fits | None) -> Ledger | None:
+        """Whose turn it is for a slot that may have the suspects that `fits` says, and none where that is None. Nothing
+        is taken.
 
         Jobs whose group has all that it may have are passed over.
         """
+        self.passed_over = False
         skipped = []
         found = None
         while self._heap and found is None:
@@ -60,7 +66,10 @@ class Shares:
             elif not ledger.queued:
                 heappop(self._heap)
                 del self._entry[ledger.number]
-            elif ledger.group.room <= 0 or (beside and ledger.queued == ledger.suspects):
+            elif ledger.group.room <= 0:
+                skipped.append(heappop(self._heap))
+            elif ledger.queued == ledger.suspects and (fits is None or not ledger.offers(fits)):
+                self.passed_over = True
                 skipped.append(heappop(self._heap))
             else:
                 found = ledger

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from actors.dispatch.ledger import Ledger, Scale
@@ -74,6 +75,11 @@ class Slot:
     @property
     def up(self) -> bool:
         return self.capacity > 0 and self.killed_s is None
+
+    @property
+    def where(self) -> str:
+        """Its node, or itself where none is known."""
+        return self.node or self.name
 
     @property
     def alone(self) -> bool:
@@ -178,10 +184,16 @@ class Bench:
         places = [place for place in self._free if place[0] == 0]
         return self._first(max(places)) if places else None
 
-    def idle_slots(self) -> list[Slot]:
-        """All slots without work, fastest first."""
+    def idles(self) -> Iterator[Slot]:
+        """All slots without work, fastest first; none may be seated meanwhile."""
         places = sorted((place for place in self._free if place[0] == 0), reverse=True)
-        return [slot for place in places for slot in self._free[place].values()]
+        return (slot for place in places for slot in self._free[place].values())
+
+    def besides(self) -> Iterator[Slot]:
+        """The slots that can take a task beside those they have, in the order of `beside`; none may be seated
+        meanwhile."""
+        places = sorted((place for place in self._free if place[0]), key=lambda place: (place[0], -place[1]))
+        return (slot for place in places for slot in self._free[place].values())
 
     def beside(self) -> Slot | None:
         """The least loaded and then fastest slot that can take a task beside those it has."""

@@ -12,11 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from actors.dispatch import Event, NodeGone, NodeLeaves, SlotDied
+from actors.dispatch import Event, GiveUp, NodeDecision, NodeGone, NodeLeaves, NoPlace, Shun, SlotDied, Trust
+from actors.ray.demand import launches_here, nowhere, report
 from actors.ray.joining import ray
-from actors.ray.nodes import node_name
+from actors.ray.nodes import Resources, node_name
+from actors.ray.silence import Silence
 
 LOOK_S = 2.0
+DEMAND_S = 4.0  # how often what comes is asked after, while something is waited for
+DRAIN_TRIES = 10  # a node that is given up is drained when nobody works there any more
+HEAD = "node:__internal_head__"  # the resource that Ray gives the head alone
 DRAIN_S = 30.0  # where Ray drains a node without saying until when
 
 
@@ -34,20 +39,27 @@ class Loss:
 class FleetWatch:
     """`tell` is called in the watching thread."""
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
+    def __init__(self, tell: Callable[[Event], None], needs: Resources) -> None:
+        """`needs` are what a renderer takes of a node."""
         self._tell = tell
+        self._needs = needs
+        self._silence = Silence()
+        self._there: dict[str, Resources] = {}  # by node's id
+        self._shunned: set[str] = set()  # ids
+        self._given_up: dict[str, int] = {}  # id -> tries to drain it
+        self._demand_s = 0.0
+        self.waiting = False  # whether renderers are waited for
+        self.report = ""  # what the cluster says of that
         self._names: dict[str, str] = {}
         self._losses: list[Loss] = []
         self._gate = threading.Lock()
         self._wake = threading.Event()
         self._over = False
-        self._answered_s = time.monotonic()
         self._gone: frozenset[str] = frozenset()
         self._leaving: set[str] = set()
 
     def start(self) -> None:
         self._gone = self._look()
-        self._answered_s = time.monotonic()
         threading.Thread(target=self._main, name="farm nodes", daemon=True).start()
 
     def stop(self) -> None:
@@ -56,8 +68,35 @@ class FleetWatch:
 
     @property
     def silent_s(self) -> float:
-        """How long the cluster has not answered."""
-        return time.monotonic() - self._answered_s
+        """How long the cluster has not answered, as far as this process was awake."""
+        return self._silence.seconds(time.monotonic())
+
+    def regard(self, decision: NodeDecision) -> None:
+        """Take note of what is thought of a node."""
+        ids = [node_id for node_id, name in self._names.copy().items() if name == decision.node]
+        with self._gate:
+            match decision:
+                case Shun():
+                    self._shunned.update(ids)
+                case Trust():
+                    self._shunned.difference_update(ids)
+                    for node_id in ids:
+                        self._given_up.pop(node_id, None)
+                case GiveUp():
+                    self._given_up.update(dict.fromkeys(ids, DRAIN_TRIES))
+        self._demand_s = 0.0
+        self._wake.set()
+
+    @property
+    def shunned(self) -> frozenset[str]:
+        """The ids of the nodes on which no renderer is to be brought up."""
+        with self._gate:
+            return frozenset(self._shunned & self._there.keys())
+
+    def at(self, address: str) -> str:
+        """The name of the one node at an address, or the address where several share it."""
+        found = [name for name in self._names.copy().values() if name.startswith(f"{address}/")]
+        return found[0] if len(found) == 1 else address
 
     def lost(self, slot: str, node_id: str, reason: str, *, doubt: bool) -> None:
         """Find out what became of a renderer's node, and tell of the one or the other."""
@@ -80,16 +119,19 @@ class FleetWatch:
         table = cast(Any, ray).nodes()
         for node in table:
             self._names[str(node["NodeID"])] = node_name(str(node["NodeManagerAddress"]), str(node["NodeID"]))
+        self._there = {str(node["NodeID"]): dict(node["Resources"]) for node in table if node["Alive"]}
         return frozenset(str(node["NodeID"]) for node in table if not node["Alive"])
 
     def _main(self) -> None:
         while not self._over:
+            self._silence.asked()
             with suppress(Exception):  # whatever keeps the cluster from answering: `silent_s` says it
                 dead = self._look()
                 draining = cast(Any, ray)._private.state.state.get_draining_nodes()
-                self._answered_s = time.monotonic()
+                self._silence.answered()
                 if not self._over:
                     self._report(dead, draining)
+                    self._ask_after()
             self._wake.wait(LOOK_S)
             self._wake.clear()
 
@@ -110,6 +152,44 @@ class FleetWatch:
                 self._tell(NodeGone(self.name(loss.node_id), "its node is gone"))
             else:
                 self._tell(SlotDied(loss.slot, loss.reason, blame=not loss.doubt))
+
+    def _ask_after(self) -> None:
+        """What comes, while renderers are waited for; and let go of nodes that were given up."""
+        if not self.waiting:
+            self.report = ""
+        given_up, shunned = self._given_up.copy(), self.shunned
+        if not (self.waiting or given_up or shunned) or time.monotonic() - self._demand_s < DEMAND_S:
+            return
+        self._demand_s = time.monotonic()
+        launches = launches_here(self._needs)
+        for node_id, tries in given_up.items():
+            self._let_go(node_id, tries, replaced=launches is not None)
+        usable = [has for node_id, has in self._there.items() if node_id not in shunned]
+        told = report(self._needs, usable, launches, len(shunned))
+        self.report = told if self.waiting else ""
+        if shunned and nowhere(self._needs, usable, launches):
+            self._tell(NoPlace(told))
+
+    def _let_go(self, node_id: str, tries: int, *, replaced: bool) -> None:
+        """Tell Ray that a node is not needed, once nobody works there: its autoscaler then ends it. Where none is,
+        nothing would come in its place, and the head takes the cluster with it: those stay."""
+        has = self._there.get(node_id)
+        if has is None or HEAD in has or not replaced or tries <= 0 or drain_idle(node_id):
+            self._given_up.pop(node_id, None)
+        else:
+            self._given_up[node_id] = tries - 1
+
+
+def drain_idle(node_id: str) -> bool:
+    """Let Ray end a node, if nobody works there; whether it does."""
+    with suppress(Exception):
+        from ray.core.generated import autoscaler_pb2  # noqa: PLC0415
+
+        reason = cast(Any, autoscaler_pb2).DrainNodeReason.Value("DRAIN_NODE_REASON_IDLE_TERMINATION")
+        client = cast(Any, ray)._raylet.GcsClient(address=ray.get_runtime_context().gcs_address)
+        accepted, _ = client.drain_node(node_id, reason, "the farm cannot work there", 0)
+        return bool(accepted)
+    return False
 
 
 def drain(node_id: str, left_s: float, what: str) -> None:

@@ -25,12 +25,13 @@ STORES_HELD = 8  # a store in a bucket has a client and its connections
 @dataclass(frozen=True)
 class Introduction:
     """What a renderer says when it is set up: its node's id in Ray, what the node is called, its kind, and what code
-    the renderer runs."""
+    the renderer runs; `unfit` is why it cannot work there."""
 
     node_id: str
     node: str
     kind: str
     code: Code
+    unfit: FarmError | None = None
 
 
 class Renderer:
@@ -48,11 +49,16 @@ class Renderer:
         self._cancelled: set[tuple[str, int]] = set()
 
     def setup(self) -> Introduction:
-        self._worker.setup()
+        unfit: FarmError | None = None
+        try:
+            self._worker.setup()
+        except FarmError as error:  # an answer, so that whoever asked knows of which node
+            unfit = error
         here = ray.get_runtime_context()
         node_id = here.get_node_id()
         name = node_name(cast(Any, ray).util.get_node_ip_address(), node_id)
-        return Introduction(node_id, name, node_kind(cast(Any, here).get_node_labels(), self._device), code_here())
+        kind = node_kind(cast(Any, here).get_node_labels(), self._device)
+        return Introduction(node_id, name, kind, code_here(), unfit)
 
     @ray.method(concurrency_group="watch")
     def notice(self) -> Notice | None:

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from actors.code import code_here, difference
-from actors.deaths import as_farm_error, in_doubt, lost_reason, unfit
-from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, SlotDied, SlotReady, SlotUnfit
+from actors.deaths import address_in, as_farm_error, at_node, in_doubt, lost_reason, unfit
+from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, NodeDecision, SlotDied, SlotReady, SlotUnfit
+from actors.dispatch.refusals import of_a_node
 from actors.ray.fleet import FleetWatch
 from actors.ray.joining import cloudpickle, ray
+from actors.ray.nodes import Resources
 from actors.ray.renderer import SLOTS_AN_ACTOR, Introduction
 from actors.work import JobStore, Order, Receipt
-from core.errors import StorageError, WorkerLost
+from core.errors import FarmError, WorkerLost
 
 BEAT_S = 1.0
 # Ray ends the whole process when the head was silent for 60 s; by then everything is to be closed.
@@ -40,11 +42,13 @@ class _Call:
 
 
 class RayTransport:
-    """Renderers as slots; `new_actor` makes one."""
+    """Renderers as slots; `new_actor` makes one that takes `needs` of a node, but of none of the nodes that it is
+    given the ids of."""
 
-    def __init__(self, new_actor: Callable[[], Any]) -> None:
+    def __init__(self, new_actor: Callable[[frozenset[str]], Any], needs: Resources) -> None:
         self._new_actor = new_actor
-        self._fleet = FleetWatch(self._tell)
+        self._fleet = FleetWatch(self._tell, needs)
+        self._coming: set[str] = set()  # slots that are not set up yet
         self._code = code_here()
         self._doubted: set[str] = set()  # lost, and not told yet
         self._homes: dict[str, str] = {}  # slot -> its node's id in Ray
@@ -64,7 +68,8 @@ class RayTransport:
     def start(self, slot: str) -> None:
         self._epoch[slot] = self._epoch.get(slot, 0) + 1
         if slot not in self._actors:
-            self._actors[slot] = self._new_actor()
+            self._actors[slot] = self._new_actor(self._fleet.shunned)
+        self._coming.add(slot)
         self._call(_Call(slot, self._epoch[slot], "setup"), self._actors[slot].setup.remote())
 
     def submit(self, assign: Assign, order: Order, store: JobStore) -> None:
@@ -83,6 +88,13 @@ class RayTransport:
     def retire(self, slot: str) -> None:
         self._end(slot)
 
+    def regard(self, decision: NodeDecision) -> None:
+        self._fleet.regard(decision)
+
+    @property
+    def report(self) -> str:
+        return self._fleet.report
+
     def kill(self, slot: str) -> None:
         """End a slot that hangs; its calls then fail, which is how its death is noticed."""
         if slot in self._actors:
@@ -96,6 +108,7 @@ class RayTransport:
 
     def _end(self, slot: str) -> None:
         self._homes.pop(slot, None)
+        self._coming.discard(slot)
         self._doubted.discard(slot)
         actor = self._actors.pop(slot, None)
         if actor is not None:
@@ -121,6 +134,7 @@ class RayTransport:
                 f"the head of the cluster has not answered for {SILENCE_S:g} s",
                 hint="what was finished is kept: when the cluster is there again, run the same command again",
             )
+        self._fleet.waiting = bool(self._coming)
         self._ask()
         events: list[Told] = []
         try:
@@ -176,10 +190,14 @@ class RayTransport:
         return [(event, None) for event in (*beats, *([Busy(call.slot, words)] if words else []))]
 
     def _introduced(self, call: _Call, renderer: Introduction) -> Event:
-        """A renderer is set up: it takes work, if it is one of ours."""
+        """A renderer is set up: it takes work, if it is one of ours and can do it."""
+        self._coming.discard(call.slot)
         other = difference(self._code, renderer.code)
         if other:
-            return SlotUnfit(call.slot, WorkerLost(f"a renderer has {other}", where=renderer.node, hint=SAME_CODE))
+            told: FarmError = WorkerLost(f"a renderer has {other}", where=renderer.node, hint=SAME_CODE)
+            return SlotUnfit(call.slot, told, renderer.node)
+        if renderer.unfit is not None:
+            return SlotUnfit(call.slot, at_node(renderer.unfit, renderer.node), renderer.node)
         self._homes[call.slot] = renderer.node_id
         self._call(_Call(call.slot, call.epoch, "notice"), self._actors[call.slot].notice.remote())
         return SlotReady(call.slot, SLOTS_AN_ACTOR, renderer.node, renderer.kind)
@@ -187,7 +205,9 @@ class RayTransport:
     def _refusal(self, error: BaseException, call: _Call) -> list[Told]:
         reason = lost_reason(error)
         if call.kind == "setup" and self._current(call) and (told := unfit(error)) is not None:
-            return [(SlotUnfit(call.slot, told), None)]
+            address = address_in(error)
+            node = self._fleet.at(address) if address else ""
+            return [(SlotUnfit(call.slot, at_node(told, node), node), None)]
         if reason is not None or call.assign is None:
             if self._current(call):
                 # The first call to fail tells of the death; the others of the same incarnation add nothing.
@@ -195,9 +215,8 @@ class RayTransport:
                 return self._lost(call.slot, reason or str(as_farm_error(error)), doubt=in_doubt(error))
             return []
         told = as_farm_error(error)
-        if isinstance(told, StorageError) and call.slot in self._homes:
-            node = self._fleet.name(self._homes[call.slot])
-            told = StorageError(told.what, where=f"{node}: {told.where}", hint=told.hint)
+        if call.slot in self._homes and of_a_node(told):
+            told = at_node(told, self._fleet.name(self._homes[call.slot]))
         return [(Failed(call.slot, call.assign.task, call.assign.attempt, told), None)]
 
     def _lost(self, slot: str, reason: str, *, doubt: bool) -> list[Told]:

@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 
-from actors.dispatch import Assign, Beat, Done, Event, SlotReady, Task
+from actors.dispatch import Assign, Beat, Done, Event, NodeDecision, SlotReady, Task
 from actors.drive import Batch, JobStore, Order, Patience, Receipt, drive
 from core.errors import PlanError
 from core.records import WorkOrder
@@ -49,6 +49,13 @@ class InstantTransport:
         raise PlanError(f"{slot} does not die")
 
     kill = retire = restart
+
+    def regard(self, decision: NodeDecision) -> None:
+        raise PlanError(f"no node is bad: {decision}")
+
+    @property
+    def report(self) -> str:
+        return ""
 
 
 def drive_instantly(orders: Sequence[Order]) -> Batch:

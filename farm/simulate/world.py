@@ -27,6 +27,7 @@ from actors.dispatch import (
     Done,
     Event,
     Finish,
+    GiveUp,
     JobAdded,
     Kill,
     NodeGone,
@@ -98,6 +99,7 @@ class World:
         self._entries = 0
         self._nodes = 0
         self._slots: dict[str, SimSlot] = {}
+        self._given_up: dict[str, SimNode] = {}  # nodes with slots that were taken out of service
         self._costs = [array("d", bytes(8 * size)) for size in scene.sizes()]
         self._published = [bytearray(size) for size in scene.sizes()]
 
@@ -161,11 +163,15 @@ class World:
                 self._later(boot_s + life_s, self._node_goes, node)
 
     def _notice(self, node: SimNode) -> None:
+        if not node.there:
+            return
         self._later(self.scene.notice_s, self._node_goes, node)
         self._tell(NodeLeaves(node.name, self.now_s + self.scene.notice_s))
 
     def _node_goes(self, node: SimNode) -> None:
         """A node is taken away; another one of its kind is asked for in its place."""
+        if not node.there:
+            return
         self.sums.losses += 1
         node.there = False
         for slot in node.slots:
@@ -174,6 +180,15 @@ class World:
         self._pay(node)
         self._tell(NodeGone(node.name, "spot"))
         self._boot(node.kind)
+
+    def _replace(self, name: str) -> None:
+        """A node that the dispatcher gave up is ended, and another one of its kind is asked for in its place."""
+        node = self._given_up.pop(name, None)
+        if node is not None and node.there:
+            node.there = False
+            self._pay(node)
+            self._tell(NodeGone(name, "given up"))
+            self._boot(node.kind)
 
     def _pay(self, node: SimNode) -> None:
         self.sums.money += (self.now_s - node.since_s) / 3600.0 * node.kind.price_h
@@ -301,7 +316,11 @@ class World:
                 self._later(REACT_S, self._slot_dies, slot, slot.life, "hung")
             case Quarantine() | Release():
                 slot = self._slots.pop(decision.slot)
+                if isinstance(decision, Quarantine):
+                    self._given_up[slot.node.name] = slot.node
                 self._span_ends(slot)
+            case GiveUp():
+                self._replace(decision.node)
             case Finish():
                 self.sums.finished_s[decision.job] = self.now_s
                 if decision.error is not None:

@@ -102,19 +102,30 @@ def test_lost_tasks_return_to_the_front_in_film_order_and_run_alone() -> None:
     assert assigned(feed(machine, Done("1", "b", 2))) == [("1", "c", 1), ("1", "d", 1)]
 
 
-def test_three_losses_poison_and_what_runs_elsewhere_is_kept() -> None:
-    machine = dispatcher([9, 8, 7, 1], "12")
-    feed(machine, SlotReady("1", 1), SlotReady("2", 1))
+def test_three_losses_of_the_only_slot_poison() -> None:
+    machine = dispatcher([9, 8, 7])
+    feed(machine, SlotReady("1", 1))
     decisions: list[Decision] = []
     for attempt in range(1, MAX_TRIES + 1):
         assert machine.running["1"] == ("a",), attempt
         decisions = feed(machine, SlotDied("1", "killed by signal 9"), SlotReady("1", 1))
+    verdict = end(decisions).error
+    assert isinstance(verdict, WorkerLost)
+    assert "segment 0 took down its renderer 3 times" in str(verdict)
+    assert "signal 9" in str(verdict)
+    assert machine.dropped == {"a", "b", "c"}
+
+
+def test_three_losses_elsewhere_poison_and_what_runs_is_kept() -> None:
+    machine = dispatcher([9, 8, 7, 1], "1234")
+    feed(machine, SlotReady("1", 1), SlotReady("2", 1))
+    decisions: list[Decision] = []
+    for slot, other in ("13", "34", "41"):
+        assert machine.running[slot] == ("a",)
+        decisions = feed(machine, SlotDied(slot, "killed"), *([SlotReady(other, 1)] if other != "1" else []))
     assert machine.queued == ()
     assert not any(isinstance(d, Finish) for d in decisions), "b still runs"
-    verdict = end(feed(machine, Done("2", "b", 1))).error
-    assert isinstance(verdict, WorkerLost)
-    assert "segment 0" in str(verdict)
-    assert "signal 9" in str(verdict)
+    assert isinstance(end(feed(machine, Done("2", "b", 1))).error, WorkerLost)
     assert machine.done == {"b"}
     assert machine.dropped == {"a", "c", "d"}
 

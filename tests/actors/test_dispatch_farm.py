@@ -25,6 +25,7 @@ from actors.dispatch import (
     Quarantine,
     Release,
     Restart,
+    Shun,
     SlotDied,
     SlotJoined,
     SlotReady,
@@ -267,7 +268,7 @@ def test_two_bad_slots_take_their_node_out_of_service() -> None:
     assert [d.slot for d in taken_out] == ["n/0"]
     feed(machine, SlotReady("n/3", 1))
     decisions = [d for _ in range(4) for d in feed(machine, SlotDied("n/1", "x"))]
-    assert decisions[-1] == Quarantine("n/1", "x")
+    assert decisions[-2:] == [Quarantine("n/1", "x"), Shun("n", "x")]
     assert machine.running == {"n/2": ("a0",), "n/3": ("a1",)}
     assert [type(d) for d in feed(machine, Done("n/2", "a0", 1))] == [Release]
     assert feed(machine, SlotJoined("n/5", "n", "x"), SlotReady("n/5", 1))[0].slot == "n/5"  # type: ignore[union-attr]

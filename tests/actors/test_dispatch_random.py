@@ -18,6 +18,7 @@ from actors.dispatch import (
     Event,
     Failed,
     Finish,
+    GiveUp,
     JobAdded,
     JobStopped,
     Kill,
@@ -26,13 +27,15 @@ from actors.dispatch import (
     Quarantine,
     Release,
     Restart,
+    Shun,
     SlotDied,
     SlotJoined,
     SlotReady,
     Task,
     Tick,
+    Trust,
 )
-from core.errors import InputError, Interrupted
+from core.errors import InputError, Interrupted, StorageError
 
 HANG_S = 500.0
 
@@ -56,8 +59,9 @@ class Farm(RuleBasedStateMachine):
         self.up: dict[str, bool] = {}
         self.node: dict[str, str] = {}
         self.leaving: set[str] = set()
+        self.shunned: set[str] = set()
         self.work: dict[str, dict[str, int]] = {}
-        self.losses: dict[str, int] = {}
+        self.losses: dict[str, list[tuple[str, str]]] = {}  # by task: node and slot of each death
         self.departures: dict[str, int] = {}
         self.published: set[str] = set()
         self.late: list[tuple[str, str, int]] = []
@@ -83,8 +87,12 @@ class Farm(RuleBasedStateMachine):
                     assert self.work[slot].pop(task) == attempt, "what is cancelled does not run"
                     self.late.append((slot, task, attempt))
                 case Quarantine(slot, _):
-                    assert not self.work[slot]
+                    self.late += [(slot, task, attempt) for task, attempt in self.work[slot].items()]
                     self.forget(slot)
+                case Shun(node, _) | GiveUp(node, _):
+                    self.shunned.add(node)
+                case Trust(node):
+                    self.shunned.remove(node)
                 case Release(slot, _):
                     assert not self.work[slot], "a slot at work is released"
                     self.forget(slot)
@@ -125,7 +133,7 @@ class Farm(RuleBasedStateMachine):
             tasks = [Task(f"{job}/{position}", position, cost) for position, cost in enumerate(costs)]
             for task in tasks:
                 self.costs[task.id] = task.cost
-                self.losses[task.id] = self.departures[task.id] = 0
+                self.losses[task.id], self.departures[task.id] = [], 0
             self.obey(JobAdded(job, tasks, priority, weight))
 
     @rule(data=st.data(), odds=st.integers(0, 9))
@@ -179,6 +187,14 @@ class Farm(RuleBasedStateMachine):
             del self.work[slot][task]
             self.obey(Failed(slot, task, attempt, InputError("bad")))
 
+    @rule(data=st.data(), what=st.sampled_from(["full", "out of reach"]))
+    def node_refuses(self, data: st.DataObject, what: str) -> None:
+        if self.busy():
+            slot, task, attempt = data.draw(st.sampled_from(self.busy()))
+            del self.work[slot][task]
+            self.departures[task] += 1
+            self.obey(Failed(slot, task, attempt, StorageError(what)))
+
     @rule(data=st.data(), frames=st.integers(0, 9))
     def task_moves(self, data: st.DataObject, frames: int) -> None:
         if self.busy():
@@ -191,7 +207,8 @@ class Farm(RuleBasedStateMachine):
             slot = data.draw(st.sampled_from(sorted(self.up)))
             self.up[slot] = False
             for task, attempt in self.work[slot].items():
-                self.losses[task] += self.node[slot] not in self.leaving
+                if self.node[slot] not in self.leaving:
+                    self.losses[task].append((self.node[slot], slot))
                 self.late.append((slot, task, attempt))
             self.work[slot] = {}
             if self.node[slot] in self.leaving:
@@ -257,13 +274,25 @@ class Farm(RuleBasedStateMachine):
     @invariant()
     def no_task_is_tried_more_often_than_allowed(self) -> None:
         # One more than the limit where a copy still ran when the last loss came, and was lost in its turn.
-        assert all(count <= MAX_TRIES + 1 for count in self.losses.values())
+        assert all(len({node for node, _ in deaths}) <= MAX_TRIES + 1 for deaths in self.losses.values())
         assert all(count <= MAX_DEPARTURES + 1 for count in self.departures.values())
 
     @invariant()
     def work_never_stalls(self) -> None:
         free = [slot for slot, up in self.up.items() if up and not self.work[slot]]
-        assert not (self.machine.queued and free), "a slot without work beside a queue"
+        waits = [(task, slot) for task in self.machine.queued for slot in free]
+        assert all(self.nearer(task, slot) for task, slot in waits), "a slot without work beside a queue"
+
+    def nearer(self, task: str, slot: str) -> bool:
+        """Whether the task took down this slot or one of its node, and one that is up is farther from those."""
+        deaths = self.losses[task]
+
+        def distance(other: str) -> int:
+            if (self.node[other], other) in deaths:
+                return 0
+            return 1 if any(node == self.node[other] for node, _ in deaths) else 2
+
+        return distance(slot) < max(distance(other) for other, up in self.up.items() if up)
 
     def teardown(self) -> None:
         """Whatever happened, a pool that lives from here on brings every job to an end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from actors.dispatch import (
+    MAX_DEATHS_IN_A_ROW,
     Dispatcher,
     Done,
     Event,
@@ -10,19 +11,19 @@ from actors.dispatch import (
     JobAdded,
     Keeper,
     NodeGone,
-    Quarantine,
     Release,
+    Shun,
     SlotDied,
     SlotJoined,
     SlotLeft,
     SlotReady,
-    SlotsMayCome,
     SlotUnfit,
     Task,
     Tick,
+    Trust,
 )
 from actors.dispatch.events import Assign, Decision
-from actors.dispatch.keeper import REJOIN_S, SAY_S
+from actors.dispatch.keeper import BAD_IN_A_ROW, REJOIN_S, REPLACE_S, SAY_S
 from actors.dispatch.losses import NOT_QUEUED
 from core.errors import WorkerLost
 
@@ -140,20 +141,66 @@ def test_no_more_slots_where_those_that_are_up_are_done_before() -> None:
     assert len(pool.joined()) == 9
 
 
-def test_bad_slots_are_not_replaced_until_a_job_comes_where_there_was_none() -> None:
+def die(pool: Pool, slot: str) -> None:
+    """Until it is taken out of service, of nothing that it was given."""
+    for _ in range(MAX_DEATHS_IN_A_ROW):
+        pool.tell(SlotDied(slot, "died"))
+
+
+def test_bad_slots_are_replaced_after_a_while_that_is_longer_each_time_until_something_is_done() -> None:
     pool = Pool(2, 2)
-    names = pool.joined()
+    good, bad = pool.joined()
     pool.add("a", 4)
-    for name in names:
-        for _ in range(4):
-            pool.tell(SlotReady(name, 1))
-            pool.tell(SlotDied(name, "died"))
-    assert sum(isinstance(out, Quarantine) for out in pool.out) == 2
-    assert pool.look() == [SlotsMayCome(False, "died")]
+    pool.tell(SlotReady(good, 1))
+    for wait_s in (REPLACE_S, 2 * REPLACE_S, 4 * REPLACE_S):
+        die(pool, bad)
+        pool.at_s += wait_s - 1.0
+        assert pool.look() == []
+        pool.at_s += 1.0
+        (bad,) = pool.joined()
+    pool.finish(1)
+    die(pool, bad)
+    pool.at_s += REPLACE_S
+    assert len(pool.joined()) == 1
+    assert len(pool.dispatcher.slots) == 2
+    assert not pool.ends()
+
+
+def test_when_all_that_come_are_bad_that_is_the_end_until_a_job_comes_where_there_was_none() -> None:
+    pool = Pool(2, 2)
+    pool.add("a", 4)
+    slots = pool.joined()
+    for number in range(BAD_IN_A_ROW):
+        assert not pool.ends(), number
+        die(pool, slots.pop(0))
+        pool.at_s += 100.0
+        events = pool.look()
+        slots += [event.slot for event in events if isinstance(event, SlotJoined)]
     assert isinstance(pool.ends()[0].error, WorkerLost)
+    assert "died 4 times in a row" in str(pool.ends()[0].error)
     assert pool.look() == []
+    assert not pool.dispatcher.slots
     pool.keeper.reopen()
     assert len(pool.joined()) == 2
+
+
+def test_slots_that_start_again_are_taken_back_when_the_last_job_is_over() -> None:
+    for least in (0, 2):
+        pool = Pool(least, 2)
+        pool.add("a", 2)
+        good, again = pool.joined()
+        pool.tell(SlotReady(good, 2))
+        pool.tell(SlotReady(again, 2))
+        pool.tell(SlotDied(again, "died"))
+        assert pool.look() == []
+        while not pool.ends():
+            pool.running = [each for each in pool.running if each.task in pool.dispatcher.running[good]]
+            pool.finish(1)
+        assert pool.look() == [SlotLeft(again, "it is not needed any more")]
+        assert pool.look() == []
+        assert pool.dispatcher.slots == {good}
+        pool.keeper.reopen()
+        assert len(pool.joined()) == (1 if least else 0), "a fixed number is there again with the next job"
 
 
 def test_slots_that_are_unfit_end_the_jobs_with_their_reason() -> None:
@@ -164,9 +211,27 @@ def test_slots_that_are_unfit_end_the_jobs_with_their_reason() -> None:
         names = pool.joined()
         pool.tell(SlotUnfit(names[0], error))
         assert pool.keeper.unfit is error
+        assert not pool.ends()
         pool.tell(SlotUnfit(names[1], error))
         assert [end.error for end in pool.ends()] == [error]
-        assert pool.look() == [SlotsMayCome(False, str(error))]
+
+
+def test_what_one_node_says_of_all_its_slots_is_one_word() -> None:
+    error, other = WorkerLost("another version"), WorkerLost("another version still")
+    pool = Pool(0, 6)
+    pool.add("a", 6)
+    names = pool.joined()
+    pool.tell(SlotUnfit(names[0], error, "x"))
+    pool.tell(SlotUnfit(names[1], error, "x"))
+    pool.tell(SlotUnfit(names[2], other, "y"))
+    assert not pool.ends()
+    assert {(out.node, out.reason) for out in pool.out if isinstance(out, Shun)} == {
+        ("x", str(error)),
+        ("y", str(other)),
+    }
+    pool.tell(SlotUnfit(names[3], error, "z"))
+    assert [end.error for end in pool.ends()] == [error]
+    assert {out.node for out in pool.out if isinstance(out, Trust)} == {"x", "z"}, "it was no node's fault"
 
 
 def test_a_slot_that_is_unfit_beside_one_that_is_fit_is_left_out() -> None:
@@ -218,6 +283,11 @@ def test_what_is_waited_for_is_said_now_and_then() -> None:
     assert words == 'no renderer is up, which needs {"GPU": 1.0}: waiting for a node for 10 s so far'
     assert keeper.words(6.0 + SAY_S, waits=True) == ""
     assert "20 s" in keeper.words(5.0 + 2 * SAY_S, waits=True)
+    keeper.report = "type g6 could not be had: InsufficientInstanceCapacity"
+    assert keeper.words(6.0 + 2 * SAY_S, waits=True).endswith("for 21 s so far; " + keeper.report), (
+        "news are told at once"
+    )
+    assert keeper.words(7.0 + 2 * SAY_S, waits=True) == ""
     keeper.hear(SlotReady("s", 1), 30.0)
     assert keeper.words(60.0, waits=True) == ""
 

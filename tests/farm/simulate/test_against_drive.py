@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.dispatch import Assign, Beat, Done, Event, SlotDied, SlotReady
+from actors.dispatch import Assign, Beat, Done, Event, NodeDecision, SlotDied, SlotReady
 from actors.drive import Happening, JobStore, Order, Patience, Receipt, drive
 from actors.local import LocalPool
 from actors.worker import WorkerSettings
@@ -99,6 +99,13 @@ class VirtualRenderers:
 
     def retire(self, slot: str) -> None:
         raise AssertionError(f"{slot} does not die so often")
+
+    def regard(self, decision: NodeDecision) -> None:
+        raise AssertionError(f"no node is bad: {decision}")
+
+    @property
+    def report(self) -> str:
+        return ""
 
     def poll(self, timeout_s: float) -> list[tuple[Event, Receipt | None]]:
         until_s = self.now_s + timeout_s
