@@ -81,6 +81,7 @@ def analysed(
         desk = Desk(store, used, clock, code_hash(), stop_on_damage=spec.on_damage == "fail", terms=terms)
         with desk.clock.stage("index"):
             film = stages.index_stage(store, target, code=desk.code)
+            stages.check_length(film, run.longest_s)
         try:
             refuse_other_film(folder, film.index.sha256)
         except InputError:

@@ -148,6 +148,7 @@ def render_film(
     eyes = Eyes(settings.model_cache, settings.cores, spec.detector)
     with stage("index"):
         film = stages.index_stage(store, place(spec.target), code=desk.code)
+        stages.check_length(film, run.longest_s)
     with unchanged(film.path, film.stamp):
         with stage("plan"):
             plan = stages.plan_stage(store, film, spec)

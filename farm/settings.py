@@ -54,6 +54,7 @@ class RunOptions:
     `workers` is a fixed number of renderers; without it, `max_workers` is the most on a cluster that grows, and
     `worker_resources` what Ray sets aside for each (actors.pool).
     `max_cost` is the most that all runs of the job together may cost, in the currency of the price table `prices`.
+    `longest_s` is the longest film that is taken, in seconds.
     """
 
     local: bool = False
@@ -68,6 +69,7 @@ class RunOptions:
     prices: Path | None = None
     max_cost: float | None = None
     metrics: str | None = None
+    longest_s: int | None = None
 
 
 def quiet_libraries() -> None:
@@ -167,3 +169,9 @@ def service_address(url: str | None, key: str | None, environment: Mapping[str, 
     if not key:
         raise InputError("no key for the service", hint="set FARM_KEY to an API key of it")
     return url, key
+
+
+def service_database(url: str, environment: Mapping[str, str] | None = None) -> str:
+    """The address of a service's database: as given, else from FARM_DATABASE; "" where neither says."""
+    env = os.environ if environment is None else environment
+    return url or env.get("FARM_DATABASE", "")

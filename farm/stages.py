@@ -13,7 +13,7 @@ from pathlib import Path
 
 from actors.drive import Order, Receipt, Terms
 from core import codec
-from core.errors import InputError, PlanError, VerifyFailed
+from core.errors import InputError, PlanError, PolicyError, VerifyFailed
 from core.media.containers import check_output, container_for
 from core.media.decode import decode_segment
 from core.media.encode import resolve_encoder
@@ -119,6 +119,18 @@ def index_stage(store: Store, target: Path, *, code: str) -> Film:
     store.claim([name])
     store.write(name, data)
     return Film(target, index, name, stamp)
+
+
+def check_length(film: Film, longest_s: int | None) -> None:
+    """`PolicyError` where the film is longer than `longest_s` seconds."""
+    index = film.index
+    seconds = float((index.end_pts - int(index.pts[0])) * index.time_base)
+    if longest_s is not None and seconds > longest_s:
+        raise PolicyError(
+            f"the film has {seconds:.0f} s, and {longest_s} are allowed",
+            where=film.path.name,
+            hint="cut it into shorter films, or ask the operator for more",
+        )
 
 
 def index_film_safely(target: Path) -> MediaIndex:

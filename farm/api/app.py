@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,10 +10,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from farm.api import admin, casts, jobs, probes, quality, results, uploads, webhooks
-from farm.api.context import ApiSettings, Buckets, Context
+from farm.api.buckets import Buckets
+from farm.api.context import ApiSettings, Context
+from farm.api.counting import Counted, Counts, counts_here
 from farm.api.limits import Limits
+from farm.api.looking import Looks
 from farm.api.problems import MEDIA_TYPE, add_handlers
 from farm.api.schemas import NewCast, View
 from farm.api.stream import Hub
@@ -24,6 +27,7 @@ from farm.versions import versions
 
 PAGE = Path(__file__).with_name("page")
 SECRET_BYTES = 32
+LINKS = "links.secret"
 DESCRIPTION = """Films with other faces, made by a farm of machines.
 
 Announce a film and the faces with `POST /v1/uploads`, send them, ask for a job with `POST /v1/jobs`, watch its events,
@@ -42,13 +46,29 @@ class ProblemBody(View):
     faults: list[dict[str, str]] | None = None
 
 
-def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, buckets: Buckets | None = None) -> FastAPI:
-    """The app on an open database; whoever opened that closes it after the app."""
+class Mounted:
+    """ASGI middleware: what a proxy put before every path is no part of the service's own, whether it took it off or
+    left it."""
+
+    def __init__(self, app: ASGIApp, *, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["root_path"] = self._prefix
+        await self._app(scope, receive, send)
+
+
+def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts: Counts | None = None) -> FastAPI:
+    """The app on an open database; whoever opened that closes it after the app. Without `counts` it counts for
+    itself."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         yield
         await app.state.context.hub.close()
+        app.state.context.looks.close()
 
     app = FastAPI(
         title="Face farm",
@@ -56,7 +76,6 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, buckets
         description=DESCRIPTION,
         docs_url=None,  # its page would be loaded from somewhere else
         redoc_url=None,
-        root_path=settings.prefix,
         lifespan=life,
         responses={
             status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": text}
@@ -69,12 +88,18 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, buckets
             )
         },
     )
-    hub = Hub(db, settings.poll_s, settings.watchers_a_tenant)
-    app.state.context = Context(db, places, settings, hub, buckets)
+    counts = counts or counts_here(db)[0]
+    hub = Hub(db, settings.poll_s, settings.watchers_a_tenant, counts.watchers)
+    buckets = Buckets(settings.bucket_endpoint)
+    app.state.context = Context(db, places, settings, hub, buckets, Looks(db), counts)
     add_handlers(app)
     for part in (jobs, uploads, results, quality, casts, webhooks, admin, probes):
         app.include_router(part.router)
-    app.add_middleware(Limits, silence_s=settings.silence_s)
+    origins = (buckets.origin(places.root),) if places.far else ()
+    app.add_middleware(Limits, silence_s=settings.silence_s, origins=origins)
+    app.add_middleware(Counted, counts=counts)
+    if settings.prefix:
+        app.add_middleware(Mounted, prefix=settings.prefix)
     describe_by_hand(app)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
@@ -95,18 +120,6 @@ def describe_by_hand(app: FastAPI) -> None:
     app.openapi = described  # type: ignore[method-assign]
 
 
-def secret_of(root: Path) -> bytes:
+def secret_of(places: ServicePlaces) -> bytes:
     """What signs links: made once, kept beside the files that it opens, for all replicas."""
-    file = root / "links.key"
-    root.mkdir(parents=True, exist_ok=True)
-    fresh = root / f".links.{os.getpid()}.{secrets.token_hex(4)}"
-    if not file.exists():
-        fresh.touch(0o600)
-        fresh.write_bytes(secrets.token_bytes(SECRET_BYTES))
-        try:
-            os.link(fresh, file)  # the first one wins
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    return file.read_bytes()
+    return bytes.fromhex(places.keep_secret(LINKS, secrets.token_hex(SECRET_BYTES)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from http import HTTPStatus
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi import Path as InPath
-from fastapi.responses import FileResponse
+from fastapi.responses import Response
 
 from core.errors import InputError
 from farm.api.auth import Ctx, Reader, Writer
@@ -25,6 +25,8 @@ from farm.service.resolving import cast_places
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/cast", tags=["cast"])
 CAST = "cast.toml"
+PEOPLE = "people"  # farm.sheet.job.PICTURES, which loads OpenCV
+PICTURE_TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
 TOML = "application/toml"
 MOST_TOML = 1 << 20
 Picture = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
@@ -36,10 +38,11 @@ def sheet_text(ctx: Context, tenant: str, job_id: str) -> str:
     put = jobs.cast_of(ctx.db, tenant, job_id)
     if put is not None:
         return put
-    file = ctx.places.cast_folder(row.id) / CAST
-    if not file.is_file():
-        raise Conflict(f"the job is {row.state}: nobody was looked for yet", hint="wait until the state is casting")
-    return file.read_text()
+    try:
+        return (ctx.places.cast_folder(row.id) / CAST).read_bytes().decode()
+    except FileNotFoundError:
+        hint = "wait until the state is casting"
+        raise Conflict(f"the job is {row.state}: nobody was looked for yet", hint=hint) from None
 
 
 def person_view(entry: dict[str, Any], here: str) -> PersonView:
@@ -124,14 +127,17 @@ def edited(ctx: Context, tenant: str, job_id: str, body: NewCast) -> str:
 @router.get(
     "/{picture}",
     operation_id="getCastPicture",
-    response_class=FileResponse,
+    response_class=Response,
     responses={200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-def picture(job_id: Id, picture: Picture, ctx: Ctx, key: Reader) -> FileResponse:
+def picture(job_id: Id, picture: Picture, ctx: Ctx, key: Reader) -> Response:
     """A person's picture."""
     row = jobs.get(ctx.db, key.tenant, job_id)
-    folder = ctx.places.cast_folder(row.id)
-    found = next((file for file in folder.rglob(picture) if file.is_file() and file.suffix in {".jpg", ".png"}), None)
-    if found is None:
-        raise NotFound("no such picture", where=picture)
-    return FileResponse(found, headers={"Cache-Control": "private, max-age=3600"})
+    folder, kind = ctx.places.cast_folder(row.id), PICTURE_TYPES.get(PurePosixPath(picture).suffix)
+    for file in (folder / PEOPLE / picture, folder / picture) if kind is not None else ():
+        try:
+            data = file.read_bytes()
+        except (FileNotFoundError, IsADirectoryError):
+            continue
+        return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
+    raise NotFound("no such picture", where=picture)

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from fastapi import Request
 
 from farm.service.database import Database
+from farm.service.guard import STRICT, Rules
 from farm.service.places import ServicePlaces
 
 if TYPE_CHECKING:
+    from farm.api.buckets import Buckets
+    from farm.api.counting import Counts
+    from farm.api.looking import Looks
     from farm.api.stream import Hub
 
 GIB = 1 << 30
-
-
-class Buckets(Protocol):
-    """Presigned uploads and results, where the service keeps files in a bucket; see farm.api.buckets."""
-
-    def begin(self, place: str, size_bytes: int) -> tuple[str, list[str], int]:
-        """Begin a multipart upload to `place`: its id there, where to PUT each part, and bytes a part."""
-
-    def finish(self, place: str, upload_ref: str) -> None:
-        """Put the parts together; `InputError` where some are missing."""
-
-    def abandon(self, place: str, upload_ref: str) -> None: ...
-
-    def link(self, place: str, name: str, seconds: int) -> str:
-        """An address from which `place` can be read as `name` for so long."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +25,10 @@ class ApiSettings:
     """What the operator says of the HTTP side.
 
     `prefix`: where a proxy mounts the service ("/farm"), "" at the root. `allowed_urls`: beginnings of s3:// addresses
-    that jobs may read, none by default. `link_s`: how long a result's address is good. `open_jobs`: whether SSE
-    connections are limited to so many a tenant. `metrics_public`: /metrics without a key.
+    that jobs may read, none by default. `link_s`: how long a result's address is good. `keep_alive_s`: how often a
+    stream of events says that it lives. `look_s`: how long a call waits while an upload is looked at. `metrics`:
+    whether /metrics is here. `rules`: which addresses webhooks may have. `bucket_endpoint`: the S3 server as clients
+    reach it, "" as the service does.
     """
 
     prefix: str = ""
@@ -48,7 +39,10 @@ class ApiSettings:
     poll_s: float = 0.5
     watchers_a_tenant: int = 200
     silence_s: float = 30.0
-    metrics_public: bool = True
+    look_s: float = 20.0
+    metrics: bool = True
+    rules: Rules = STRICT
+    bucket_endpoint: str = ""
     secret: bytes = field(default=b"", repr=False)
 
 
@@ -58,7 +52,9 @@ class Context:
     places: ServicePlaces
     settings: ApiSettings
     hub: Hub
-    buckets: Buckets | None = None
+    buckets: Buckets
+    looks: Looks
+    counts: Counts
 
 
 def context_of(request: Request) -> Context:

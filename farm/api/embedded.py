@@ -3,54 +3,84 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
 
-from core.errors import InputError, StorageError
+from core.errors import InputError
 from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
+from farm.api.counting import counts_here
+from farm.api.rules import apply_quotas
 from farm.desk import make_pool
 from farm.service import keys
+from farm.service.clearing import NEVER, Retention
 from farm.service.coordinator import Coordinator
 from farm.service.database import Database, open_database
+from farm.service.errors import Conflict
+from farm.service.figures import TRIES
+from farm.service.guard import STRICT, Rules
 from farm.service.places import ServicePlaces
 from farm.service.posting import Postman
 from farm.service.records import SCOPES
 from farm.settings import RunOptions, Settings
+from farm.watching.instruments import Page, parse_address
+from farm.watching.metrics import Metrics
 
 TENANT = "default"
 KEY_FILE = "first-key"
 STOP_S = 10
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True)
 class ServeSpec:
-    """Where the service listens and keeps things. `database` "" is SQLite in `data`."""
+    """Where the service listens and keeps things, and what it allows. `data` is a folder, or a prefix of a bucket;
+    `database` "" is SQLite in that folder. `quotas` are those of the first tenant, by the names of TenantQuota."""
 
     data: Path
     database: str = ""
+    connections: int = 20
     host: str = "127.0.0.1"
     port: int = 8000
     prefix: str = ""
     allowed_urls: tuple[str, ...] = ()
+    bucket_endpoint: str = ""
+    most_upload_bytes: int = ApiSettings.most_upload_bytes
     most_jobs: int = 4
+    rules: Rules = STRICT
+    retention: Retention = NEVER
+    quotas: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Running:
-    """A service that answers at `url`; `key_file` holds the first key of the tenant that was made with it."""
+    """A service that answers at `url`. `key` is the first key, which is kept at `key_file`; None where another one
+    made the tenants. `fresh`: it was made now."""
 
     url: str
-    key_file: Path
+    key_file: str
+    key: str | None
+    fresh: bool
+    metrics: str
     database: Database
+
+
+def database_of(places: ServicePlaces, database: str) -> str:
+    """The database's address; `InputError` where none is named and the files are in a bucket."""
+    if database:
+        return database
+    if places.far:
+        raise InputError(
+            "the service's database cannot lie in a bucket",
+            where=str(places.root),
+            hint="name one with --database: postgresql://USER@HOST/NAME or sqlite:////FOLDER/farm.db",
+        )
+    return f"sqlite:///{places.root}/farm.db"
 
 
 @contextmanager
@@ -61,41 +91,70 @@ def serving(spec: ServeSpec, run: RunOptions, settings: Settings) -> Iterator[Ru
     answer.
     """
     places = ServicePlaces(spec.data)
+    url = database_of(places, spec.database)
     places.make()
-    listening = listen(spec)
-    try:
-        with open_database(spec.database or f"sqlite:///{places.root}/farm.db") as db:
-            key_file = first_key(db, places.root)
-            pool = make_pool(run, settings)
-            coordinator = Coordinator(db, pool, places, settings, run, most_jobs=spec.most_jobs)
-            postman = Postman(db)
-            api = ApiSettings(prefix=spec.prefix, allowed_urls=spec.allowed_urls, secret=secret_of(places.root))
-            server = uvicorn.Server(
-                uvicorn.Config(
-                    make_app(db, places, api),
-                    log_level="warning",
-                    timeout_graceful_shutdown=STOP_S,
-                    server_header=False,
-                    proxy_headers=True,
-                )
+    with ExitStack() as stack:
+        listening = listen(spec)
+        stack.callback(listening.close)
+        db = stack.enter_context(open_database(url, connections=spec.connections))
+        fresh = first_key(db, places, spec.quotas)
+        counts, instruments = counts_here(db)
+        page = None
+        if run.metrics is not None:
+            page = Page(*parse_address(run.metrics), instruments.registry)
+            stack.callback(page.close)
+        pool = make_pool(run, settings)
+        stack.callback(pool.close)
+        coordinator = Coordinator(
+            db,
+            pool,
+            places,
+            settings,
+            run,
+            most_jobs=spec.most_jobs,
+            metrics=Metrics(instruments),
+            retention=spec.retention,
+        )
+        postman = Postman(db, spec.rules, tried=lambda outcome: instruments.add(TRIES, 1, outcome))
+        api = ApiSettings(
+            prefix=spec.prefix,
+            allowed_urls=spec.allowed_urls,
+            most_upload_bytes=spec.most_upload_bytes,
+            metrics=page is None,
+            rules=spec.rules,
+            bucket_endpoint=spec.bucket_endpoint,
+            secret=secret_of(places),
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                make_app(db, places, api, counts),
+                log_level="warning",
+                timeout_graceful_shutdown=STOP_S,
+                server_header=False,
+                proxy_headers=True,
             )
-            thread = threading.Thread(target=lambda: server.run(sockets=[listening]), name="http", daemon=True)
-            try:
-                pool.start()
-                coordinator.start()
-                postman.start()
-                thread.start()
-                name = spec.host if ":" not in spec.host else f"[{spec.host}]"
-                yield Running(f"http://{name}:{listening.getsockname()[1]}{spec.prefix}", key_file, db)
-            finally:
-                server.should_exit = True
-                if thread.ident is not None:
-                    thread.join(2 * STOP_S)
-                postman.close()
-                coordinator.close()
-                pool.close()
-    finally:
-        listening.close()
+        )
+        thread = threading.Thread(target=lambda: server.run(sockets=[listening]), name="http", daemon=True)
+        try:
+            pool.start()
+            coordinator.start()
+            postman.start()
+            thread.start()
+            name = spec.host if ":" not in spec.host else f"[{spec.host}]"
+            yield Running(
+                f"http://{name}:{listening.getsockname()[1]}{spec.prefix}",
+                str(places.root / KEY_FILE),
+                places.secret(KEY_FILE),
+                fresh,
+                page.address if page is not None else "",
+                db,
+            )
+        finally:
+            server.should_exit = True
+            if thread.ident is not None:
+                thread.join(2 * STOP_S)
+            postman.close()
+            coordinator.close()
 
 
 def listen(spec: ServeSpec) -> socket.socket:
@@ -117,20 +176,21 @@ def listen(spec: ServeSpec) -> socket.socket:
     return made
 
 
-def first_key(db: Database, root: Path) -> Path:
-    """The file with a key of the first tenant; both are made where there is no tenant yet."""
-    file = root / KEY_FILE
-    if keys.tenants(db):
-        return file
-    keys.make_tenant(db, "Default", tenant_id=TENANT, actor="farm serve")
-    made = keys.make_key(db, TENANT, "first key", SCOPES, actor="farm serve")
-    try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as out:
-            out.write(made.secret + "\n")
-    except OSError as error:
-        raise StorageError(f"the first key cannot be kept: {error.strerror}", where=str(file)) from error
-    return file
+def first_key(db: Database, places: ServicePlaces, quotas: Mapping[str, int | None]) -> bool:
+    """Whether there was no tenant yet: then one is made, with a key that is kept beside the files. The tenant's quota
+    is what `quotas` says of it."""
+    fresh = not keys.tenants(db)
+    if fresh:
+        try:
+            keys.make_tenant(db, "Default", tenant_id=TENANT, actor="farm serve")
+        except Conflict:  # another one starts at the same time
+            fresh = False
+        else:
+            made = keys.make_key(db, TENANT, "first key", SCOPES, actor="farm serve")
+            places.put_secret(KEY_FILE, made.secret)
+    if quotas and any(tenant.id == TENANT for tenant in keys.tenants(db)):
+        apply_quotas(db, TENANT, quotas)
+    return fresh
 
 
 def wait_for_end(said: Callable[[str], None]) -> None:

@@ -9,49 +9,70 @@ machine with a GPU.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from core.errors import InputError
 from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
-from farm.api.embedded import first_key
+from farm.api.counting import Counts
+from farm.api.embedded import database_of, first_key
+from farm.api.rules import check_allowed, check_prefix, quotas_of, retention_of
 from farm.desk import make_pool
+from farm.paths import place
 from farm.service.coordinator import Coordinator
-from farm.service.database import Database, open_database
+from farm.service.database import Database, open_database, shown
+from farm.service.figures import TRIES, OfDatabase
+from farm.service.guard import rules_of
 from farm.service.places import ServicePlaces
 from farm.service.posting import Postman
-from farm.settings import RunOptions, load_settings
+from farm.settings import RunOptions, load_settings, service_database, size_bytes
+from farm.watching.instruments import RayInstruments
+from farm.watching.metrics import Metrics
 
 PLACE = {"num_cpus": 0, "resources": {"service": 1}}
 LONG_S = 300.0  # a film goes up or down through a call; a replica that goes lets it
 
 
 class Args(BaseModel):
-    """What `args` of the Serve file says. `data`: a folder that every node of the cluster sees under this name.
+    """What `args` of the Serve file says; docs/service.md explains each: they are the options of `farm serve`.
 
-    `database`: postgresql://...; SQLite serves one machine and is refused beside more than one replica of the calls.
+    `data`: s3://BUCKET/PREFIX, or a folder that every node of the cluster sees under this name. `database`:
+    postgresql://..., whose password stands in PGPASSWORD, or "" for FARM_DATABASE, in the environment of the nodes that
+    offer `service`. SQLite serves one machine and is refused beside more than one replica of the calls.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     data: str
-    database: str
+    database: str = ""
+    db_connections: int = Field(default=20, ge=2)
     prefix: str = ""
     allowed_urls: tuple[str, ...] = ()
+    bucket_endpoint: str = ""
+    keep_jobs: float | None = Field(default=None, ge=0)
+    keep_uploads: float | None = Field(default=None, ge=0)
     jobs: int = Field(default=8, ge=1)
+    max_upload: str = "512G"
+    quotas: tuple[str, ...] = ()
+    webhook_networks: tuple[str, ...] = ()
+    webhook_ca: str = ""
+    workers: int | None = Field(default=None, ge=1)
     max_workers: int | None = Field(default=None, ge=1)
+    worker_resources: dict[str, float] | None = None
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     replicas: int = Field(default=4, ge=1)
 
 
 def opened(args: Args) -> tuple[Database, ServicePlaces]:
     """The database, and the places, made where they are not there."""
-    places = ServicePlaces(Path(args.data))
+    places = ServicePlaces(place(args.data))
+    url = database_of(places, service_database(args.database))
     places.make()
-    return open_database(args.database), places
+    return open_database(url, connections=args.db_connections), places
 
 
 @serve.deployment(ray_actor_options=PLACE, max_ongoing_requests=400, graceful_shutdown_timeout_s=LONG_S)
@@ -66,12 +87,20 @@ class Calls:
         self._db, self._places = opened(args)
 
     def __serve_build_asgi_app__(self) -> Any:
+        args = self._args
         settings = ApiSettings(
-            prefix=self._args.prefix,
-            allowed_urls=self._args.allowed_urls,
-            secret=secret_of(self._places.root),
+            prefix=check_prefix(args.prefix),
+            allowed_urls=check_allowed(args.allowed_urls),
+            most_upload_bytes=size_bytes("max_upload", args.max_upload),
+            rules=rules_of(args.webhook_networks, args.webhook_ca),
+            bucket_endpoint=args.bucket_endpoint,
+            secret=secret_of(self._places),
         )
-        return make_app(self._db, self._places, settings)
+        # What this process counts goes out through Ray's agents, because /metrics is answered by any replica; there
+        # it is what the tables say, which is the same everywhere.
+        registry = CollectorRegistry()
+        registry.register(OfDatabase(self._db))
+        return make_app(self._db, self._places, settings, Counts(RayInstruments(), registry))
 
     def __del__(self) -> None:
         self._db.close()
@@ -83,13 +112,29 @@ class Keeper:
 
     def __init__(self, args: Args) -> None:
         self._db, places = opened(args)
-        first_key(self._db, places.root)
-        settings = load_settings()
-        run = RunOptions(address="auto", max_workers=args.max_workers)
+        first_key(self._db, places, quotas_of(args.quotas))
+        settings, instruments = load_settings(), RayInstruments()
+        run = RunOptions(
+            address="auto",
+            workers=args.workers,
+            max_workers=args.max_workers,
+            worker_resources=args.worker_resources,
+            device=args.device,
+        )
         self._pool = make_pool(run, settings)
         self._pool.start()
-        self._coordinator = Coordinator(self._db, self._pool, places, settings, run, most_jobs=args.jobs)
-        self._postman = Postman(self._db)
+        self._coordinator = Coordinator(
+            self._db,
+            self._pool,
+            places,
+            settings,
+            run,
+            most_jobs=args.jobs,
+            metrics=Metrics(instruments),
+            retention=retention_of(args.keep_jobs, args.keep_uploads),
+        )
+        rules = rules_of(args.webhook_networks, args.webhook_ca)
+        self._postman = Postman(self._db, rules, tried=lambda outcome: instruments.add(TRIES, 1, outcome))
         self._coordinator.start()
         self._postman.start()
 
@@ -102,10 +147,18 @@ class Keeper:
 
 
 def app(args: Args) -> serve.Application:
-    """What `import_path` names. `InputError` for a database that cannot be shared by that many replicas."""
-    if args.replicas > 1 and not args.database.startswith("postgresql"):
-        hint = "give postgresql://..., or replicas: 1, or use farm serve"
-        raise InputError("SQLite serves one machine", where=args.database, hint=hint)
+    """What `import_path` names. `InputError` for a database that cannot be shared by that many replicas, or a network
+    that is none."""
+    url = service_database(args.database)
+    if args.replicas > 1 and not url.startswith("postgres"):
+        hint = "give postgresql://... in `database` or FARM_DATABASE, or replicas: 1, or use farm serve"
+        raise InputError("SQLite serves one machine", where=shown(url) if url else "", hint=hint)
+    # What is wrong is told when the file is deployed, not in a log.
+    check_prefix(args.prefix)
+    check_allowed(args.allowed_urls)
+    quotas_of(args.quotas)
+    size_bytes("max_upload", args.max_upload)
+    rules_of(args.webhook_networks)
     scaling = {"min_replicas": 1, "max_replicas": args.replicas, "target_ongoing_requests": 50}
     calls = cast(Any, Calls).options(autoscaling_config=scaling)
     return cast("serve.Application", calls.bind(args, cast(Any, Keeper).bind(args)))

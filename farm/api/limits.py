@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -16,16 +17,22 @@ JSON_BYTES = 1 << 20
 SILENCE_S = 30.0  # between two pieces of a body
 UPLOADS = "/v1/uploads"
 
+
 # The page runs no script but its own, and no other page may hold it in a frame.
-SECURITY = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
-        "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "connect-src {reached}; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def security(origins: Sequence[str] = ()) -> dict[str, str]:
+    """Headers of every answer. The page reaches `origins` too: the bucket that films go into."""
+    return {
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Content-Security-Policy": POLICY.format(reached=" ".join(["'self'", *origins])),
+    }
 
 
 class TooMuch(Exception):
@@ -38,8 +45,16 @@ class TooMuch(Exception):
 class Limits:
     """ASGI middleware. Bodies of anything but an upload's data are at most `json_bytes` long."""
 
-    def __init__(self, app: ASGIApp, *, json_bytes: int = JSON_BYTES, silence_s: float = SILENCE_S) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        json_bytes: int = JSON_BYTES,
+        silence_s: float = SILENCE_S,
+        origins: Sequence[str] = (),
+    ) -> None:
         self._app = app
+        self._headers = security(origins)
         self._json_bytes = json_bytes
         self._silence_s = silence_s
 
@@ -83,13 +98,13 @@ class Limits:
             if message["type"] == "http.response.start":
                 began = True
                 headers = MutableHeaders(scope=message)
-                for name, value in SECURITY.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 
         announced = dict(scope["headers"]).get(b"content-length", b"")
         if most is not None and announced.isdigit() and int(announced) > most:
-            await refuse(send, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most)
+            await refuse(send, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most, self._headers)
             return
         try:
             await self._app(scope, measured, sent)
@@ -97,10 +112,12 @@ class Limits:
             if over is None or began:
                 raise
         if over is not None and not began:
-            await refuse(send, scope, over.status, most)
+            await refuse(send, scope, over.status, most, self._headers)
 
 
-async def refuse(send: Send, scope: Scope, status: HTTPStatus, most: int | None) -> None:
+async def refuse(
+    send: Send, scope: Scope, status: HTTPStatus, most: int | None, security_headers: Mapping[str, str]
+) -> None:
     """Answer without having read the body; the connection ends, because what is left of it would be the next call."""
     slow = status is HTTPStatus.REQUEST_TIMEOUT
     body: dict[str, Any] = {
@@ -116,7 +133,7 @@ async def refuse(send: Send, scope: Scope, status: HTTPStatus, most: int | None)
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", str(len(data)).encode()),
         (b"connection", b"close"),
-        *((name.lower().encode(), value.encode()) for name, value in SECURITY.items()),
+        *((name.lower().encode(), value.encode()) for name, value in security_headers.items()),
     ]
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": data})

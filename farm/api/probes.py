@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from farm.api.auth import Ctx
 from farm.api.schemas import Health
-from farm.service import jobs
+from farm.service.errors import NotFound
 
 router = APIRouter(tags=["probes"])
 
@@ -26,12 +26,14 @@ def ready(ctx: Ctx) -> Health:
     return Health(status="ok")
 
 
-@router.get("/metrics", operation_id="metrics", response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 def metrics(ctx: Ctx) -> PlainTextResponse:
-    """Counts over all tenants, without names, for Prometheus."""
-    registry = CollectorRegistry()
-    by_state = Gauge("farm_service_jobs", "Jobs by state", ["state"], registry=registry)
-    for state, count in jobs.jobs_by_state(ctx.db).items():
-        by_state.labels(state=state.value).set(count)
-    Gauge("farm_service_watchers", "Open event streams", registry=registry).set(ctx.hub.watchers)
-    return PlainTextResponse(generate_latest(registry).decode(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    """Counts over all tenants, without names, for Prometheus; docs/watching.md lists them."""
+    if not ctx.settings.metrics:
+        raise NotFound("the metrics are elsewhere", hint="ask the operator at which port")
+    return PlainTextResponse(generate_latest(ctx.counts.registry).decode(), media_type=CONTENT_TYPE_LATEST)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from fastapi import APIRouter
 from numpy.typing import NDArray
@@ -13,6 +11,7 @@ from core.records import PersonQuality, QualityReport
 from farm.api.auth import Ctx, Reader
 from farm.api.results import result_of
 from farm.api.schemas import Id, View
+from farm.paths import place
 from farm.quality.job import REPORT, default_folder
 from farm.service import jobs
 from farm.service.errors import NotFound
@@ -92,9 +91,10 @@ def person_plots(report: QualityReport, person: PersonQuality) -> list[Plot]:
 def quality(job_id: Id, ctx: Ctx, key: Reader) -> Quality:
     """Lines over time for each person; 404 where the job was not asked to measure."""
     made = result_of(jobs.get(ctx.db, key.tenant, job_id))
-    file = default_folder(Path(made.place)) / REPORT
-    if not file.is_file():
-        raise NotFound("the quality was not measured", hint="submit the job with quality: true")
-    report = codec.decode(file.read_bytes(), QualityReport)
+    try:
+        data = (default_folder(place(made.place)) / REPORT).read_bytes()
+    except FileNotFoundError:
+        raise NotFound("the quality was not measured", hint="submit the job with quality: true") from None
+    report = codec.decode(data, QualityReport)
     plots = [plot for person in report.people for plot in person_plots(report, person)]
     return Quality(frames=report.frames, plots=plots, notes=list(report.notes))

@@ -156,9 +156,13 @@ async def take_in(
 
 def refuse(db: Database, row: UploadRow, path: Path, error: InputError) -> None:
     """The upload is refused, and its file goes."""
-    told = Problem(type(error).__name__, error.what, where=row.name, hint=error.hint, exit_code=error.exit_code)
-    uploads.refuse(db, row.tenant, row.id, told)
+    uploads.refuse(db, row.tenant, row.id, problem_of(row, error))
     path.unlink(missing_ok=True)
+
+
+def problem_of(row: UploadRow, error: InputError) -> Problem:
+    """Why an upload is refused, as its row keeps it."""
+    return Problem(type(error).__name__, error.what, where=row.name, hint=error.hint, exit_code=error.exit_code)
 
 
 def examine(db: Database, row: UploadRow, path: Path) -> UploadRow:
@@ -179,6 +183,11 @@ def facts(path: Path, purpose: UploadPurpose) -> dict[str, object]:
         return {"kind": "picture", "width": int(width), "height": int(height)}
     if purpose == "reference":
         raise InputError("is not a picture", hint="send a JPEG, PNG or WebP image")
+    return film_facts(path)
+
+
+def film_facts(path: Path) -> dict[str, object]:
+    """What the film is, in JSON; `InputError` where it is none."""
     probe_in_child(path, Limits(), PROBE_S)
     with open_film(path) as container:
         video = video_of(container)

@@ -6,17 +6,18 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from core import codec
 from farm.api import links
 from farm.api.auth import Ctx, Reader
 from farm.api.context import Context
-from farm.api.schemas import Id
+from farm.api.parting import is_far
+from farm.api.schemas import Id, ResultLink
 from farm.api.still import still
 from farm.service import jobs, uploads
 from farm.service.errors import Conflict, NotFound
@@ -44,19 +45,35 @@ def result_of(row: JobRow) -> Result:
     operation_id="getResult",
     status_code=HTTPStatus.TEMPORARY_REDIRECT,
     response_class=RedirectResponse,
-    responses={307: {"description": "Where the film can be had for the next quarter of an hour, without a key."}},
+    responses={
+        200: {"model": ResultLink, "description": "The address, with `redirect=false`."},
+        307: {"description": "Where the film can be had for the next quarter of an hour, without a key."},
+    },
 )
-def result(job_id: Id, ctx: Ctx, key: Reader) -> RedirectResponse:
+def result(
+    job_id: Id,
+    ctx: Ctx,
+    key: Reader,
+    redirect: Annotated[bool, Query(description="Whether to be sent there, or to be told the address.")] = True,
+) -> Response:
     """The finished film."""
     row = jobs.get(ctx.db, key.tenant, job_id)
-    made = result_of(row)
-    if made.place.startswith("s3://") and ctx.buckets is not None:
-        return RedirectResponse(ctx.buckets.link(made.place, made.name, ctx.settings.link_s), headers=NO_STORE)
-    token = links.sign(ctx.settings.secret, row.tenant, row.id, int(time.time()) + ctx.settings.link_s)
-    return RedirectResponse(f"{ctx.settings.prefix}/v1/files/{token}", headers=NO_STORE)
+    made, seconds = result_of(row), ctx.settings.link_s
+    if is_far(made.place):
+        url = ctx.buckets.link(made.place, made.name, media_type(made.place), seconds)
+    else:
+        token = links.sign(ctx.settings.secret, row.tenant, row.id, int(time.time()) + seconds)
+        url = f"{ctx.settings.prefix}/v1/files/{token}"
+    if redirect:
+        return RedirectResponse(url, headers=NO_STORE)
+    return JSONResponse(ResultLink(url=url, expires_in_s=seconds).model_dump(), headers=NO_STORE)
 
 
 NO_STORE = {"Cache-Control": "no-store"}
+
+
+def media_type(place: str) -> str:
+    return FILMS.get(PurePosixPath(place).suffix.lower(), "application/octet-stream")
 
 
 @router.get(
@@ -65,16 +82,19 @@ NO_STORE = {"Cache-Control": "no-store"}
     response_class=FileResponse,
     responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-def file(token: Annotated[str, "from the result's redirect"], ctx: Ctx, download: bool = True) -> FileResponse:
+def file(token: Annotated[str, "from the result's redirect"], ctx: Ctx, download: bool = True) -> Response:
     """The file of a signed link; ranges work. With `download` a browser saves it instead of playing it."""
     tenant, job_id = links.read(ctx.settings.secret, token, time.time())
     made = result_of(jobs.get(ctx.db, tenant, job_id))
+    if is_far(made.place):  # was moved into a bucket since
+        url = ctx.buckets.link(made.place, made.name, media_type(made.place), ctx.settings.link_s, download=download)
+        return RedirectResponse(url, headers=NO_STORE)
     path = Path(made.place)
     if not path.is_file():
         raise NotFound("the result is not there any more", hint="render it again")
     return FileResponse(
         path,
-        media_type=FILMS.get(path.suffix.lower(), "application/octet-stream"),
+        media_type=media_type(made.place),
         filename=made.name,
         content_disposition_type="attachment" if download else "inline",
         headers={"Cache-Control": "private, max-age=900"},

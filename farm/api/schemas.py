@@ -114,6 +114,12 @@ class NewUpload(Body):
     size_bytes: Annotated[int, Field(ge=1, le=1 << 45)]
 
 
+class EndOfUpload(Body):
+    """All parts are put. With the file's SHA-256 what came is compared with what was sent."""
+
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
 class CastEntry(Body):
     """What becomes of a person; without a source nothing does. What is null is as the job says."""
 
@@ -180,6 +186,13 @@ class ResultView(View):
     size_bytes: int
 
 
+class ResultLink(View):
+    """Where the finished film can be had without a key; relative to the service where it is the service's own."""
+
+    url: str
+    expires_in_s: int
+
+
 class JobView(View):
     id: str
     state: JobState
@@ -238,9 +251,27 @@ class UploadView(View):
     media: dict[str, object]
     problem: ProblemView | None
     created: datetime
-    links: dict[str, str]
-    parts: list[str] = Field([], description="Where to PUT the parts of a presigned upload, in order.")
-    part_bytes: int | None = None
+    links: dict[str, str] = Field(
+        description="`data`: where to send the file. In its place, where the service keeps files in a bucket: `parts` "
+        "lists what is to be put where, and `finish` ends the upload."
+    )
+    part_bytes: int | None = Field(None, description="The length of the parts, where the file is sent in such.")
+
+
+class PartView(View):
+    number: int
+    first_byte: int
+    size_bytes: int
+    url: str = Field(description="Where to PUT these bytes, without a key, for an hour.")
+
+
+class PartList(View):
+    """The parts of an upload that are not in the bucket yet."""
+
+    items: list[PartView]
+    next: str | None = Field(description="Ask with it for what comes after; null at the end.")
+    received_bytes: int
+    size_bytes: int
 
 
 class UploadList(View):

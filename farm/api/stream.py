@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from starlette.concurrency import run_in_threadpool
@@ -30,7 +30,11 @@ Head = tuple[int, int]
 class Hub:
     """Wakes those who watch a job when its row or its events changed; asks the table once for all of them."""
 
-    def __init__(self, db: Database, poll_s: float, most_a_tenant: int) -> None:
+    def __init__(
+        self, db: Database, poll_s: float, most_a_tenant: int, counted: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """`counted` hears how many watch, whenever that changes."""
+        self._counted = counted
         self._db = db
         self._poll_s = poll_s
         self._most = most_a_tenant
@@ -50,6 +54,7 @@ class Hub:
     def enter(self, watcher: Watcher) -> None:
         self._tenants[watcher.tenant] += 1
         self._watchers.setdefault(watcher.job, set()).add(watcher)
+        self._counted(self.watchers)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._look())
 
@@ -61,6 +66,7 @@ class Hub:
         there.discard(watcher)
         if not there:
             self._watchers.pop(watcher.job, None)
+        self._counted(self.watchers)
 
     async def close(self) -> None:
         """End all streams, so that the server can stop."""

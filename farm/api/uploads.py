@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -10,21 +11,30 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from core.errors import InputError
 from farm.api.auth import Ctx, Reader, Writer
+from farm.api.context import Context
+from farm.api.counting import Counts
+from farm.api.parting import is_far, parts_of
 from farm.api.problems import Refused
 from farm.api.receiving import receive
-from farm.api.schemas import Id, NewUpload, UploadList, UploadView
+from farm.api.schemas import EndOfUpload, Id, NewUpload, PartList, PartView, UploadList, UploadView
 from farm.api.views import upload_view
+from farm.paths import place as path_of
 from farm.service import uploads
+from farm.service.errors import Conflict, NotFound
+from farm.service.places import remove_object
 from farm.service.records import UploadRow
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 MOST_A_PAGE = 200
+MOST_PARTS_A_PAGE = 1000
 
 
 @router.post("", status_code=HTTPStatus.CREATED, operation_id="announceUpload")
 def announce(body: NewUpload, ctx: Ctx, key: Writer, response: Response) -> UploadView:
-    """Say which file is to come. Send it to `links.data`, or its parts to `parts` where the service uses a bucket."""
+    """Say which file is to come. Then send it to `links.data`; where there is `links.parts` in its place, put the parts
+    that it lists into the bucket, and end with `links.finish`."""
     if body.size_bytes > ctx.settings.most_upload_bytes:
         raise Refused(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -39,6 +49,12 @@ def announce(body: NewUpload, ctx: Ctx, key: Writer, response: Response) -> Uplo
         size_bytes=body.size_bytes,
         place=lambda upload_id: str(ctx.places.upload(key.tenant, upload_id)),
     )
+    if is_far(row.place):
+        try:
+            row = uploads.set_ref(ctx.db, key.tenant, row.id, ctx.buckets.begin(row.place))
+        except BaseException:
+            uploads.remove(ctx.db, key.tenant, row.id, actor=key.id)  # else it counts against the quota for a day
+            raise
     response.headers["Location"] = f"{ctx.settings.prefix}/v1/uploads/{row.id}"
     return upload_view(row, ctx.settings.prefix)
 
@@ -57,7 +73,7 @@ def listed(
 @router.get("/{upload_id}", operation_id="getUpload")
 def get(upload_id: Id, ctx: Ctx, key: Reader, response: Response) -> UploadView:
     """One upload; how much of it is here is in `received_bytes`."""
-    row = with_file(uploads.get(ctx.db, key.tenant, upload_id))
+    row = with_file(ctx, uploads.get(ctx.db, key.tenant, upload_id))
     response.headers["Upload-Offset"] = str(row.received_bytes)
     return upload_view(row, ctx.settings.prefix)
 
@@ -78,7 +94,66 @@ async def send(
 ) -> UploadView:
     """The file's bytes, as they are. What is neither film nor picture is refused after the first megabyte."""
     row = await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)
-    row = await receive(ctx.db, row, upload_offset, request.stream(), ctx.settings.silence_s)
+    if is_far(row.place):
+        raise Conflict("this file goes into a bucket, in parts", hint="put the parts that `parts` lists, then `finish`")
+    row = await receive(ctx.db, row, upload_offset, counted(request.stream(), ctx.counts), ctx.settings.silence_s)
+    return upload_view(row, ctx.settings.prefix)
+
+
+@router.get("/{upload_id}/parts", operation_id="listParts")
+def parts(
+    upload_id: Id,
+    ctx: Ctx,
+    key: Writer,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,5}$", description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_PARTS_A_PAGE)] = 100,
+) -> PartList:
+    """What is not in the bucket yet, and where to PUT it: plain bytes, without a key. What is listed again is to be
+    sent again, whatever became of it before."""
+    row = opened(uploads.get(ctx.db, key.tenant, upload_id))
+    if is_whole(row):
+        return PartList(items=[], next=None, received_bytes=row.size_bytes, size_bytes=row.size_bytes)
+    here = ctx.buckets.here(row.place, row.upload_ref)
+    wanted = parts_of(row.size_bytes)
+    got = sum(part.size for part in wanted if here.get(part.number, (0, ""))[0] == part.size)
+    if got > row.received_bytes:
+        uploads.received(ctx.db, key.tenant, row.id, got)
+    after = int(cursor or 0)
+    missing = [part for part in wanted[after:] if here.get(part.number, (0, ""))[0] != part.size]
+    items = [
+        PartView(
+            number=part.number,
+            first_byte=part.first,
+            size_bytes=part.size,
+            url=ctx.buckets.address(row.place, row.upload_ref, part),
+        )
+        for part in missing[:limit]
+    ]
+    more = str(items[-1].number) if len(missing) > limit else None
+    return PartList(items=items, next=more, received_bytes=got, size_bytes=row.size_bytes)
+
+
+@router.post(
+    "/{upload_id}/finish",
+    operation_id="finishUpload",
+    response_model=UploadView,
+    responses={202: {"model": UploadView, "description": "The file is still looked at; ask again."}},
+)
+async def finish(
+    upload_id: Id, ctx: Ctx, key: Writer, response: Response, body: EndOfUpload | None = None
+) -> UploadView:
+    """All parts are put: the file is put together and looked at. 202 says that this goes on; call it again then."""
+    row = await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)
+    if row.state == "open":
+        opened(row)
+        if not is_whole(row):
+            row = await run_in_threadpool(put_together, ctx, row)
+        row = await ctx.looks.at(row, (body.sha256 if body is not None else None) or "", ctx.settings.look_s)
+    if row.state == "open":
+        response.status_code = HTTPStatus.ACCEPTED
+        response.headers["Retry-After"] = "2"
+    if row.problem is not None:
+        raise InputError(row.problem.what, where=row.problem.where, hint=row.problem.hint)
     return upload_view(row, ctx.settings.prefix)
 
 
@@ -88,9 +163,47 @@ def remove(upload_id: Id, ctx: Ctx, key: Writer) -> None:
     uploads.remove(ctx.db, key.tenant, upload_id, actor=key.id)
 
 
-def with_file(row: UploadRow) -> UploadRow:
-    """`row` with what is in the file: after a crash the table may know of less."""
-    if row.state != "open" or row.upload_ref:
+def put_together(ctx: Context, row: UploadRow) -> UploadRow:
+    """Make one object of the parts. One whose upload was removed meanwhile goes."""
+    ctx.buckets.finish(row.place, row.upload_ref, row.size_bytes)
+    ctx.counts.bytes_came(row.size_bytes)
+    try:
+        return uploads.whole(ctx.db, row.tenant, row.id, row.upload_ref)
+    except NotFound:
+        remove_object(path_of(row.place))
+        raise
+
+
+def opened(row: UploadRow) -> UploadRow:
+    """`row`, of an upload whose parts may come; `Conflict` for any other."""
+    if not is_far(row.place):
+        raise Conflict("this file is sent as it is", hint="PUT it to the upload's `data`")
+    if row.state != "open":
+        raise Conflict(f"this upload is {row.state}", hint="begin a new one with POST /v1/uploads")
+    if not row.upload_ref:
+        raise Conflict("this upload was not begun whole", hint="begin a new one with POST /v1/uploads")
+    return row
+
+
+def is_whole(row: UploadRow) -> bool:
+    """Whether the parts of an upload into a bucket are put together."""
+    return row.upload_ref in (uploads.WHOLE, uploads.LOOKED_AT)
+
+
+def with_file(ctx: Context, row: UploadRow) -> UploadRow:
+    """`row` with what is in the file or the bucket: the table may know of less."""
+    if row.state != "open":
         return row
+    if is_far(row.place):
+        if is_whole(row) or not row.upload_ref:
+            return row
+        here = ctx.buckets.here(row.place, row.upload_ref)
+        return replace(row, received_bytes=min(sum(size for size, _ in here.values()), row.size_bytes))
     file = Path(row.place)
     return replace(row, received_bytes=min(file.stat().st_size if file.exists() else 0, row.size_bytes))
+
+
+async def counted(stream: AsyncIterator[bytes], counts: Counts) -> AsyncIterator[bytes]:
+    async for piece in stream:
+        counts.bytes_came(len(piece))
+        yield piece

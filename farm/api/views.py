@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from farm.api.parting import is_far, part_bytes_of
 from farm.api.schemas import (
     JobView,
     KeyView,
@@ -113,11 +114,12 @@ def segment_view(row: SegmentRow) -> SegmentView:
     )
 
 
-def upload_view(row: UploadRow, prefix: str, parts: tuple[str, ...] = (), part_bytes: int | None = None) -> UploadView:
+def upload_view(row: UploadRow, prefix: str) -> UploadView:
     here = f"{prefix}/v1/uploads/{row.id}"
     links = {"self": here}
+    far = is_far(row.place)
     if row.state == "open":
-        links |= {"finish": f"{here}/finish"} if row.upload_ref else {"data": f"{here}/data"}
+        links |= {"parts": f"{here}/parts", "finish": f"{here}/finish"} if far else {"data": f"{here}/data"}
     return UploadView(
         id=row.id,
         state=row.state,
@@ -130,8 +132,7 @@ def upload_view(row: UploadRow, prefix: str, parts: tuple[str, ...] = (), part_b
         problem=problem_view(row.problem),
         created=moment(row.created_ms),
         links=links,
-        parts=list(parts),
-        part_bytes=part_bytes,
+        part_bytes=part_bytes_of(row.size_bytes) if far and row.state == "open" else None,
     )
 
 

@@ -28,7 +28,15 @@ class DeliveryList(View):
 @router.post("", status_code=HTTPStatus.CREATED, operation_id="makeWebhook")
 def make(body: NewWebhook, ctx: Ctx, key: Writer) -> WebhookView:
     """Tell `url` of every change of state, of one job or of all; signed with the secret of the answer."""
-    row, secret = webhooks.make(ctx.db, key.tenant, body.url, job=body.job or "", states=tuple(body.states))
+    row, secret = webhooks.make(
+        ctx.db,
+        key.tenant,
+        body.url,
+        job=body.job or "",
+        states=tuple(body.states),
+        rules=ctx.settings.rules,
+        actor=key.id,
+    )
     return webhook_view(row, secret)
 
 
@@ -39,7 +47,7 @@ def listed(ctx: Ctx, key: Reader) -> WebhookList:
 
 @router.delete("/{webhook_id}", status_code=HTTPStatus.NO_CONTENT, operation_id="removeWebhook")
 def remove(webhook_id: Id, ctx: Ctx, key: Writer) -> None:
-    webhooks.remove(ctx.db, key.tenant, webhook_id)
+    webhooks.remove(ctx.db, key.tenant, webhook_id, actor=key.id)
 
 
 @router.get("/deliveries", operation_id="listDeliveries")

@@ -46,6 +46,7 @@ def make_app() -> typer.Typer:
         serve,
         simulate,
         store,
+        tenant,
         verify,
         watch,
     )
@@ -89,6 +90,7 @@ def make_app() -> typer.Typer:
         remote.erase,
     ):
         app.command(rich_help_panel=SERVICE)(command)
+    app.add_typer(tenant.app, name="tenant", rich_help_panel=SERVICE)
     app.add_typer(cluster.app, name="cluster")
     app.add_typer(store.app, name="store")
     app.add_typer(bench.app, name="bench")

@@ -3,62 +3,182 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from core.errors import InputError
 from farm.cli.expand import expand
 from farm.cli.out import say
 from farm.cli.running import Running, run_options
-from farm.settings import load_settings
+from farm.paths import place
+from farm.settings import load_settings, size_bytes
 
-HTTP, STATE = "HTTP", "What is kept"
+HTTP, STATE, HOOKS, LIMITS = "HTTP", "What is kept", "Webhooks", "Limits"
+DATA = "farm-service"
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a service keeps what it knows; see farm.cli.expand."""
+
+    data: Annotated[
+        Path,
+        typer.Option(
+            parser=place,
+            metavar="FOLDER|S3://",
+            rich_help_panel=STATE,
+            help="Uploads, results and the jobs' state: a folder, or s3://BUCKET/PREFIX.",
+        ),
+    ] = Path(DATA)
+    database: Annotated[
+        str,
+        typer.Option(
+            envvar="FARM_DATABASE",
+            show_envvar=True,
+            rich_help_panel=STATE,
+            help="postgresql://USER@HOST/NAME, its password in PGPASSWORD, or sqlite:////FOLDER/farm.db "
+            "(default: SQLite in the folder).",
+        ),
+    ] = ""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What a service keeps, and for how long."""
+
+    db_connections: Annotated[
+        int, typer.Option(min=2, rich_help_panel=STATE, help="Connections to the database, at most.")
+    ] = 20
+    keep_jobs: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
+            rich_help_panel=STATE,
+            help="Erase a job, its films and faces, so many days after its end (default: never).",
+        ),
+    ] = None
+    keep_uploads: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
+            rich_help_panel=STATE,
+            help="Erase an upload that no job uses after so many days (default: never).",
+        ),
+    ] = None
+    allow_url: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="S3://BUCKET/PREFIX/",
+            rich_help_panel=STATE,
+            help="Jobs may read addresses that begin so; can be given again.",
+        ),
+    ] = None
+    bucket_endpoint: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            rich_help_panel=STATE,
+            help="The S3 server as clients reach it, where the service reaches it by another name.",
+        ),
+    ] = ""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a service listens."""
+
+    host: Annotated[str, typer.Option(rich_help_panel=HTTP, help="Address to listen at.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(min=0, max=65535, rich_help_panel=HTTP, help="0 takes a free one.")] = 8000
+    prefix: Annotated[
+        str, typer.Option(rich_help_panel=HTTP, help="The path that a proxy puts before everything, as /farm.")
+    ] = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a service takes on."""
+
+    jobs: Annotated[int, typer.Option(min=1, rich_help_panel=LIMITS, help="Jobs that run at the same time.")] = 4
+    max_upload: Annotated[
+        str, typer.Option(metavar="SIZE", rich_help_panel=LIMITS, help="The largest file that is taken.")
+    ] = "512G"
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            rich_help_panel=LIMITS,
+            help="A quota of the first tenant: segments, jobs_running, jobs_waiting, gpu_s, stored_bytes (500G), "
+            "film_s; none is without limit. Can be given again; farm tenant sets those of others.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Which addresses webhooks may have beside public https ones."""
+
+    webhook_network: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CIDR",
+            rich_help_panel=HOOKS,
+            help="Webhooks may call addresses in this network, by http too; can be given again.",
+        ),
+    ] = None
+    webhook_ca: Annotated[
+        str,
+        typer.Option(
+            envvar="FARM_WEBHOOK_CA",
+            show_envvar=True,
+            metavar="FILE",
+            rich_help_panel=HOOKS,
+            help="Certificates (PEM) of authorities that are trusted beside the system's.",
+        ),
+    ] = ""
 
 
 @expand
 def serve(
     *,
-    data: Annotated[
-        Path, typer.Option(rich_help_panel=STATE, help="Folder of uploads, results and the jobs' state.")
-    ] = Path("farm-service"),
-    database: Annotated[
-        str,
-        typer.Option(
-            envvar="FARM_DATABASE",
-            rich_help_panel=STATE,
-            help="postgresql://USER@HOST/NAME (default: SQLite in the folder).",
-        ),
-    ] = "",
-    host: Annotated[str, typer.Option(rich_help_panel=HTTP, help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, rich_help_panel=HTTP, help="0 takes a free one.")] = 8000,
-    prefix: Annotated[
-        str, typer.Option(rich_help_panel=HTTP, help="The path that a proxy puts before everything, as /farm.")
-    ] = "",
-    allow_url: Annotated[
-        list[str] | None,
-        typer.Option(rich_help_panel=STATE, help="Jobs may read s3:// addresses that begin so; can be given again."),
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Jobs that run at the same time.")] = 4,
+    state: State,
+    keeping: Keeping,
+    listening: Listening,
+    limits: Limits,
+    hooks: Hooks,
     running: Running,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
 ) -> None:
     """Take jobs over HTTP on this machine: a page, an API and all behind them. Prints where, and a first key."""
     del debug
-    from farm.api.embedded import KEY_FILE, ServeSpec, serving, wait_for_end  # noqa: PLC0415 - other commands start without HTTP
+    from farm.api.embedded import ServeSpec, serving, wait_for_end  # noqa: PLC0415 - other commands start without HTTP
+    from farm.api.rules import check_allowed, check_prefix, quotas_of, retention_of  # noqa: PLC0415
+    from farm.service.guard import rules_of  # noqa: PLC0415
 
-    if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
-        raise typer.BadParameter(f"--prefix {prefix!r}: write it as /farm")
-    for url in allow_url or []:
-        if not url.startswith("s3://") or url.count("/") < 3:
-            raise InputError("is no beginning of an address in a bucket", where=url, hint="write s3://bucket/prefix/")
-    spec = ServeSpec(data, database, host, port, prefix, tuple(allow_url or ()), jobs)
-    fresh = not (data / KEY_FILE).exists()
+    spec = ServeSpec(
+        state.data,
+        state.database,
+        keeping.db_connections,
+        listening.host,
+        listening.port,
+        check_prefix(listening.prefix),
+        check_allowed(keeping.allow_url or ()),
+        keeping.bucket_endpoint,
+        size_bytes("--max-upload", limits.max_upload),
+        limits.jobs,
+        rules_of(hooks.webhook_network or (), hooks.webhook_ca),
+        retention_of(keeping.keep_jobs, keeping.keep_uploads),
+        quotas_of(limits.quota or ()),
+    )
     with serving(spec, run_options(running), load_settings()) as service:
         say(f"the service is at {service.url}")
-        if service.key_file.is_file():
+        if service.metrics:
+            say(f"its metrics are at {service.metrics}")
+        if service.key is not None:
             # Shown once, to whoever looks at the first start; later ones may be read in a log.
-            told = f": {service.key_file.read_text().strip()}" if fresh and sys.stderr.isatty() else ""
+            told = f": {service.key}" if service.fresh and sys.stderr.isatty() else ""
             say(f"a key for it is in {service.key_file}{told}")
         wait_for_end(say)

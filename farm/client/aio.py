@@ -17,7 +17,19 @@ from pydantic import BaseModel
 from core.errors import FarmError, InputError
 from core.records import JobSpec
 from farm.client import calls, files, retry, sse
-from farm.client.calls import Call, CastView, JobEvent, JobList, JobView, Me, SegmentList, ServiceError, UploadView
+from farm.client.calls import (
+    Call,
+    CastView,
+    JobEvent,
+    JobList,
+    JobView,
+    Me,
+    PartList,
+    PartView,
+    SegmentList,
+    ServiceError,
+    UploadView,
+)
 
 M = TypeVar("M", bound=BaseModel)
 SILENT_S = 60.0  # a stream that says nothing for so long is dead: it says "still here" every 15 s
@@ -36,6 +48,7 @@ class AsyncFarm:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._tries = tries
+        self._transport = transport
         self._draw = random.Random()
         self._http = httpx.AsyncClient(
             base_url=files.base_url(url),
@@ -191,6 +204,8 @@ class AsyncFarm:
         """Send a file, from where it broke off; `told` hears bytes sent and bytes in all."""
         file = files.readable(Path(path))
         row = calls.read(UploadView, (await self._send(calls.announce(purpose, file))).content)
+        if "parts" in row.links:
+            return await self._upload_parts(file, row, told)
         waits = retry.waits(self._tries, self._draw)
         while row.state == "open":
             sent = row.received_bytes
@@ -252,6 +267,42 @@ class AsyncFarm:
         return await asyncio.to_thread(part.publish)
 
     # ------------------------------------------------------------ inside
+
+    async def _upload_parts(self, file: Path, row: UploadView, told: Callable[[int, int], None] | None) -> UploadView:
+        """Put what the bucket does not have yet, several parts at once, until it has all; then the service looks."""
+        waits = retry.waits(self._tries, self._draw)
+        sent = files.Sent(row.size_bytes, told)
+        room = asyncio.Semaphore(files.PARTS_AT_ONCE)
+        async with httpx.AsyncClient(timeout=self._http.timeout, transport=self._transport) as bucket:  # gets no key
+
+            async def put(part: PartView) -> FarmError | None:
+                async with room:
+                    content = files.part_pieces_of(file, part, sent.more)
+                    headers = {"Content-Length": str(part.size_bytes)}
+                    try:
+                        answer = await bucket.put(part.url, content=content, headers=headers)
+                    except httpx.TransportError as error:
+                        return ServiceError(f"the connection broke: {error}", where=str(file), hint="send it again")
+                    return None if answer.is_success else files.put_refused(answer, file)
+
+            while True:
+                left = calls.read(PartList, (await self._send(calls.list_parts(row.id))).content)
+                if not left.items:
+                    break
+                sent.begin(left.received_bytes)
+                failed = [error for error in await asyncio.gather(*map(put, left.items)) if error is not None]
+                if failed:
+                    wait_s = next(waits, None)
+                    if wait_s is None:
+                        raise failed[0]
+                    await asyncio.sleep(wait_s)
+        sha256 = await asyncio.to_thread(files.sha256_of, file)
+        while row.state == "open":
+            answer = await self._send(calls.finish_upload(row.id, sha256))
+            row = calls.read(UploadView, answer.content)
+            if row.state == "open":
+                await asyncio.sleep(retry.told_wait(answer))
+        return row
 
     async def _place(self, path: str | Path, purpose: str) -> dict[str, str]:
         if str(path).startswith("s3://"):

@@ -19,6 +19,8 @@ from farm.api.schemas import (
     JobView,
     KeyView,
     Me,
+    PartList,
+    PartView,
     SegmentList,
     UploadView,
     WebhookView,
@@ -28,6 +30,7 @@ from farm.service.records import JobState
 M = TypeVar("M", bound=BaseModel)
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, TOO_MANY = 401, 403, 404, 409, 429
 SERVER = 500
+PARTS_AT_ONCE = 32  # asked for
 FINAL = frozenset({JobState.succeeded, JobState.failed, JobState.cancelled, JobState.refused})
 
 
@@ -79,6 +82,15 @@ def ask(job_id: str, what: str) -> Call:
 def announce(purpose: str, path: Path) -> Call:
     body = {"purpose": purpose, "name": path.name, "size_bytes": path.stat().st_size}
     return Call("POST", "/v1/uploads", json=body, safe=False)
+
+
+def list_parts(upload_id: str) -> Call:
+    """What is still to be put into the bucket; addresses of parts are long, and good for an hour."""
+    return Call("GET", f"/v1/uploads/{upload_id}/parts", query=(("limit", str(PARTS_AT_ONCE)),))
+
+
+def finish_upload(upload_id: str, sha256: str) -> Call:
+    return Call("POST", f"/v1/uploads/{upload_id}/finish", json={"sha256": sha256})
 
 
 # ---------------------------------------------------------------- answers
@@ -185,6 +197,8 @@ __all__ = [
     "JobView",
     "KeyView",
     "Me",
+    "PartList",
+    "PartView",
     "SegmentList",
     "ServiceError",
     "UploadView",

@@ -6,19 +6,21 @@ import asyncio
 import hashlib
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import httpx
 
-from core.errors import InputError, StorageError
+from core.errors import FarmError, InputError, StorageError
 from farm.api.schemas import JobView
 from farm.client import calls
-from farm.client.calls import Call, JobEvent
+from farm.client.calls import Call, JobEvent, PartView
 from farm.client.sse import Message
 
 PIECE_BYTES = 1 << 20
+PARTS_AT_ONCE = 4
 GO_ON = frozenset({408, 409})  # the service says from where
 LAST = frozenset({"end", "gone"})
 
@@ -56,6 +58,13 @@ def pieces(file: BinaryIO, offset: int, size: int, told: Callable[[int, int], No
             told(offset, size)
 
 
+async def part_pieces_of(path: Path, part: PartView, sent: Callable[[int], None]) -> AsyncIterator[bytes]:
+    """`part_pieces` for a client that awaits."""
+    made = part_pieces(path, part, sent)
+    while (piece := await asyncio.to_thread(next, made, None)) is not None:
+        yield piece
+
+
 async def pieces_of(
     file: BinaryIO, offset: int, size: int, told: Callable[[int, int], None] | None
 ) -> AsyncIterator[bytes]:
@@ -63,6 +72,49 @@ async def pieces_of(
     made = pieces(file, offset, size, told)
     while (piece := await asyncio.to_thread(next, made, None)) is not None:
         yield piece
+
+
+def part_pieces(path: Path, part: PartView, sent: Callable[[int], None]) -> Iterator[bytes]:
+    """One part of a file; `sent` hears how many bytes went."""
+    left = part.size_bytes
+    with path.open("rb") as file:
+        file.seek(part.first_byte)
+        while left and (piece := file.read(min(PIECE_BYTES, left))):
+            yield piece
+            left -= len(piece)
+            sent(len(piece))
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Sent:
+    """How much of a file is sent, when several parts of it go at once."""
+
+    def __init__(self, size: int, told: Callable[[int, int], None] | None) -> None:
+        self._size, self._told = size, told
+        self._lock = threading.Lock()
+        self._here = 0
+
+    def begin(self, here: int) -> None:
+        self._here = here
+
+    def more(self, count: int) -> None:
+        with self._lock:
+            self._here = min(self._size, self._here + count)
+            if self._told is not None:
+                self._told(self._here, self._size)
+
+
+def put_refused(answer: httpx.Response, path: Path) -> FarmError:
+    """Why the bucket did not take a part: what it says is XML for programs."""
+    return StorageError(
+        f"the service's bucket answers {answer.status_code} to a part of the file",
+        where=str(path),
+        hint="send it again; if that does not help, tell the operator",
+    )
 
 
 def cast_call(job_id: str, cast: str | Mapping[str, Any]) -> Call:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sql
@@ -15,21 +16,37 @@ import sqlalchemy as sql
 from core.errors import FarmError, StorageError
 from core.media.far import FarPath
 from farm.paths import place
-from farm.service import erasing, tables
+from farm.service import audit, erasing, tables
 from farm.service.database import Database
-from farm.service.places import ServicePlaces
+from farm.service.places import ServicePlaces, remove_object
+from farm.service.states import ENDED
 
 job, upload, name, delivery = tables.jobs.c, tables.uploads.c, tables.idempotency.c, tables.deliveries.c
+bound = tables.job_uploads.c
 log = logging.getLogger("farm.service")
 HOUR_MS = 3_600_000
 UPLOAD_MS = 24 * HOUR_MS  # without a byte
 NAME_MS = 7 * 24 * HOUR_MS
 LETTER_MS = 30 * 24 * HOUR_MS
 AT_ONCE = 100
+ACTOR = "retention"  # who erases what nobody asked to be erased
 
 
-def clear(db: Database, places: ServicePlaces) -> None:
+@dataclass(frozen=True)
+class Retention:
+    """What is erased unasked, in seconds; None is never. `jobs_s`: a job that ended, with its uploads and its result.
+    `uploads_s`: an upload that no job uses, since it was complete."""
+
+    jobs_s: int | None = None
+    uploads_s: int | None = None
+
+
+NEVER = Retention()
+
+
+def clear(db: Database, places: ServicePlaces, retention: Retention = NEVER) -> None:
     """Do a bounded piece of it; raises only what the database says."""
+    _erase_old(db, retention)
     _clear_jobs(db, places)
     with db.write() as connection:
         now_ms = db.now_ms(connection)
@@ -40,6 +57,38 @@ def clear(db: Database, places: ServicePlaces) -> None:
         old = [delivery.state != "waiting", delivery.created_ms < now_ms - LETTER_MS]
         connection.execute(sql.delete(tables.deliveries).where(*old))
     _clear_uploads(db)
+
+
+def _erase_old(db: Database, retention: Retention) -> None:
+    """Erase what is older than it may be, each in a transaction of its own."""
+    if retention.jobs_s is not None:
+        ended = [job.state.in_(sorted(ENDED)), job.erased_ms.is_(None)]
+        for one in _older(db, sql.select(job.id).where(*ended), job.finished_ms, retention.jobs_s):
+            with db.write() as connection:
+                now_ms = db.now_ms(connection)
+                # Locked and looked at again: it may have been retried meanwhile.
+                mine = sql.select(job.id).where(job.id == one, *ended).with_for_update()
+                if connection.execute(mine).first() is not None:
+                    erasing.erase_row(connection, now_ms, one)
+                    audit.write(connection, now_ms, ACTOR, "job.erase", one)
+    if retention.uploads_s is not None:
+        used = sql.select(bound.upload).where(bound.upload == upload.id).exists()
+        free = sql.select(upload.id).where(upload.state == "ready", sql.not_(used))
+        for one in _older(db, free, upload.changed_ms, retention.uploads_s):
+            with db.write() as connection:
+                now_ms = db.now_ms(connection)
+                # Who binds an upload to a job locks its row first.
+                connection.execute(sql.select(upload.id).where(upload.id == one).with_for_update())
+                if connection.execute(free.where(upload.id == one)).first() is not None:
+                    erasing.forget_upload(connection, now_ms, one)
+                    audit.write(connection, now_ms, ACTOR, "upload.remove", one)
+
+
+def _older(db: Database, asked: sql.Select[tuple[str]], at: sql.ColumnElement[int], seconds: int) -> list[str]:
+    with db.read() as connection:
+        limit_ms = db.now_ms(connection) - 1000 * seconds
+        found = connection.execute(asked.where(at < limit_ms).order_by(at).limit(AT_ONCE)).scalars()
+        return [str(one) for one in found]
 
 
 def _clear_jobs(db: Database, places: ServicePlaces) -> None:
@@ -77,7 +126,7 @@ def remove_file(text: str) -> None:
     path = place(text)
     try:
         if isinstance(path, FarPath):
-            path.unlink(missing_ok=True)
+            remove_object(path)
             return
         for found in (path, *path.parent.glob(f"{path.name}.*")):
             if found.is_dir() and not found.is_symlink():

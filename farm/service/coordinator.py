@@ -19,17 +19,18 @@ from core.errors import FarmError, Interrupted
 from farm.cost.prices import Prices, load_prices
 from farm.ports import Pool
 from farm.service import clearing, held, keys, leasing, quotas
+from farm.service.clearing import NEVER, Retention
 from farm.service.database import Database
 from farm.service.errors import LeaseLost, OverQuota, Unreachable
-from farm.service.leasing import LEASE_MS, Taken
+from farm.service.leasing import LEASE_MS, OFFICE, Taken
 from farm.service.places import ServicePlaces
 from farm.service.records import Held
 from farm.service.runner import House, Runner
 from farm.service.states import Wish
 from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
+from farm.watching.metrics import Metrics
 
 log = logging.getLogger("farm.service")
-OFFICE = "coordinator"
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,15 @@ class Coordinator:
         prices: Prices | None = None,
         rhythm: Rhythm | None = None,
         name: str = "",
+        metrics: Metrics | None = None,
+        retention: Retention = NEVER,
     ) -> None:
-        """`most_jobs` run at the same time. `name` names this coordinator, which must be its alone."""
+        """`most_jobs` run at the same time. `name` names this coordinator, which must be its alone. Jobs are counted
+        in `metrics`. `retention` says what is erased unasked."""
         self.name = name or f"{platform.node()}/{secrets.token_hex(6)}"
-        self._house = House(db, pool, places, settings, run, prices or load_prices())
+        self._house = House(db, pool, places, settings, run, prices or load_prices(), metrics)
         self._most_jobs = most_jobs
+        self._retention = retention
         self._rhythm = rhythm or Rhythm()
         self._runners: dict[str, Runner] = {}
         self._ending: list[Runner] = []
@@ -119,7 +124,7 @@ class Coordinator:
         if leads:
             self._begin()
             if self._due("clear", rhythm.clear_s):
-                clearing.clear(db, self._house.places)
+                clearing.clear(db, self._house.places, self._retention)
 
     def _due(self, what: str, every_s: float) -> bool:
         now_s = time.monotonic()

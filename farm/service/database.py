@@ -96,8 +96,7 @@ def open_database(url: str, *, clock: Clock | None = None, connections: int = 20
     sqlite:///relative.db, sqlite:////absolute.db, or postgresql://user:password@host/name. `InputError` for another
     address, or a file that is no database; `Unreachable` where no server answers.
     """
-    parsed = parse_url(url)
-    where = parsed.render_as_string(hide_password=True)
+    parsed, where = parse_url(url), shown(url)
     if parsed.get_backend_name() == "sqlite":
         engine = sqlite_engine(parsed, connections)
     else:
@@ -134,6 +133,11 @@ def parse_url(text: str) -> URL:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise InputError("the service's SQLite database is a file", hint=hint)
     return url.set(database=str(Path(url.database).absolute()))
+
+
+def shown(url: str) -> str:
+    """The address without its password."""
+    return parse_url(url).render_as_string(hide_password=True)
 
 
 def sqlite_engine(url: URL, connections: int) -> Engine:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
@@ -22,13 +23,33 @@ HINT = "name a public https address"
 
 @dataclass(frozen=True)
 class Rules:
-    """What the operator allows beside public addresses: networks, and http beside https in these networks."""
+    """What the operator allows beside public addresses: networks, and http beside https in these networks. `ca`: a
+    file with certificates (PEM) that are trusted beside the system's."""
 
     networks: tuple[Network, ...] = ()
     http: bool = False
+    ca: str = ""
 
 
 STRICT = Rules()
+
+
+def rules_of(networks: Sequence[str], ca: str = "") -> Rules:
+    """Rules of what an operator writes: 10.1.0.0/16, fd00::/8, 127.0.0.1. `InputError` for what is no network, or a
+    file without certificates."""
+    found = []
+    for text in networks:
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise InputError(f"no network: {error}", where=text, hint="write 10.1.0.0/16") from None
+    if ca:
+        try:
+            ssl.create_default_context().load_verify_locations(ca)
+        except (OSError, ssl.SSLError) as error:
+            told = error.strerror or str(error)
+            raise InputError(f"no certificates can be read: {told}", where=ca, hint="give a PEM file") from None
+    return Rules(tuple(found), http=bool(found), ca=ca)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from farm.service.states import WORKING, JobState, Wish
 
 job, lease = tables.jobs.c, tables.leases.c
 LEASE_MS = 15_000
+OFFICE = "coordinator"  # whoever has it works, others stand by
 SUSPECT_LAPSES = 3
 MOST_LAPSES = 10
 A_TENANT = 16  # candidates looked at of each tenant

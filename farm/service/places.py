@@ -1,4 +1,5 @@
-"""Where the service's files lie: below one root, in folders named by ids that the service made.
+"""Where the service's files lie: below one root, a folder or a prefix of a bucket, in folders named by ids that the
+service made.
 
 uploads/<tenant>/<upload>          a file as it was sent
 jobs/<job>/cast/                   after the analysis: cast.toml, index.html, people/ and what they need
@@ -9,7 +10,10 @@ jobs/<job>/out/<name>              the finished film
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,26 +22,84 @@ from core.media.far import FarPath
 from farm.paths import place
 
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+PRIVATE = 0o600
 
 
 @dataclass(frozen=True)
 class ServicePlaces:
-    """`root` is a folder of this machine, or one that all machines of the farm see under this name."""
+    """`root` is a folder of this machine, or one that all machines of the farm see under this name, or s3://..."""
 
     root: Path
 
     def __post_init__(self) -> None:
-        if isinstance(place(str(self.root)), FarPath):
-            raise InputError("the service keeps its files in a folder", where=str(self.root), hint="name a folder")
-        object.__setattr__(self, "root", self.root.absolute())
+        object.__setattr__(self, "root", place(str(self.root)).absolute())
+
+    @property
+    def far(self) -> bool:
+        """Whether the files lie in a bucket."""
+        return isinstance(self.root, FarPath)
 
     def make(self) -> None:
-        """Make the folders; `StorageError` where they cannot be."""
+        """Make the folders, or see that objects can be put; `InputError` or `StorageError` where they cannot be."""
+        if self.far:
+            from farm.store.output import check_output_object  # noqa: PLC0415 - loads boto3
+            from farm.store.s3path import as_object  # noqa: PLC0415
+
+            try:
+                check_output_object(as_object(self.root / "uploads" / f"try-{secrets.token_hex(4)}"))
+            except InputError as error:
+                raise InputError(error.what, where=str(self.root), hint="mend it, or choose another --data") from error
+            return
         try:
             for name in ("uploads", "jobs"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"cannot be made: {error.strerror}", where=str(error.filename)) from error
+
+    def secret(self, name: str) -> str | None:
+        """What was kept under `name`, None where nothing was."""
+        try:
+            return (self.root / name).read_bytes().decode().strip()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"cannot be read: {error.strerror}", where=str(self.root / name)) from error
+
+    def keep_secret(self, name: str, text: str) -> str:
+        """Keep `text` under `name` where nothing is kept there yet; what is there then: of those that begin at once,
+        one wins. Only the owner of the root can read it."""
+        file = self.root / name
+        if self.far:
+            from farm.store.s3path import as_object  # noqa: PLC0415 - loads boto3
+
+            far = as_object(file)
+            far.bucket.create(far.key, text.encode())
+        else:
+            with self._fresh(file, text) as fresh, suppress(FileExistsError):
+                file.hardlink_to(fresh)
+        return self.secret(name) or text
+
+    def put_secret(self, name: str, text: str) -> None:
+        """Keep `text` under `name`, in the place of what is there."""
+        file = self.root / name
+        if self.far:
+            file.write_bytes(text.encode())
+        else:
+            with self._fresh(file, text) as fresh:
+                fresh.replace(file)
+
+    @contextmanager
+    def _fresh(self, file: Path, text: str) -> Iterator[Path]:
+        """A file beside `file` with a line, for its owner's eyes."""
+        fresh = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+        try:
+            fresh.touch(PRIVATE)
+            fresh.write_text(f"{text}\n")
+            yield fresh
+        except OSError as error:
+            raise StorageError(f"cannot be kept: {error.strerror}", where=str(file)) from error
+        finally:
+            fresh.unlink(missing_ok=True)
 
     def upload(self, tenant: str, upload_id: str) -> Path:
         return self.root / "uploads" / _id(tenant) / _id(upload_id)
@@ -60,12 +122,39 @@ class ServicePlaces:
     def remove_job(self, job_id: str) -> None:
         """Remove all files of a job; nothing where there are none. `StorageError` where one cannot be removed."""
         folder = self.job(job_id)
+        if self.far:
+            remove_below(folder)
+            return
         try:
             shutil.rmtree(folder)
         except FileNotFoundError:
             return
         except OSError as error:
             raise StorageError(f"cannot be removed: {error.strerror}", where=str(error.filename)) from error
+
+
+def remove_below(folder: Path) -> None:
+    """Remove all objects of a prefix, uploads to it that nobody finished, and what this machine keeps of it."""
+    from farm.store.cache import cache_of  # noqa: PLC0415 - loads boto3
+    from farm.store.s3path import as_object  # noqa: PLC0415
+
+    far = as_object(folder)
+    below = f"{far.key}/"
+    far.bucket.abort_uploads(below)
+    far.bucket.delete(entry.key for entry in far.bucket.list(below))
+    for store in ("store", "cast/store"):
+        shutil.rmtree(cache_of(str(folder / store)), ignore_errors=True)
+
+
+def remove_object(path: Path) -> None:
+    """Remove an object, uploads to it that nobody finished, and what this machine keeps of it."""
+    from farm.store.output import forget_near  # noqa: PLC0415 - loads boto3
+    from farm.store.s3path import as_object  # noqa: PLC0415
+
+    far = as_object(path)
+    far.bucket.abort_uploads(far.key, whole=True)
+    forget_near(far)
+    far.unlink(missing_ok=True)
 
 
 def _id(name: str) -> str:

@@ -93,6 +93,11 @@ def claim(db: Database, most: int = AT_ONCE) -> list[Letter]:
         return [Letter(*row) for row in connection.execute(asked)]
 
 
+def over(letter: Letter, answer: Answer) -> bool:
+    """Whether a letter that was not taken is not sent again."""
+    return answer.status == GONE or letter.tries > len(WAITS_S)
+
+
 def settle(db: Database, letter: Letter, answer: Answer, *, chance: Callable[[], float] = random.random) -> None:
     """Write down what became of a try, and when the next one is. What was removed meanwhile stays so."""
     mine = [delivery.id == letter.id, delivery.state == "waiting"]
@@ -101,7 +106,7 @@ def settle(db: Database, letter: Letter, answer: Answer, *, chance: Callable[[],
         now_ms = db.now_ms(connection)
         if answer.taken:
             values = {"state": "delivered", **told, "last_error": ""}
-        elif answer.status == GONE or letter.tries > len(WAITS_S):
+        elif over(letter, answer):
             values = {"state": "dead", **told}
         else:
             wait_s = WAITS_S[letter.tries - 1] * (1 + SPREAD * (2 * chance() - 1))
@@ -126,7 +131,7 @@ def send(letter: Letter, rules: Rules = STRICT, *, resolve: Resolve = resolve_na
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signature(letter.secret, letter.id, timestamp, letter.body),
     }
-    connection = _connection(target)
+    connection = _connection(target, rules.ca)
     late = threading.Event()
     timer = threading.Timer(whole_s, _cut, [connection, late])
     timer.daemon = True
@@ -158,16 +163,27 @@ class _Plain(http.client.HTTPConnection):
 
 
 class _Secure(_Plain):
+    """TLS with the name of the address, whose certificate must be valid for it and come from an authority that the
+    system trusts, or of the file `ca`."""
+
     default_port = http.client.HTTPS_PORT
+
+    def __init__(self, target: Target, ca: str) -> None:
+        super().__init__(target)
+        self._ca = ca
 
     def connect(self) -> None:
         super().connect()
         context = ssl.create_default_context()
-        self.sock = context.wrap_socket(self.sock, server_hostname=self._target.host)
+        if self._ca:
+            context.load_verify_locations(self._ca)
+        # The handshake comes after the socket is known: `_cut` ends it too.
+        self.sock = context.wrap_socket(self.sock, server_hostname=self._target.host, do_handshake_on_connect=False)
+        self.sock.do_handshake()
 
 
-def _connection(target: Target) -> http.client.HTTPConnection:
-    return _Secure(target) if target.scheme == "https" else _Plain(target)
+def _connection(target: Target, ca: str) -> http.client.HTTPConnection:
+    return _Secure(target, ca) if target.scheme == "https" else _Plain(target)
 
 
 def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:
@@ -182,7 +198,17 @@ def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:
 class Postman:
     """Sends what is due, on threads of its own; any number of them may work on one database."""
 
-    def __init__(self, db: Database, rules: Rules = STRICT, *, every_s: float = 1.0, resolve: Resolve = resolve_name):
+    def __init__(
+        self,
+        db: Database,
+        rules: Rules = STRICT,
+        *,
+        every_s: float = 1.0,
+        resolve: Resolve = resolve_name,
+        tried: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`tried` hears what became of each try: taken, failed, dead."""
+        self._tried = tried
         self._db, self._rules, self._every_s, self._resolve = db, rules, every_s, resolve
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._main, name="postman", daemon=True)
@@ -207,7 +233,9 @@ class Postman:
                     log.exception("webhooks: a round failed")
 
     def _post(self, letter: Letter) -> None:
+        answer = send(letter, self._rules, resolve=self._resolve)
+        self._tried("taken" if answer.taken else "dead" if over(letter, answer) else "failed")
         try:
-            settle(self._db, letter, send(letter, self._rules, resolve=self._resolve))
+            settle(self._db, letter, answer)
         except FarmError as error:  # it is sent again when the claim runs out
             log.warning("webhook %s: %s", letter.id, error)

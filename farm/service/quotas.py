@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from core.codec import decode
 from farm.service import tables
-from farm.service.errors import NotFound, OverQuota
+from farm.service.errors import NotFound, OverQuota, TooLong
 from farm.service.moves import insert, is_in
 from farm.service.records import TenantQuota, TenantUse
 from farm.service.rows import json_of
@@ -85,13 +85,14 @@ def check_gpu(gpu_ms: int, quota: TenantQuota) -> None:
 
 
 def check_film(connection: Connection, upload_id: str, quota: TenantQuota) -> None:
-    """`OverQuota` where the film of an upload is longer than the tenant's films may be."""
+    """`TooLong` where the film of an upload is longer than the tenant's films may be. What no upload is, and what a
+    header did not say, is measured when the film is indexed (farm.stages)."""
     if quota.film_s is None:
         return
     media = connection.execute(sql.select(upload.media).where(upload.id == upload_id)).scalar_one_or_none()
     seconds = json_of(media).get("seconds") if media is not None else None
     if isinstance(seconds, int | float) and seconds > quota.film_s:
-        raise OverQuota(
+        raise TooLong(
             f"the film has {seconds:.0f} s, and {quota.film_s} are allowed",
             hint="cut it into shorter films, or ask the operator for more",
         )

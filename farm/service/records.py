@@ -208,7 +208,8 @@ class EventRow:
 @dataclass(frozen=True)
 class UploadRow:
     """A file of a tenant. `size_bytes` is what was announced or, once ready, what it is; `received_bytes` how much is
-    there. `place` is a path or address of the server's; `upload_ref` is the bucket's own id of a multipart upload."""
+    there. `place` is a path or address of the server's; `upload_ref` is the bucket's own id of a multipart upload,
+    until its parts are put together (farm.service.uploads.whole)."""
 
     id: str
     tenant: str

@@ -18,9 +18,10 @@ from farm.castdir import CAST
 from farm.cost.prices import Prices
 from farm.cost.spending import machine_of
 from farm.driver import run_job
+from farm.listeners import Together
 from farm.paths import place
 from farm.ports import Pool
-from farm.service import held, jobs
+from farm.service import held, jobs, keys
 from farm.service.database import Database
 from farm.service.errors import LeaseLost, Unreachable
 from farm.service.leasing import Taken
@@ -31,6 +32,7 @@ from farm.service.resolving import resolve, resolve_cast, uploads_of_job
 from farm.settings import RunOptions, Settings
 from farm.sheet.job import SheetSpec, make_sheet
 from farm.store.whole import put_whole
+from farm.watching.metrics import Metrics, counted
 
 log = logging.getLogger("farm.service")
 Why = Literal["", "obey", "lost", "over quota"]
@@ -50,6 +52,7 @@ class House:
     settings: Settings
     run: RunOptions
     prices: Prices
+    metrics: Metrics | None = None
 
 
 class Runner:
@@ -145,17 +148,23 @@ class Runner:
         toml = jobs.cast_of(house.db, self.held.tenant, job_id) if self.row.has_cast else None
         if order.wait_for_cast and (toml is None or not (folder / CAST).exists()):
             sheet = SheetSpec(AnalyseSpec(place(spec.target), folder, Looking.of(spec), spec.on_damage), force=True)
-            make_sheet(sheet, self._run(), house.settings, self.mirror, pool=house.pool, terms=self._terms)
+            with counted(house.metrics) as counting:
+                heard = Together(self.mirror, *counting)
+                make_sheet(sheet, self._run(), house.settings, heard, pool=house.pool, terms=self._terms)
             if toml is None:
                 return lambda: held.wait_for_cast(house.db, self.held)
         if toml is not None:
             spec = self._with_cast(spec, toml)
         run = replace(self._run(), store=house.places.store(job_id), keep=True, quality=order.quality)
-        report = run_job(spec, run, house.settings, self.mirror, pool=house.pool, terms=self._terms)
+        report = run_job(
+            spec, run, house.settings, self.mirror, pool=house.pool, terms=self._terms, metrics=house.metrics
+        )
         return lambda: self._succeed(report)
 
     def _run(self) -> RunOptions:
-        return self._house.run
+        """How the tenant's jobs run: no film is longer than the quota says, wherever it lies."""
+        quota = keys.tenant(self._house.db, self.held.tenant).quota
+        return replace(self._house.run, longest_s=quota.film_s)
 
     def _with_cast(self, spec: JobSpec, toml: str) -> JobSpec:
         """`spec` with the cast that was put, beside the analysis that it is of."""
@@ -178,7 +187,7 @@ class Runner:
         db, order = self._house.db, self.row.order
         root = f"{self._house.places.root}/"
         what, hint = (text.replace(root, "") for text in (error.what, error.hint))
-        problem = Problem(type(error).__name__, what, _hidden(error.where), hint, error.exit_code)
+        problem = Problem(type(error).__name__, what, _hidden(error.where, root), hint, error.exit_code)
         if self._why == "over quota":
             return lambda: held.fail(db, self.held, problem, refused=True)
         if self._why or isinstance(error, Interrupted):
@@ -206,6 +215,6 @@ class Runner:
                 return
 
 
-def _hidden(where: str) -> str:
-    """Where something is, as a tenant may read it: without the server's folders."""
-    return where.rsplit("/", 1)[-1] if where.startswith("/") else where
+def _hidden(where: str, root: str) -> str:
+    """Where something is, as a tenant may read it: without the server's folders. `root` ends with a slash."""
+    return where.rsplit("/", 1)[-1] if where.startswith(("/", root)) else where

@@ -20,6 +20,9 @@ from farm.service.records import Page, Problem, UploadPurpose, UploadRow
 from farm.service.rows import json_of, problem_of, text_of
 from farm.service.states import ENDED
 
+WHOLE, LOOKED_AT = "whole", "looked at"  # upload_ref of an upload in a bucket whose parts are put together
+QUIET_MS = 30_000
+
 upload, bound, job = tables.uploads.c, tables.job_uploads.c, tables.jobs.c
 
 
@@ -63,6 +66,36 @@ def begin(
 def set_ref(db: Database, tenant: str, upload_id: str, upload_ref: str) -> UploadRow:
     """Keep the bucket's id of a multipart upload."""
     return _change(db, tenant, upload_id, {"upload_ref": upload_ref})
+
+
+def whole(db: Database, tenant: str, upload_id: str, upload_ref: str) -> UploadRow:
+    """All parts of `upload_ref` are put together in the bucket; what came can be looked at. `NotFound` where the
+    upload was removed meanwhile."""
+    mine = [upload.id == upload_id, upload.tenant == tenant, upload.state == "open", upload.upload_ref == upload_ref]
+    with db.write() as connection:
+        told = {"upload_ref": WHOLE, "received_bytes": upload.size_bytes, "changed_ms": db.now_ms(connection)}
+        connection.execute(sql.update(tables.uploads).where(*mine).values(told))
+        return _record(_find(connection, tenant, upload_id))
+
+
+def claim_look(db: Database, tenant: str, upload_id: str) -> bool:
+    """Whether the caller is to look at a whole upload: nobody does, or who did was silent for `QUIET_MS`."""
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        silent = sql.and_(upload.upload_ref == LOOKED_AT, upload.changed_ms < now_ms - QUIET_MS)
+        mine = [upload.id == upload_id, upload.tenant == tenant, upload.state == "open"]
+        change = sql.update(tables.uploads).where(*mine, sql.or_(upload.upload_ref == WHOLE, silent))
+        return connection.execute(change.values(upload_ref=LOOKED_AT, changed_ms=now_ms)).rowcount == 1
+
+
+def still_looking(db: Database, tenant: str, upload_id: str) -> None:
+    """To be said every few seconds by who looks."""
+    _change(db, tenant, upload_id, {"upload_ref": LOOKED_AT})
+
+
+def give_up_look(db: Database, tenant: str, upload_id: str) -> None:
+    """Whoever asks next may look."""
+    _change(db, tenant, upload_id, {"upload_ref": WHOLE})
 
 
 def received(db: Database, tenant: str, upload_id: str, received_bytes: int) -> UploadRow:

@@ -63,6 +63,7 @@ class Bucket:
         self.patience = patience or Patience()
         self._lock = threading.Lock()
         self._made: Any = None
+        self._signers: dict[str, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _bucket, (self.name, self.conditional, self.matching, self.patience)
@@ -76,6 +77,7 @@ class Bucket:
             patience=patience,
         )
         other._made = self._client()
+        other._signers = self._signers
         return other
 
     def where(self, key: str) -> str:
@@ -331,6 +333,25 @@ class Bucket:
                 if not page.get("IsTruncated"):
                     return
                 more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def signed(self, doing: str, key: str, seconds: int, *, endpoint: str = "", **wanted: Any) -> str:
+        """An address by which anybody may do one thing for so many seconds, or as long as our credentials last.
+
+        `endpoint` is the server as that one reaches it, "" as we do. A `ContentLength` is part of what is signed.
+        """
+        config = Config(signature_version="s3v4")
+        where = self.where(key)
+        try:
+            if endpoint not in self._signers:
+                self._signers[endpoint] = boto3.session.Session().client(
+                    "s3", config=config, endpoint_url=endpoint or None
+                )
+            made = self._signers[endpoint].generate_presigned_url(
+                doing, Params={"Bucket": self.name, "Key": key, **wanted}, ExpiresIn=seconds
+            )
+        except Exception as error:
+            raise translate(error, where, doing.replace("_", " ")) from error
+        return str(made)
 
     def _client(self) -> Any:
         """This process's client, of a session of its own because boto3's shared one is not made for threads."""

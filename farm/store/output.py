@@ -11,6 +11,7 @@ from core.errors import FarmError, InputError, StorageError
 from farm.store.bucket import FRESH
 from farm.store.cache import Cache, cache_of
 from farm.store.disk import storage_error
+from farm.store.heads import Head
 from farm.store.refusals import Conflict
 from farm.store.s3 import LOOK, early
 from farm.store.s3path import ObjectPath
@@ -62,9 +63,8 @@ def near(path: str) -> Iterator[str]:
     head = far.head()
     if head is None:
         raise InputError("no such file", where=path, hint="check the path")
-    cache = Cache(cache_of(f"s3://{far.bucket.name}"))
-    key = head.sha256 or hashlib.sha256(head.etag.encode()).hexdigest()
-    file = str(cache.file(key, far.name, head.size, lambda file: far.bucket.download(head, file)))
+    cache = _inputs(far)
+    file = str(cache.file(_name_in_cache(head), far.name, head.size, lambda file: far.bucket.download(head, file)))
     try:
         yield file
     except FarmError as error:
@@ -73,3 +73,19 @@ def near(path: str) -> Iterator[str]:
                 error.what.replace(file, path), where=error.where.replace(file, path), hint=error.hint
             ) from error
         raise
+
+
+def forget_near(far: ObjectPath) -> None:
+    """Remove the copy of the object that `near` made on this machine."""
+    head = far.head()
+    if head is not None:
+        _inputs(far).drop(_name_in_cache(head), far.name)
+
+
+def _inputs(far: ObjectPath) -> Cache:
+    """Where this machine keeps small inputs of a bucket."""
+    return Cache(cache_of(f"s3://{far.bucket.name}"))
+
+
+def _name_in_cache(head: Head) -> str:
+    return head.sha256 or hashlib.sha256(head.etag.encode()).hexdigest()

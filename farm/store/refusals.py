@@ -55,6 +55,7 @@ RIGHTS = {
     "delete objects": "s3:DeleteObject",
     "get object": "s3:GetObject, and s3:ListBucket, without which what is not there looks forbidden",
     "list objects v2": "s3:ListBucket",
+    "list parts": "s3:ListMultipartUploadParts",
     "put object": "s3:PutObject",
     "upload part": "s3:PutObject",
 }

@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
 from core.errors import InputError
-from farm.watching.figures import BY_NAME, FIGURES, UNKNOWN, Figure, Instruments
+from farm.watching.figures import FIGURES, UNKNOWN, Figure, Instruments
 
 LOCAL = "127.0.0.1"
 ALMOST_NOTHING = 1e-9  # what Ray's counters begin with, which take no 0
@@ -18,12 +18,12 @@ ALMOST_NOTHING = 1e-9  # what Ray's counters begin with, which take no 0
 class PrometheusInstruments:
     """Figures in `registry`, which also has this process's own (memory, processor seconds)."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, figures: Sequence[Figure] = FIGURES) -> None:
         self.registry = registry or CollectorRegistry()
         if registry is None:
             ProcessCollector(registry=self.registry)
         self._made: dict[str, Any] = {}
-        for figure in FIGURES:
+        for figure in figures:
             if figure.kind == "histogram":
                 made: Any = Histogram(
                     figure.name, figure.help, figure.labels, buckets=figure.buckets, registry=self.registry
@@ -57,6 +57,7 @@ class RayInstruments:
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
         self._held: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._figures: dict[str, Figure] = {}
         self._there: set[tuple[str, tuple[str, ...]]] = set()
         self._lock = threading.Lock()
 
@@ -80,13 +81,15 @@ class RayInstruments:
     def add(self, figure: Figure, amount: float, *labels: str) -> None:
         with self._lock:
             key = (figure.name, labels)
+            self._figures[figure.name] = figure
             self._held[key] = self._held.get(key, 0.0) + amount
             if self._of(figure) is None:
                 return
             for (name, values), held in self._held.items():
                 told = held if held > 0 or (name, values) in self._there else ALMOST_NOTHING
                 if told > 0:
-                    self._of(BY_NAME[name]).inc(told, _tags(BY_NAME[name], values))
+                    named = self._figures[name]
+                    self._of(named).inc(told, _tags(named, values))
             self._there |= self._held.keys()
             self._held = {}
 

@@ -94,7 +94,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         places = ServicePlaces(folder / "data")
         places.make()
         settings = ApiSettings(
-            secret=secret_of(places.root), poll_s=0.05, keep_alive_s=0.3, silence_s=1.0, most_upload_bytes=1 << 30
+            secret=secret_of(places), poll_s=0.05, keep_alive_s=0.3, silence_s=1.0, most_upload_bytes=1 << 30
         )
         server = Server(db, places, settings)
         try:

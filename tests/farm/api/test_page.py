@@ -79,7 +79,7 @@ def house_at(folder: Path, server_proxy: Callable[[ASGIApp], ASGIApp] | None, pr
     with open_database(f"sqlite:///{folder}/farm.db") as db:
         places = ServicePlaces(folder / "data")
         places.make()
-        settings = ApiSettings(prefix=prefix, secret=secret_of(places.root), poll_s=0.05, keep_alive_s=1.0)
+        settings = ApiSettings(prefix=prefix, secret=secret_of(places), poll_s=0.05, keep_alive_s=1.0)
         server = Server(db, places, settings, server_proxy)
         try:
             keys.make_tenant(db, "Studio", tenant_id="studio")

@@ -1,0 +1,112 @@
+"""Uploads and results that go between the client and the bucket, past the service: presigned addresses, and what the
+service asks the bucket about them.
+
+An upload is a multipart upload of S3: each part has an address of its own, signed with its length, so that no more can
+be put than was announced. Which parts are there is what the bucket says; nothing of it is kept here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from core.errors import InputError
+from farm.api.parting import Part, parts_of
+from farm.paths import place as path_of
+from farm.service.errors import Conflict
+from farm.store.bucket import Bucket
+from farm.store.refusals import Missing, Patience
+from farm.store.s3path import ObjectPath, as_object
+
+SOON = Patience(tries=4, connect_s=5.0, read_s=20.0)  # somebody waits for the answer
+PART_S = 3600  # how long the address of a part is good: a slow line sends a part in it
+HEAD_BYTES = 1 << 20
+AGAIN = "begin another one with POST /v1/uploads"
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """What the calls ask of buckets. `endpoint`: the S3 server as clients reach it, "" as the service does."""
+
+    endpoint: str = ""
+
+    def begin(self, place: str) -> str:
+        """Begin an upload to `place`: the bucket's id of it."""
+        far, bucket = _at(place)
+        return str(bucket.call("create_multipart_upload", far.key)["UploadId"])
+
+    def here(self, place: str, ref: str) -> dict[int, tuple[int, str]]:
+        """The parts that are there: number -> size and ETag. `Conflict` where the bucket knows no such upload."""
+        far, bucket = _at(place)
+        found: dict[int, tuple[int, str]] = {}
+        more: dict[str, Any] = {}
+        while True:
+            try:
+                page = bucket.call("list_parts", far.key, UploadId=ref, **more)
+            except Missing:
+                raise Conflict("the bucket does not know this upload any more", hint=AGAIN) from None
+            for entry in page.get("Parts", []):
+                found[int(entry["PartNumber"])] = int(entry["Size"]), str(entry["ETag"])
+            if not page.get("IsTruncated"):
+                return found
+            more = {"PartNumberMarker": page["NextPartNumberMarker"]}
+
+    def address(self, place: str, ref: str, part: Part) -> str:
+        """Where to PUT the part, for an hour."""
+        far, bucket = _at(place)
+        wanted = {"UploadId": ref, "PartNumber": part.number, "ContentLength": part.size}
+        return bucket.signed("upload_part", far.key, PART_S, endpoint=self.endpoint, **wanted)
+
+    def finish(self, place: str, ref: str, size_bytes: int) -> None:
+        """Put the parts together. `Conflict` where some are missing, or the bucket does not know the upload."""
+        far, bucket = _at(place)
+        parts = parts_of(size_bytes)
+        try:
+            here = self.here(place, ref)
+        except Conflict:
+            head = bucket.head(far.key)
+            if head is not None and head.size == size_bytes:  # was finished, and the answer was lost
+                return
+            raise
+        open_parts = [part.number for part in parts if here.get(part.number, (0, ""))[0] != part.size]
+        if open_parts:
+            told = f"{len(open_parts)} of {len(parts)} parts are not there, the first is {open_parts[0]}"
+            raise Conflict(told, hint="ask for `parts`, put what it lists, then finish")
+        listed = [{"PartNumber": part.number, "ETag": here[part.number][1]} for part in parts]
+        try:
+            bucket.call("complete_multipart_upload", far.key, UploadId=ref, MultipartUpload={"Parts": listed})
+        except Missing:
+            head = bucket.head(far.key)
+            if head is None or head.size != size_bytes:
+                raise Conflict("the bucket does not know this upload any more", hint=AGAIN) from None
+
+    def link(self, place: str, name: str, media: str, seconds: int, *, download: bool = True) -> str:
+        """An address from which the object at `place` can be read as `name` for so long."""
+        far, bucket = _at(place)
+        how = "attachment" if download else "inline"
+        wanted: Mapping[str, Any] = {
+            "ResponseContentDisposition": f"{how}; filename*=UTF-8''{quote(name, safe='')}",
+            "ResponseContentType": media,
+        }
+        return bucket.signed("get_object", far.key, seconds, endpoint=self.endpoint, **wanted)
+
+    def origin(self, root: Path) -> str:
+        """The origin of such addresses, for a page's Content-Security-Policy."""
+        parts = urlsplit(self.link(str(root / "origin"), "origin", "text/plain", 1))
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+def _at(place: str) -> tuple[ObjectPath, Bucket]:
+    far = as_object(path_of(place))
+    return far, far.bucket.settled(patience=SOON)
+
+
+def head_of(far: ObjectPath) -> bytes:
+    """The first megabyte of an object. `InputError` where there is none."""
+    head = far.head()
+    if head is None or not head.size:
+        raise InputError("nothing came", hint=AGAIN)
+    return far.bucket.part(far.key, head.etag, 0, min(HEAD_BYTES, head.size))
