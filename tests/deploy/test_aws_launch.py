@@ -21,6 +21,8 @@ from tests.deploy.amazon import ACCOUNT, BUCKET, REGION, ROOT, Amazon, filled
 from tests.deploy.remote import asked, put_tools
 from tests.deploy.rights import allows, needs
 
+pytestmark = pytest.mark.heavy  # `make check-clusters` runs it
+
 OPERATOR, HEAD = "AKIAOPERATOR", "AKIAHEAD"
 WAIT_S = 60.0
 

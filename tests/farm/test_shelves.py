@@ -72,6 +72,7 @@ def test_what_does_not_fit_its_record_is_refused(harm: str, bucket: Any, shelf: 
     assert find_engine(KEY, tmp_path / "there") is None
 
 
+@pytest.mark.heavy
 def test_several_machines_build_once(shelf: BucketShelf, tmp_path: Path) -> None:
     """The first builder holds the lock until all others have met it."""
     built: list[int] = []

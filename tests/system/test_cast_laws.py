@@ -89,7 +89,12 @@ def undisturbed(folder: Path, cast: CastFile, twins: Path) -> tuple[list[str], i
 
 
 @pytest.mark.parametrize(
-    "segments", [pytest.param(2, marks=pytest.mark.heavy), pytest.param(7, marks=pytest.mark.heavy), GOPS]
+    "segments",
+    [
+        pytest.param(2, marks=pytest.mark.heavy),
+        pytest.param(7, marks=pytest.mark.heavy),
+        pytest.param(GOPS, marks=pytest.mark.heavy),
+    ],
 )
 def test_law_1_two_people_however_the_film_is_cut(
     segments: int, undisturbed: tuple[list[str], int, int, list[int]], folder: Path, cast: CastFile, tmp_path: Path
@@ -101,6 +106,7 @@ def test_law_1_two_people_however_the_film_is_cut(
     assert told(report, output) == undisturbed
 
 
+@pytest.mark.heavy
 def test_law_1_three_renderers_one_of_which_is_killed(
     undisturbed: tuple[list[str], int, int, list[int]], folder: Path, cast: CastFile, tmp_path: Path
 ) -> None:

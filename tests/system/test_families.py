@@ -44,7 +44,7 @@ def used(report: JobReport) -> set[str]:
     return {use.id for use in report.models}
 
 
-@pytest.mark.parametrize("swapper", KINDS)
+@pytest.mark.parametrize("swapper", [KINDS[0], *(pytest.param(name, marks=pytest.mark.heavy) for name in KINDS[1:])])
 def test_a_film_with_each_kind_of_identity(swapper: str, film: Path, folder: Path, tmp_path: Path) -> None:
     command = ("render", film, "--source", folder / "astronaut.png", "--swapper", swapper, "--local", *QUICK)
     report = farm_here(*command, "-o", tmp_path / "out.mp4").report

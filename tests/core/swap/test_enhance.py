@@ -61,7 +61,7 @@ def unknown(count: int) -> Float32Array:
     return np.full((count, 468, 2), np.nan, np.float32)
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [*QUICK[:2], *(pytest.param(name, marks=pytest.mark.heavy) for name in QUICK[2:])])
 def test_every_family(name: str, sessions: Sessions) -> None:
     """Crops of the template's side come back restored: what the network itself says, as colours within 0..1."""
     enhancer = opened(name, sessions)

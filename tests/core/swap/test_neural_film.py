@@ -38,7 +38,9 @@ def source(identity: SourceIdentity, sessions: Sessions) -> SourceIdentity:
     return replace(identity, vectors={"w600k_r50": vector})
 
 
-@pytest.mark.parametrize("name", NEURAL)
+@pytest.mark.parametrize(
+    "name", [*NEURAL[::3], *(pytest.param(name, marks=pytest.mark.heavy) for name in NEURAL if name not in NEURAL[::3])]
+)
 def test_every_family_on_a_film(
     name: str, film: Film, source: SourceIdentity, sessions: Sessions, tmp_path: Path
 ) -> None:

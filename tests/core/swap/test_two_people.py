@@ -141,6 +141,7 @@ def test_the_same_frames_however_cut_and_however_roles_are_numbered(scene: Scene
     assert parts == whole
 
 
+@pytest.mark.heavy
 def test_one_swapper_for_two_people_takes_their_faces_together(scene: Scene, tmp_path: Path) -> None:
     """Both by the network, with faces of their own: what each becomes does not depend on whose faces go in with it."""
     (network, man), (_, woman) = scene.roles
