@@ -9,7 +9,7 @@ PACKAGES := openssh-server openssh-client rsync iproute2 chromium
 
 # check-clusters: cluster files, roles and image    lock-images: what the images install
 .PHONY: check-clusters lock-images
-.PHONY: setup machine models demo test test-heavy proof-submit proof-autoscaling lint bench lock openapi fuzz clean
+.PHONY: setup machine models demo test test-heavy proof-submit proof-autoscaling proof-simulate lint bench lock openapi fuzz clean
 
 setup: .venv/ready
 
@@ -53,6 +53,11 @@ proof-submit: models
 # Ray's autoscaler brings nodes up for a job, and takes them away after it
 proof-autoscaling: models
 	$(BIN)/python -m pytest tests/launch/test_autoscaling.py
+
+# Ten thousand nodes and a million segments; small real runs beside what the simulator says of them
+proof-simulate: setup
+	$(BIN)/python -m pytest tests/farm/simulate
+	$(BIN)/farm bench farm --renderers 2 --renderers 4 --segments 10 --work 0
 
 # SEEDS: how many kills at random of each kind follow those before and after every step; SHARE=1/4: of the steps
 SEEDS ?= 10
