@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: 10,000 parts of 5 MiB to 5 GiB, the last of less
-PART_BYTES = 16 << 20
+PART_BYTES = 8 << 20
 MOST_PARTS = 10_000
 PART_STEP = 1 << 20
 

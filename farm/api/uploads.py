@@ -100,7 +100,7 @@ async def send(
     return upload_view(row, ctx.settings.prefix)
 
 
-@router.get("/{upload_id}/parts", operation_id="listParts")
+@router.post("/{upload_id}/parts", operation_id="signParts")
 def parts(
     upload_id: Id,
     ctx: Ctx,

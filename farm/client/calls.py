@@ -86,7 +86,7 @@ def announce(purpose: str, path: Path) -> Call:
 
 def list_parts(upload_id: str) -> Call:
     """What is still to be put into the bucket; addresses of parts are long, and good for an hour."""
-    return Call("GET", f"/v1/uploads/{upload_id}/parts", query=(("limit", str(PARTS_AT_ONCE)),))
+    return Call("POST", f"/v1/uploads/{upload_id}/parts", query=(("limit", str(PARTS_AT_ONCE)),))
 
 
 def finish_upload(upload_id: str, sha256: str) -> Call:

@@ -68,7 +68,7 @@ export function sendFile(file, purpose, told) {
 async function sendParts(row, file, told, tries, before = -1) {
   try {
     for (;;) {
-      const left = await call("GET", `v1/uploads/${row.id}/parts?limit=32`);
+      const left = await call("POST", `v1/uploads/${row.id}/parts?limit=32`);
       if (left.received_bytes > before && before >= 0) tries = 0;
       before = left.received_bytes;
       if (!left.items.length) break;

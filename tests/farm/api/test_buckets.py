@@ -105,13 +105,13 @@ def test_an_upload_in_parts_is_gone_on_with_and_looked_at(far: House, store: Any
         row = announced(http, len(data))
         assert (row["part_bytes"], set(row["links"])) == (PART_BYTES, {"self", "parts", "finish"})
         is_problem(http.put(f"/v1/uploads/{row['id']}/data", content=data[:10]), 409, "parts")
-        first = http.get(row["links"]["parts"], params={"limit": 1}).json()
-        rest = http.get(row["links"]["parts"], params={"cursor": first["next"]}).json()
+        first = http.post(row["links"]["parts"], params={"limit": 1}).json()
+        rest = http.post(row["links"]["parts"], params={"cursor": first["next"]}).json()
         assert [part["number"] for part in first["items"] + rest["items"]] == [1, 2, 3]
         assert "content-length" in first["items"][0]["url"]
         put(rest["items"][0], data)
         is_problem(http.post(row["links"]["finish"], json={}), 409, "2 of 3 parts", "the first is 1")
-        left = http.get(row["links"]["parts"]).json()
+        left = http.post(row["links"]["parts"]).json()
         assert ([part["number"] for part in left["items"]], left["received_bytes"]) == ([1, 3], PART_BYTES)
         assert http.get(row["links"]["self"]).json()["received_bytes"] == PART_BYTES
         for part in left["items"]:
@@ -122,7 +122,7 @@ def test_an_upload_in_parts_is_gone_on_with_and_looked_at(far: House, store: Any
         assert (done.json()["media"]["frames"], done.json()["links"].keys()) == (75, {"self"})
         again = http.post(row["links"]["finish"], json={})
         assert (again.status_code, again.json()["state"]) == (200, "ready")
-        is_problem(http.get(row["links"]["parts"]), 409, "ready")
+        is_problem(http.post(row["links"]["parts"]), 409, "ready")
     assert listed(store).count(f"state/service/uploads/studio/{row['id']}") == 1
 
 
@@ -142,12 +142,12 @@ def test_what_came_is_refused_where_it_is_not_what_was_sent_or_no_film(
     with far.http() as http:
         for purpose, data, sha256, words in cases:
             row = announced(http, len(data), purpose)
-            put(http.get(row["links"]["parts"]).json()["items"][0], data)
+            put(http.post(row["links"]["parts"]).json()["items"][0], data)
             for _ in range(2):
                 is_problem(http.post(row["links"]["finish"], json={"sha256": sha256}), 422, words)
             assert http.get(row["links"]["self"]).json()["state"] == "refused"
         row = announced(http, len(picture), "source", "face.png")
-        put(http.get(row["links"]["parts"]).json()["items"][0], picture)
+        put(http.post(row["links"]["parts"]).json()["items"][0], picture)
         media = http.post(row["links"]["finish"]).json()["media"]
         assert media == {"kind": "picture", "width": 48, "height": 64}
     clear(far.db, far.server.places)
@@ -158,7 +158,7 @@ def test_an_upload_that_is_removed_leaves_nothing_in_the_bucket(far: House, stor
     data = film_bytes(clips)
     with far.http() as http:
         row = announced(http, len(data))
-        part = http.get(row["links"]["parts"]).json()["items"][0]
+        part = http.post(row["links"]["parts"]).json()["items"][0]
         put(part, data)
         assert len(unfinished(store)) == 1
         assert http.delete(row["links"]["self"]).status_code == 204
@@ -173,7 +173,7 @@ def test_who_dies_while_looking_is_followed_by_the_next_who_is_asked(far: House,
     data = film_bytes(clips)
     with far.http() as http:
         row = announced(http, len(data))
-        put(http.get(row["links"]["parts"]).json()["items"][0], data)
+        put(http.post(row["links"]["parts"]).json()["items"][0], data)
         known = uploads.get(far.db, "studio", row["id"])
         Buckets().finish(known.place, known.upload_ref, len(data))
         uploads.whole(far.db, "studio", row["id"], known.upload_ref)
