@@ -26,6 +26,7 @@ from farm.options import check_swapper
 from farm.paths import place
 from farm.places import absolute_spec, check_apart, check_output_place, check_store_place, store_place
 from farm.ports import Pool, Progress
+from farm.published import job_key, look_up, write_down
 from farm.report import make_report, merge_damage, merge_models, model_notes
 from farm.settings import RunOptions, Settings
 from farm.sources import Eyes
@@ -66,6 +67,11 @@ def run_job(
     prices = prices_of(run, settings)
     done = owes = False
     with open_store(root, owner) as store:
+        key = job_key(spec, [path for _, path in read], code=code_hash(), quality=run.quality)
+        known = look_up(store, key, output)
+        if known is not None:
+            clear(store, keep=run.keep)
+            return known
         used = pool or make_pool(run, settings)
         try:
             with costing(store, prices, run, settings, shared=pool is not None) as cost:
@@ -85,16 +91,25 @@ def run_job(
                         report = render_film(spec, store, used, run, settings, listeners, terms, cost, let_go)
                 finally:
                     owes = run.max_cost is not None and cost.spent_of_job() > 0
+            report = replace(report, cost=cost.report())
+            if not run.keep:
+                write_down(store, key, report)
             done = True
-            return replace(report, cost=cost.report())
+            return report
         finally:
             if pool is None:
                 used.close()
             store.sweep()
-            if (done or not (owes or store.holds_work())) and not run.keep:
-                store.remove()
-            elif done:
-                store.finish()
+            if done or not (owes or run.keep or store.holds_work()):
+                clear(store, keep=run.keep)
+
+
+def clear(store: Store, *, keep: bool) -> None:
+    """The job is over: its state goes, or with `keep` may go when it is old."""
+    if keep:
+        store.finish()
+    else:
+        store.remove()
 
 
 def files_read(spec: JobSpec) -> list[tuple[str, Path]]:

@@ -1,0 +1,109 @@
+"""A film that is published while its state still lies there: what ended its run did so before all was cleared away.
+
+The run writes down what it published before it clears anything, and that goes last. The next call of the same job finds
+it, and has nothing left to do but to clear.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from core import codec
+from core.errors import FarmError, StorageError
+from core.media.far import FarPath
+from core.media.stamp import stamp_of
+from core.records import FileStamp, JobReport, JobSpec
+from farm.artifacts import Store
+from farm.paths import place
+from farm.watching.place import stamp_there
+
+FOUND = "the film was published by a run that ended before it could clear its state: nothing was rendered"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a run published: `key` is the job's, `output` which file that was, `report` what the run had to tell."""
+
+    key: str
+    output: FileStamp
+    report: JobReport
+
+
+def name_of(store: Store) -> str:
+    return f"jobs/{store.owner}/published.json"
+
+
+def job_key(spec: JobSpec, read: Sequence[Path], *, code: str, quality: bool) -> str:
+    """What the job is: its options, the program's `code`, and which files it reads, with those that a cast names. ""
+    where one of them cannot be asked, or a cast is far, where each name in it would be a request: then nothing is
+    taken for the job."""
+    if spec.cast is not None and isinstance(place(spec.cast), FarPath):
+        return ""
+    try:
+        files = [place(spec.target), *read, *(_named(place(spec.cast)) if spec.cast is not None else ())]
+        stamps = [(str(file), replace(stamp_of(file), node="")) for file in files]
+        return codec.digest([spec, code, quality, stamps])
+    except (FarmError, OSError, ValueError):
+        return ""
+
+
+def _named(cast: Path) -> Iterator[Path]:
+    """The files that a cast names, and those of folders that it names."""
+    for words in _words(tomllib.loads(cast.read_text())):
+        with suppress(OSError, ValueError):  # most texts are no paths, and some cannot be one
+            file = cast.parent / words
+            if words and file.is_dir():
+                yield from sorted(each for each in file.rglob("*") if each.is_file())
+            elif file.is_file():
+                yield file
+
+
+def _words(value: Any) -> Iterator[str]:
+    """All texts in what TOML holds."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _words(each)
+
+
+def write_down(store: Store, key: str, report: JobReport) -> None:
+    """Note what was published, before anything of its state is cleared. The job is done, whether or not that goes."""
+    output = stamp_there(place(report.output))
+    if key and output is not None:
+        with suppress(StorageError):
+            store.discard(name_of(store))
+            store.write(name_of(store), codec.encode(Published(key, output, report)))
+
+
+def look_up(store: Store, key: str, output: Path) -> JobReport | None:
+    """What the job has to tell where it is published and `output` is still what was published; None where it has work
+    to do."""
+    known = store.load(name_of(store), Published)
+    if known is None:
+        return None
+    if known.key == key and key and place(known.report.output) == output and _is_there(known, output):
+        return replace(known.report, notes=(*known.report.notes, FOUND))
+    store.discard(name_of(store))
+    return None
+
+
+def _is_there(known: Published, output: Path) -> bool:
+    """Whether `output` is the file that was published, or one with the same content."""
+    now = stamp_there(output)
+    if now is None or now.size_bytes != known.report.output_bytes:
+        return False
+    if now.same_file(known.output):
+        return True
+    if isinstance(output, FarPath):
+        return False
+    with output.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == known.report.output_sha256
