@@ -146,9 +146,10 @@ class Keeper:
         self._db.close()
 
 
-def app(args: Args) -> serve.Application:
-    """What `import_path` names. `InputError` for a database that cannot be shared by that many replicas, or a network
-    that is none."""
+def app(args: Args | dict[str, Any]) -> serve.Application:
+    """What `import_path` names; Serve gives the file's `args` as they stand there. `InputError` for a database that
+    cannot be shared by that many replicas, or a network that is none."""
+    args = Args.model_validate(args)
     url = service_database(args.database)
     if args.replicas > 1 and not url.startswith("postgres"):
         hint = "give postgresql://... in `database` or FARM_DATABASE, or replicas: 1, or use farm serve"

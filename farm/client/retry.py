@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import httpx
 
+from farm.api.problems import MEDIA_TYPE
 from farm.client.calls import Call
 
+UNKNOWN_ROUTE = "/-/routes"  # stands in the 404 of Ray Serve's proxy, which names this address
 BUSY = frozenset({429, 502, 503, 504})
 FIRST_S = 0.2
 MOST_S = 10.0
@@ -22,10 +24,20 @@ def waits(tries: int, draw: random.Random) -> Iterator[float]:
 
 def again(call: Call, answer: httpx.Response | None) -> bool:
     """Whether to try once more; `answer` None is a connection that failed. What is not safe is sent again only where
-    it certainly was not taken."""
+    it certainly was not taken. The body of an answer that failed has been read."""
     if answer is None:
         return call.safe
-    return answer.status_code in BUSY and (call.safe or answer.status_code == 503)
+    if answer.status_code in BUSY or of_a_proxy(answer):
+        return call.safe or answer.status_code == 503
+    return False
+
+
+def of_a_proxy(answer: httpx.Response) -> bool:
+    """Whether a proxy failed, and not the service, whose own refusals are problem+json. Ray Serve's answers 500 when a
+    replica dies that has the call, and 404 as long as it has not heard of the application."""
+    if answer.headers.get("content-type", "").startswith(MEDIA_TYPE):
+        return False
+    return answer.status_code >= 500 or (answer.status_code == 404 and UNKNOWN_ROUTE in answer.text)
 
 
 def told_wait(answer: httpx.Response | None) -> float:

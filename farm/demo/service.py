@@ -1,14 +1,16 @@
-"""The demo through the service: `farm serve` in a folder of its own, the job asked for with farm.client.
+"""The demo through the service: brought up in a folder of its own, the job asked for with farm.client.
 
+Twice: `farm serve`, and an application of Ray Serve that `serve deploy deploy/serve.yaml` made (farm.demo.onserve).
 The two people of the demo's film are looked for by the service, each is given the other one's face, and the film is
-fetched and compared with its source by the checks of `farm verify`.
+fetched and compared with its source by the checks of `farm verify`. Both ways make the same film, byte for byte.
 
-python -m farm.demo.service --out out [--local]
+python -m farm.demo.service --out out [--way farm] [--way serve] [--way local]
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import queue
 import signal
 import subprocess
@@ -17,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +31,7 @@ from core.records import JobSpec
 from farm.client import Farm
 from farm.client.calls import JobView
 from farm.demo.__main__ import main as demo
+from farm.demo.onserve import on_serve
 from farm.demo.sheet import contact_sheet
 from farm.settings import load_settings
 from farm.sources import Eyes
@@ -37,34 +40,52 @@ START_S = 300.0
 STOP_S = 120.0
 STOPPED = 130  # the exit code of a command that was interrupted
 ADDRESS = "the service is at "
+CORES = 2  # of the Ray below Ray Serve: two renderers
+WAYS = {"farm": "farm serve", "serve": "Ray Serve", "local": "farm serve --local"}
 Faces = Mapping[str, Path]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m farm.demo.service", description="The demo through the service.")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for demo-service.mp4 and .png")
-    parser.add_argument("--local", action="store_true", help="without Ray: farm serve --local")
+    parser.add_argument("--way", action="append", choices=list(WAYS), help="how (default: farm, then serve)")
     options = parser.parse_args(arguments)
     out: Path = options.out
     if code := demo(["--out", str(out), "--film-only"]):
         return code
     faces = {"astronaut": out / "astronaut.png", "carphone": out / "carphone.png"}
     target, result = out / "demo-target.mp4", out / "demo-service.mp4"
+    made = set()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))  # what was started is ended then too
     try:
-        with tempfile.TemporaryDirectory(prefix="farm-service-") as folder:
-            with service(Path(folder), local=options.local) as (url, key), Farm(url, key) as farm:
-                made = exchanged(farm, target, faces, Path(folder))
-                farm.download(made.id, result)
-                told = farm.report(made.id)
-                farm.erase(made.id)
-            say("the service has stopped")
-        checked(target, result, told)
+        for way in options.way or ["farm", "serve"]:
+            say(f"through {WAYS[way]}")
+            through(way, target, faces, result)
+            with result.open("rb") as film:
+                made.add(hashlib.file_digest(film, "sha256").hexdigest())
+        if len(made) != 1:
+            raise StorageError("the ways made different films", where=str(result), hint="tell the project")
     except FarmError as error:
         say(str(error))
         return 4
     contact_sheet(target, result, out / "demo-service.png")
     print(f"film: {result}\nbefore and after: {out / 'demo-service.png'}")
     return 0
+
+
+def through(way: str, target: Path, faces: Faces, result: Path) -> None:
+    """Make the film with a service that comes up for it and goes."""
+    with tempfile.TemporaryDirectory(prefix="farm-service-") as name:
+        folder = Path(name)
+        up: AbstractContextManager[tuple[str, str]]
+        up = on_serve(folder, CORES) if way == "serve" else service(folder, local=way == "local")
+        with up as (url, key), Farm(url, key) as farm:
+            made = exchanged(farm, target, faces, folder)
+            farm.download(made.id, result)
+            told = farm.report(made.id)
+            farm.erase(made.id)
+        say("the service has stopped")
+    checked(target, result, told)
 
 
 @contextmanager

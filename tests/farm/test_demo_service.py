@@ -15,7 +15,7 @@ from farm.demo.service import address, main
 
 @pytest.mark.heavy
 def test_the_demo_through_the_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--out", str(tmp_path), "--local"]) == 0
+    assert main(["--out", str(tmp_path), "--way", "local"]) == 0
     said = capsys.readouterr().err
     assert "checks passed" in said
     assert "the service has stopped" in said
