@@ -76,7 +76,7 @@ def analysed(
         store = opened.enter_context(open_folder(folder))
         status = Status(str(target), str(folder), job=terms.name, run=store.run)
         opened.enter_context(StatusFile(store, status))
-        used = pool or make_pool(run, settings)
+        used = pool or make_pool(run, settings, [name for name, _ in models])
         clock = Clock(Together(progress, status))
         desk = Desk(store, used, clock, code_hash(), stop_on_damage=spec.on_damage == "fail", terms=terms)
         with desk.clock.stage("index"):

@@ -14,7 +14,7 @@ from pathlib import Path
 from actors.drive import Order, Receipt
 from core import codec
 from core.errors import InputError, PlanError, StorageError
-from core.inference.manifest import by_id, by_role, load_manifests, manifest_folder
+from core.inference.manifest import ModelManifest, by_id, by_role, load_manifests, manifest_folder
 from core.media.plan import plan_segments
 from core.records import Analysis, AnalysisOrder, AnalysisReceipt, JobSpec, Segment
 from farm.artifacts import Store, storage_error, store_at
@@ -58,13 +58,21 @@ def looking_models(looking: Looking, cache: Path) -> ModelHashes:
     """The models that look, all of them present; `ModelError` for unknown names and for missing or altered weights."""
     from core.inference.weights import installed  # noqa: PLC0415 - loads onnx
 
+    return tuple((model.id, installed(model, cache).sha256) for model in _looking(looking))
+
+
+def looking_names(looking: Looking) -> tuple[str, ...]:
+    """The ids of the models that look. `ModelError` for unknown names."""
+    return tuple(model.id for model in _looking(looking))
+
+
+def _looking(looking: Looking) -> tuple[ModelManifest, ...]:
     manifests = load_manifests(manifest_folder())
-    models = (
+    return (
         by_id(manifests, looking.detector, "detector"),
         by_role(manifests, "mesh"),
         by_id(manifests, looking.recogniser, "embedder"),
     )
-    return tuple((model.id, installed(model, cache).sha256) for model in models)
 
 
 # ---------------------------------------------------------------- the map

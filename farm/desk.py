@@ -67,8 +67,8 @@ class Desk:
             self.let_go()
 
 
-def worker_settings(run: RunOptions, settings: Settings) -> WorkerSettings:
-    """What every renderer is told."""
+def worker_settings(run: RunOptions, settings: Settings, models: Sequence[str] = ()) -> WorkerSettings:
+    """What every renderer is told; `models` are those that it is known to need."""
     workers = 1 if run.local else run.workers or settings.default_workers
     return WorkerSettings(
         model_cache=str(settings.model_cache),
@@ -78,12 +78,13 @@ def worker_settings(run: RunOptions, settings: Settings) -> WorkerSettings:
         shelf=open_shelf(settings.engine_cache),
         gpu_mem_limit_bytes=settings.gpu_mem_limit_bytes,
         place=place,
+        models=tuple(models),
     )
 
 
-def make_pool(run: RunOptions, settings: Settings) -> Pool:
-    """The pool that the options ask for; nothing is started yet."""
-    worker = worker_settings(run, settings)
+def make_pool(run: RunOptions, settings: Settings, models: Sequence[str] = ()) -> Pool:
+    """The pool that the options ask for, whose renderers are known to need `models`; nothing is started yet."""
+    worker = worker_settings(run, settings, models)
     if run.local:
         from actors.local import LocalPool  # noqa: PLC0415
 

@@ -13,7 +13,7 @@ from core.errors import FarmError, InputError
 from core.media.stamp import unchanged
 from core.records import JobReport, JobSpec, RoleSpec
 from farm import stages
-from farm.analysis import Looking, looking_models
+from farm.analysis import Looking, looking_models, looking_names
 from farm.artifacts import Store, open_store
 from farm.assemble import assemble, choose_copies
 from farm.castings import Casting, nobody
@@ -21,7 +21,7 @@ from farm.cost.job import costing, prices_of
 from farm.cost.listener import CostMeter
 from farm.desk import Clock, Desk, make_pool
 from farm.listeners import Together
-from farm.models import role_models
+from farm.models import names_needed, role_models
 from farm.options import check_swapper
 from farm.paths import place
 from farm.places import absolute_spec, check_apart, check_output_place, check_store_place, store_place
@@ -64,6 +64,7 @@ def run_job(
     check_store_place(root, output, target, [path for _, path in read])
     if run.quality:
         check_quality_place(output)
+    models = models_named(spec)
     prices = prices_of(run, settings)
     done = owes = False
     with open_store(root, owner) as store:
@@ -72,7 +73,7 @@ def run_job(
         if known is not None:
             clear(store, keep=run.keep)
             return known
-        used = pool or make_pool(run, settings)
+        used = pool or make_pool(run, settings, models)
         try:
             with costing(store, prices, run, settings, shared=pool is not None) as cost:
 
@@ -128,6 +129,15 @@ def check_spec(spec: JobSpec) -> None:
     if spec.swapper != "none" and spec.cast is None and spec.source is None:
         hint = "name an image with --source, a cast with --cast, or use --swapper none"
         raise InputError("no source face given", hint=hint)
+
+
+def models_named(spec: JobSpec) -> tuple[str, ...]:
+    """The models that the options name, for renderers; a cast may name others. `ModelError` for unknown ones."""
+    if spec.swapper == "none":
+        return ()
+    looking = looking_names(Looking.of(spec)) if spec.cast is None else ()
+    rendering = names_needed(RoleSpec(spec.source, spec.swapper, spec.swap)) if spec.source is not None else ()
+    return tuple(dict.fromkeys([*looking, *rendering]))
 
 
 def check_models(spec: JobSpec, cache: Path) -> None:

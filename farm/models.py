@@ -50,6 +50,12 @@ def role_models(role: RoleSpec, cache: Path) -> RoleModels:
     return RoleModels(hashes(rendering), tuple(model.id for model in recognisers))
 
 
+def names_needed(role: RoleSpec) -> tuple[str, ...]:
+    """The ids of the models that render the role. `ModelError` for names that no manifest has."""
+    rendering, _ = _needed(role, load_manifests(manifest_folder()))
+    return tuple(model.id for model in rendering)
+
+
 def _needed(role: RoleSpec, manifests: dict[str, ModelManifest]) -> tuple[list[ModelManifest], list[ModelManifest]]:
     """The models that decide pixels, and the recognisers that must look at the source."""
     options = role.options

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from actors.worker import Worker, WorkerSettings
 from core import codec
-from core.errors import InputError, PlanError
+from core.errors import InputError, ModelError, PlanError
 from core.faces.table import write_table
+from core.inference.providers import CUDA, try_provider
 from core.media.encode import resolve_encoder
 from core.media.planes import plane_views
 from core.records import EncodeSpec, FaceTable, Role, SegmentReceipt, SourceIdentity, WorkOrder
@@ -161,3 +162,27 @@ def test_a_role_whose_face_was_altered_is_refused(job: Job, worker: Worker) -> N
         worker.work(order, 1, quiet, job.store)
     assert order.roles[1].identity in str(caught.value)
     assert finished(job) == []
+
+
+def test_a_machine_without_what_every_order_needs_says_so_before_the_first(tmp_path: Path, twins: Path) -> None:
+    named = ("centerface", "dlib_resnet")
+    assert Worker(WorkerSettings(str(twins), 1, 1, models=named)).setup().pid == os.getpid()
+    with pytest.raises(ModelError, match="model centerface is not in the cache; give every machine the same models"):
+        Worker(WorkerSettings(str(tmp_path), 1, 1, models=named)).setup()
+    with pytest.raises(ModelError, match="model a_model_of_tomorrow is not in the cache"):
+        Worker(WorkerSettings(str(twins), 1, 1, models=("a_model_of_tomorrow",))).setup()
+    (whole,) = twins.glob("centerface-*.onnx")
+    (tmp_path / whole.name).write_bytes(whole.read_bytes()[:-1])
+    with pytest.raises(ModelError, match="model centerface is altered"):
+        Worker(WorkerSettings(str(tmp_path), 1, 1, models=named)).setup()
+
+
+def test_a_device_that_was_insisted_on_works_or_is_refused() -> None:
+    worker = Worker(WorkerSettings("unused", 1, 1, device="cuda"))
+    reason = try_provider(CUDA)
+    if reason is None:
+        assert worker.setup().pid == os.getpid()
+        return
+    with pytest.raises(ModelError) as caught:
+        worker.setup()
+    assert f"cuda was asked for, and CUDAExecutionProvider does not work here: {reason}" in str(caught.value)
