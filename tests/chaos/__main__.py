@@ -1,6 +1,7 @@
 """`make chaos`: every step of every kind of job, seeds of kills at random, the monkey on a real Ray, and coordinators.
 
     python -m tests.chaos steps [--scene NAME] [--share 1/4]   kill before and after every step (or a share of them)
+                                [--all]                        each time that it is done, not only the first and last
     python -m tests.chaos stops [--scene NAME] [--share 1/4]   stop there, let another driver take over, go on
     python -m tests.chaos seeds --seeds N [--first S]          kill runs of one job again and again; duels of drivers
     python -m tests.chaos monkey --seeds N [--first S]         kill processes of a job on a real Ray
@@ -33,7 +34,7 @@ from typing import TextIO
 from tests.actors.films import make_film
 from tests.chaos.hunts import Ground, duel, ground, kill_often, kill_once, stop_once
 from tests.chaos.monkey import FAR_VICTIMS, Forest, forest, plan_of
-from tests.chaos.points import Point
+from tests.chaos.points import Point, that_matter
 from tests.chaos.scenes import SCENES, Scene, Story
 from tests.farm.service.running import Farm
 from tests.farm.service.test_deaths import farm_at, finish_all
@@ -45,6 +46,7 @@ MONKEY_KILLS = 8
 SERVICE_JOBS, SERVICE_KILLS = 20, 9
 SEEDS_FOR_ALL = 5  # of so many, every kind of victim has died at least once
 Hunt = tuple[str, Callable[[], Story]]
+Chosen = Callable[[list[Point]], list[Point]]
 House = tuple[Farm, str, Postgres | None]  # a service without HTTP, and the address and server of its table
 
 
@@ -68,22 +70,22 @@ class Tally:
         return found + ([f"none died of: {', '.join(missing)}"] if missing else [])
 
 
-def steps(place: Ground, scenes: list[Scene], share: Fraction, first: int) -> Iterator[Hunt]:
+def steps(place: Ground, scenes: list[Scene], chosen: Chosen) -> Iterator[Hunt]:
     for scene in scenes:
-        for point in shared(place, scene, share, first):
+        for point in chosen(place.points(scene)):
             yield f"kill {scene.name} {point}", partial(kill_once, place, scene, point)
 
 
-def stops(place: Ground, scenes: list[Scene], share: Fraction, first: int) -> Iterator[Hunt]:
+def stops(place: Ground, scenes: list[Scene], chosen: Chosen) -> Iterator[Hunt]:
     for scene in scenes:
-        for point in shared(place, scene, share, first):
+        for point in chosen(place.points(scene)):
             yield f"stop {scene.name} {point}", partial(stop_once, place, scene, point)
 
 
-def shared(place: Ground, scene: Scene, share: Fraction, first: int) -> list[Point]:
-    """Every `1/share`-th point, from the `first`-th on."""
-    every = max(1, round(1 / share))
-    return place.points(scene)[first % every :: every]
+def chosen(wanted: argparse.Namespace) -> Chosen:
+    """Every `1/share`-th point that matters, or of all, from the `first`-th on."""
+    every = max(1, round(1 / wanted.share))
+    return lambda points: (points if wanted.all else that_matter(points))[wanted.first % every :: every]
 
 
 def seeds(place: Ground, scenes: list[Scene], first: int, count: int) -> Iterator[Hunt]:
@@ -170,6 +172,7 @@ def main() -> int:
     parser.add_argument("hunt", choices=["steps", "stops", "seeds", "monkey", "service"])
     parser.add_argument("--scene", action="append", choices=[scene.name for scene in SCENES])
     parser.add_argument("--share", type=Fraction, default=Fraction(1))
+    parser.add_argument("--all", action="store_true", help="every time that a step is done, and after reading too")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("build/chaos"))
@@ -208,7 +211,7 @@ def carry_out(
         if wanted.hunt == "seeds":
             todo = seeds(place, scenes, wanted.first, wanted.seeds)
         else:
-            todo = (steps if wanted.hunt == "steps" else stops)(place, scenes, wanted.share, wanted.first)
+            todo = (steps if wanted.hunt == "steps" else stops)(place, scenes, chosen(wanted))
         return follow(todo, log), ("run",)
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+READS = {"head_object", "get_object", "list_objects_v2", "list_multipart_uploads"}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 TOKENS = (
     (re.compile(r"/jobs/(output|[0-9a-f]{32})"), "/jobs/*"),  # an owner, who is named after the output's path
@@ -184,6 +185,22 @@ def of_steps_done(points: Sequence[Point]) -> list[Point]:
     """Each point of `points` once, in their order, without those before a step that failed: nothing changed there."""
     done = {(point.name, point.count) for point in points if point.side == "after"}
     return [point for point in dict.fromkeys(points) if (point.name, point.count) in done]
+
+
+def that_matter(points: Sequence[Point]) -> list[Point]:
+    """Of a step that one run does again and again, the first and the last time; of a request that only reads, after
+    which all is as it was before, the first time and before it."""
+    counts: dict[tuple[str, str], set[int]] = {}
+    for point in points:
+        counts.setdefault((point.side, point.name), set()).add(point.count)
+
+    def matters(point: Point) -> bool:
+        seen = counts[point.side, point.name]
+        if point.name.partition(" ")[0] in READS:
+            return point.side == "before" and point.count == min(seen)
+        return point.count in {min(seen), max(seen)}
+
+    return [point for point in points if matters(point)]
 
 
 @dataclass(frozen=True)
