@@ -41,8 +41,11 @@ def sheet_text(ctx: Context, tenant: str, job_id: str) -> str:
     try:
         return (ctx.places.cast_folder(row.id) / CAST).read_bytes().decode()
     except FileNotFoundError:
-        hint = "wait until the state is casting"
-        raise Conflict(f"the job is {row.state}: nobody was looked for yet", hint=hint) from None
+        if row.order is not None and row.order.wait_for_cast and not row.ended:
+            what, hint = f"the job is {row.state}: nobody was looked for yet", "wait until the state is casting"
+        else:
+            what, hint = "this job has no cast", "submit one with wait_for_cast: true"
+        raise Conflict(what, hint=hint) from None
 
 
 def person_view(entry: dict[str, Any], here: str) -> PersonView:

@@ -17,7 +17,7 @@ from farm.api.schemas import Encode, NewJob, Place, Source, Swap
 from farm.options import check_swapper
 from farm.service import uploads
 from farm.service.database import Database
-from farm.service.records import UPLOAD_SCHEME, JobOrder
+from farm.service.records import UPLOAD_SCHEME, JobOrder, UploadRow
 from farm.stages import LABEL_CONTAINERS
 
 LONGEST_SEGMENT_S = 3600
@@ -112,9 +112,11 @@ def job_order(body: NewJob, db: Database, tenant: str, settings: ApiSettings) ->
         raise InputError("swapper none replaces nobody: there is no cast to wait for", hint="leave one of them out")
     if (body.select == "reference") != (body.reference is not None):
         raise InputError("select reference and a reference image go together", hint="give both or neither")
+    if body.reference is not None and body.reference.upload is not None:
+        upload_of(db, tenant, body.reference.upload, "reference", "picture")
     target = place_text(body.target, settings)
     if body.target.upload is not None:
-        name = uploads.get(db, tenant, body.target.upload).name
+        name = upload_of(db, tenant, body.target.upload, "target", "film").name
     else:
         name = PurePosixPath(target).name
     spec = JobSpec(
@@ -142,6 +144,15 @@ def job_order(body: NewJob, db: Database, tenant: str, settings: ApiSettings) ->
         priority=body.priority,
         labels=dict(body.labels),
     )
+
+
+def upload_of(db: Database, tenant: str, upload_id: str, field: str, kind: str) -> UploadRow:
+    """The upload that a field names; `InputError` where it was looked at and is no `kind`."""
+    row = uploads.get(db, tenant, upload_id)
+    found = row.media.get("kind", kind)
+    if found != kind:
+        raise InputError(f"{field}: this upload is a {found}, not a {kind}", hint=f"send a {kind}, and name its upload")
+    return row
 
 
 def request_hash(body: NewJob) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from core.errors import FarmError, InputError, ModelError, PolicyError, StorageError
+from farm.api import schemas
 from farm.service import errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -39,6 +40,18 @@ HINTS = {
     HTTPStatus.NOT_FOUND: "check the address; the calls are listed in /openapi.json",
     HTTPStatus.METHOD_NOT_ALLOWED: "use one of the methods in the Allow header",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "send application/json",
+}
+
+
+# What a pattern of farm.api.schemas means, in words.
+PATTERNS = {
+    schemas.TEXT: "should have no control characters",
+    schemas.NAME: "should be a name without folders and control characters",
+    schemas.ID: "should be letters, digits, _ and -",
+    schemas.MODEL: "should be letters, digits, _, ., + and -",
+    schemas.IN_BUCKET: "should begin with s3://",
+    schemas.ON_WEB: "should begin with https://",
+    schemas.SHA256: "should be a SHA-256: 64 digits of 0 to 9 and a to f",
 }
 
 
@@ -113,7 +126,22 @@ def fault_text(fault: Mapping[str, object]) -> dict[str, str]:
     """One thing that is wrong with a body: where, and what."""
     place = fault.get("loc", ())
     parts = [str(part) for part in place] if isinstance(place, tuple | list) else []
-    return {"where": ".".join(parts[1:] or parts), "what": str(fault.get("msg", "is not valid"))}
+    said = fault.get("ctx")
+    told = said if isinstance(said, Mapping) else {}
+    if fault.get("type") == "json_invalid":
+        at = f" at character {parts[-1]}" if len(parts) > 1 else ""
+        return {"where": "", "what": f"the body is no JSON{at}: {told.get('error', 'it cannot be read')}"}
+    what = str(fault.get("msg", "is not valid"))
+    if fault.get("type") == "string_pattern_mismatch":
+        what = PATTERNS.get(str(told.get("pattern", "")), what)
+    return {"where": ".".join(parts[1:] or parts), "what": what}
+
+
+def is_no_json(request: Request, faults: Sequence[Mapping[str, object]]) -> bool:
+    """Whether a body that JSON was expected of says itself that it is something else."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    plain = kind == "application/json" or kind.endswith("+json")
+    return bool(kind) and not plain and any(fault.get("loc") == ("body",) for fault in faults)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -127,6 +155,9 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
+        if is_no_json(request, error.errors()):
+            kind = request.headers["content-type"][:80]
+            return problem(request, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{kind} is not what is read here")
         faults = [fault_text(fault) for fault in error.errors()[:SHOWN_FAULTS]]
         first = faults[0] if faults else {"where": "", "what": "is not valid"}
         return problem(

@@ -10,10 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from core.records import ColourKind, JobSpec, MaskKind, OnDamage, PasteKind, Precision, Select, SwapOptions
 from farm.service.records import JobState, Scope, SegmentStage, SegmentState, UploadPurpose, UploadState
 
-Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/\\]*$")]
-Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
-ModelName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.+-]+$")]
+TEXT, NAME = r"^[^\x00-\x1f\x7f]*$", r"^[^\x00-\x1f\x7f/\\]*$"
+ID, MODEL = r"^[A-Za-z0-9_-]+$", r"^[A-Za-z0-9_.+-]+$"
+IN_BUCKET, ON_WEB, SHA256 = r"^s3://", r"^https?://", r"^[0-9a-f]{64}$"
+Text = Annotated[str, StringConstraints(max_length=200, pattern=TEXT)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NAME)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=ID)]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=MODEL)]
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 MOST_IMAGES = 16
 MOST_LABELS = 32
@@ -38,7 +41,7 @@ class Place(Body):
     """A file: one that was uploaded, or an object of a bucket that the operator allows."""
 
     upload: Id | None = None
-    url: Annotated[str, StringConstraints(max_length=2000, pattern=r"^s3://")] | None = None
+    url: Annotated[str, StringConstraints(max_length=2000, pattern=IN_BUCKET)] | None = None
 
     @model_validator(mode="after")
     def one(self) -> Place:
@@ -117,7 +120,7 @@ class NewUpload(Body):
 class EndOfUpload(Body):
     """All parts are put. With the file's SHA-256 what came is compared with what was sent."""
 
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, StringConstraints(pattern=SHA256)] | None = None
 
 
 class CastEntry(Body):
@@ -136,7 +139,7 @@ class NewCast(Body):
 
 
 class NewWebhook(Body):
-    url: Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://")]
+    url: Annotated[str, StringConstraints(max_length=2000, pattern=ON_WEB)]
     job: Id | None = None
     states: Annotated[list[JobState], Field(max_length=20)] = []
 

@@ -19,6 +19,11 @@ HTTP, STATE, HOOKS, LIMITS = "HTTP", "What is kept", "Webhooks", "Limits"
 DATA = "farm-service"
 
 
+def root(text: str | Path) -> Path:
+    """A folder or a prefix; typer hands the default over as well."""
+    return place(str(text))
+
+
 @dataclass(frozen=True)
 class State:
     """Where a service keeps what it knows; see farm.cli.expand."""
@@ -26,7 +31,7 @@ class State:
     data: Annotated[
         Path,
         typer.Option(
-            parser=place,
+            parser=root,
             metavar="FOLDER|S3://",
             rich_help_panel=STATE,
             help="Uploads, results and the jobs' state: a folder, or s3://BUCKET/PREFIX.",

@@ -24,6 +24,7 @@ from farm.service.states import ENDED, WAITING, WORKING, JobState, Wish
 job = tables.jobs.c
 CAST, REPORT = "cast.toml", "report.json"
 MOST_PRIORITY = 100
+HAS = (JobState.succeeded, JobState.failed)  # what is said of a job in these states
 
 
 def submit(
@@ -281,11 +282,15 @@ def _ask(db: Database, tenant: str, job_id: str, wish: Wish, to: JobState, actor
         row = find(connection, tenant, job_id)
         if row["state"] == to or (row["wish"] == wish and row["state"] not in ENDED):
             return job_row(row)
-        raise _conflict(row, to.value, "")
+        done = row["state"] == JobState.succeeded
+        hint = "fetch its result, or erase it with DELETE" if done else "retry it, or erase it with DELETE"
+        raise _conflict(row, to.value, "" if row["state"] not in ENDED else hint)
 
 
 def _conflict(row: RowMapping, done: str, hint: str) -> Conflict:
-    how = "is being cancelled" if row["wish"] == Wish.cancel and row["state"] not in ENDED else f"is {row['state']}"
+    leaves = row["wish"] == Wish.cancel and row["state"] not in ENDED
+    how = "is being cancelled" if leaves else f"has {row['state']}" if row["state"] in HAS else f"is {row['state']}"
+    hint = hint or ("wait until it is cancelled" if leaves else "see its state")
     return Conflict(f"the job {how} and cannot be {done}", where=row["id"], hint=hint)
 
 

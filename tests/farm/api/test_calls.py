@@ -51,7 +51,8 @@ def test_a_job_from_upload_to_result(house: House, http: httpx.Client, clips: Pa
     for side in ("before", "after"):
         still = http.get(f"/v1/jobs/{job['id']}/preview.jpg", params={"side": side, "at": 1.0, "width": 64})
         assert (still.status_code, still.content[:3]) == (200, b"\xff\xd8\xff")
-    is_problem(http.post(f"/v1/jobs/{job['id']}/cancel"), 409)
+    is_problem(http.post(f"/v1/jobs/{job['id']}/cancel"), 409, "has succeeded", "fetch its result")
+    is_problem(http.get(f"/v1/jobs/{job['id']}/cast"), 409, "wait_for_cast")
     assert http.delete(f"/v1/jobs/{job['id']}").status_code == 204
     is_problem(http.get(f"/v1/jobs/{job['id']}"), 404)
 
@@ -117,6 +118,7 @@ def test_a_job_that_did_not_change_is_not_sent_again(http: httpx.Client, target:
         ({"segment_seconds": "soon"}, ("segment_seconds",)),
         ({"min_face": float("1e300")}, ("min_face",)),
         ({"target": {"upload": "upl_1", "url": "s3://a/b"}}, ("target",)),
+        ({"target": {"url": "file:///etc/passwd"}}, ("target.url", "s3://")),
         ({"title": "x" * 300}, ("title",)),
         ({"labels": {"a/b": "c"}}, ("labels",)),
         ({"wait_for_cast": True}, ("cast",)),
@@ -143,11 +145,9 @@ def test_an_upload_that_is_gone_or_refused_makes_no_job(http: httpx.Client, clip
     assert http.delete(f"/v1/uploads/{row['id']}").status_code == 204
     answer = http.post("/v1/jobs", json={"target": {"upload": row["id"]}, "swapper": "none"})
     assert answer.status_code in (404, 409)
-    assert sent(http, "source", "face.png", picture_bytes(tmp_path))["media"] == {
-        "kind": "picture",
-        "width": 48,
-        "height": 64,
-    }
+    face = sent(http, "source", "face.png", picture_bytes(tmp_path))
+    assert face["media"] == {"kind": "picture", "width": 48, "height": 64}
+    is_problem(http.post("/v1/jobs", json={"target": {"upload": face["id"]}, "swapper": "none"}), 422, "picture")
 
 
 def test_no_such_call(http: httpx.Client) -> None:
@@ -155,6 +155,8 @@ def test_no_such_call(http: httpx.Client) -> None:
     is_problem(http.put("/v1/jobs", json={}), 405)
     is_problem(http.post("/v1/jobs", content=b"{", headers={"Content-Type": "application/json"}), 422)
     is_problem(http.get("/v1/jobs/a%00b"), 422)
+    is_problem(http.post("/v1/jobs", content=b"x", headers={"Content-Type": "text/plain"}), 415, "application/json")
+    is_problem(http.post("/v1/jobs", content=b"nonsense", headers={"Content-Type": "application/json"}), 422, "no JSON")
 
 
 def test_probes_need_no_key(house: House) -> None:
