@@ -9,12 +9,14 @@ from typing import Any
 
 from actors.dispatch import (
     Finish,
+    GiveUp,
     Kill,
     NodeGone,
     NodeLeaves,
     Quarantine,
     Release,
     Restart,
+    Shun,
     SlotDied,
     SlotReady,
 )
@@ -101,6 +103,10 @@ class JsonProgress:
             case NodeGone():
                 told = f"node {happening.node} is gone: {happening.reason}"
                 self._log(logging.WARNING, told, "NodeGone", node=node, reason=happening.reason)
+            case Shun() | GiveUp():
+                told = "gets nothing new" if isinstance(happening, Shun) else "is given up"
+                told = f"node {happening.node} {told}: {happening.reason}"
+                self._log(logging.WARNING, told, type(happening).__name__, node=node, reason=happening.reason)
             case Finish() if happening.error is not None:
                 self._log(logging.ERROR, str(happening.error), "Finish")
             case _:

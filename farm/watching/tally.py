@@ -172,9 +172,7 @@ class Tally:
                 self.words = happening.words
             case SlotJoined() | SlotReady():
                 self._slot(happening)
-            case Kill() | Restart() | Quarantine() | Release():
-                self._decided(happening)
-            case SlotDied() | NodeLeaves() | NodeGone():
+            case SlotDied() | NodeLeaves() | NodeGone() | Kill() | Restart() | Quarantine() | Release():
                 return self._departure(happening)
             case _:
                 pass
@@ -245,16 +243,20 @@ class Tally:
         renderer.up = isinstance(event, SlotReady)
         renderer.killed = False
 
-    def _decided(self, decision: Kill | Restart | Quarantine | Release) -> None:
+    def _decided(self, decision: Kill | Restart | Quarantine | Release) -> list[Fact]:
         renderer = self._renderer(decision.slot)
         if isinstance(decision, Kill):
             renderer.killed = True
-            return
+            return []
         renderer.up = False
         if not isinstance(decision, Restart):
             del self.renderers[decision.slot]
+        # One that could not do its work takes with it what waited beside that.
+        return list(self._lose([renderer], "node", decision.reason))
 
-    def _departure(self, event: SlotDied | NodeLeaves | NodeGone) -> list[Fact]:
+    def _departure(self, event: SlotDied | NodeLeaves | NodeGone | Kill | Restart | Quarantine | Release) -> list[Fact]:
+        if isinstance(event, Kill | Restart | Quarantine | Release):
+            return self._decided(event)
         if isinstance(event, SlotDied):
             renderer = self._renderer(event.slot)
             cause: Cause = "notice" if renderer.node in self._leaving else "hung" if renderer.killed else "died"

@@ -18,12 +18,14 @@ from actors.dispatch import (
     Done,
     Failed,
     Finish,
+    GiveUp,
     Kill,
     NodeGone,
     NodeLeaves,
     Quarantine,
     Release,
     Restart,
+    Shun,
     SlotDied,
     SlotReady,
 )
@@ -79,6 +81,8 @@ def test_what_happens_to_segments_and_renderers(capsys: pytest.CaptureFixture[st
     hear(NodeGone("node-a", "gone"), 22.0)
     hear(Finish(StorageError("the disk is full")), 23.0)
     hear(Quarantine("t", "died often"), 24.0)
+    hear(Shun("node-b", "died often"), 24.0)
+    hear(GiveUp("node-b", "died often"), 24.0)
     hear(Release("u", "nothing is queued"), 24.0)
     progress.note("look\nhere")
     progress.close()
@@ -106,6 +110,8 @@ def test_what_happens_to_segments_and_renderers(capsys: pytest.CaptureFixture[st
         ("NodeGone", "warning", None, None, None),
         ("Finish", "error", None, None, None),
         ("Quarantine", "warning", None, None, "t"),
+        ("Shun", "warning", None, None, None),
+        ("GiveUp", "warning", None, None, None),
         ("Release", "info", None, None, "u"),
         ("note", "info", None, None, None),
     ]

@@ -150,6 +150,7 @@ def test_the_tally_agrees_with_the_dispatcher(data: st.DataObject) -> None:
         choices += [NodeLeaves("n0", at_s + 20), NodeGone("n0", "gone"), NodeGone("n1", "gone"), SlotJoined("s0", "n0")]
         for task, number, slot in running:
             choices += [Done(slot, task, number), Beat(slot, task, number, data.draw(st.integers(0, 50)))]
+            choices += [Failed(slot, task, number, StorageError("full"))]
         event = data.draw(st.sampled_from(choices))
         happenings: list[Event | Decision] = [event, *dispatcher.handle(event, at_s)]
         for happening in happenings:
