@@ -127,7 +127,7 @@ def check_length(film: Film, longest_s: int | None) -> None:
     seconds = float((index.end_pts - int(index.pts[0])) * index.time_base)
     if longest_s is not None and seconds > longest_s:
         raise PolicyError(
-            f"the film has {seconds:.0f} s, and {longest_s} are allowed",
+            f"the film has {seconds:.1f} s, and {longest_s} are allowed",
             where=film.path.name,
             hint="cut it into shorter films, or ask the operator for more",
         )

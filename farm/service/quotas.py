@@ -93,7 +93,7 @@ def check_film(connection: Connection, upload_id: str, quota: TenantQuota) -> No
     seconds = json_of(media).get("seconds") if media is not None else None
     if isinstance(seconds, int | float) and seconds > quota.film_s:
         raise TooLong(
-            f"the film has {seconds:.0f} s, and {quota.film_s} are allowed",
+            f"the film has {seconds:.1f} s, and {quota.film_s} are allowed",
             hint="cut it into shorter films, or ask the operator for more",
         )
 
