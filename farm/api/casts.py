@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -11,16 +10,18 @@ from fastapi import APIRouter, Request
 from fastapi import Path as InPath
 from fastapi.responses import Response
 
-from core.errors import InputError
+from core.errors import InputError, PlanError
 from farm.api.auth import Ctx, Reader, Writer
 from farm.api.context import Context
 from farm.api.orders import check_places, place_text
 from farm.api.problems import Refused
 from farm.api.schemas import CastView, Id, JobView, NewCast, PersonView
 from farm.api.views import job_view
-from farm.castedit import PersonEdit, edit_people
+from farm.castedit import PersonEdit, recast
+from farm.castform import MOST_BYTES, cast_people
 from farm.service import jobs
 from farm.service.errors import Conflict, NotFound
+from farm.service.records import KeyRow
 from farm.service.resolving import cast_places
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/cast", tags=["cast"])
@@ -28,7 +29,6 @@ CAST = "cast.toml"
 PEOPLE = "people"  # farm.sheet.job.PICTURES, which loads OpenCV
 PICTURE_TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
 TOML = "application/toml"
-MOST_TOML = 1 << 20
 Picture = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 
 
@@ -49,16 +49,21 @@ def sheet_text(ctx: Context, tenant: str, job_id: str) -> str:
 
 
 def person_view(entry: dict[str, Any], here: str) -> PersonView:
+    """What `entry`, which farm.castform checked, says of a person."""
     source = entry.get("source", "")
+    sources = [source] if isinstance(source, str) else source
+    sources = [one for one in sources if one]
     return PersonView(
-        id=str(entry.get("id", "")),
+        id=str(entry["id"]),
         name=str(entry.get("name", "")),
         thumbnail=f"{here}/{Path(str(entry['thumbnail'])).name}" if entry.get("thumbnail") else None,
         screen_time_s=float(entry.get("screen_time_s", 0)),
         frames=int(entry.get("frames", 0)),
         first=str(entry.get("first", "")),
         last=str(entry.get("last", "")),
-        source=source if isinstance(source, str) else ", ".join(map(str, source)),
+        source=", ".join(sources),
+        sources=sources,
+        source_face=entry.get("source_face"),
         same_as=str(entry.get("same_as", "")),
     )
 
@@ -68,8 +73,7 @@ def get(job_id: Id, ctx: Ctx, key: Reader) -> CastView:
     """The people of the film with their pictures, and the whole cast.toml."""
     text = sheet_text(ctx, key.tenant, job_id)
     here = f"{ctx.settings.prefix}/v1/jobs/{job_id}/cast"
-    people = tomllib.loads(text).get("people", [])
-    return CastView(people=[person_view(entry, here) for entry in people], toml=text)
+    return CastView(people=[person_view(entry, here) for entry in cast_people(text)], toml=text)
 
 
 @router.put(
@@ -80,30 +84,34 @@ def get(job_id: Id, ctx: Ctx, key: Reader) -> CastView:
             "required": True,
             "content": {
                 "application/json": {"schema": {"$ref": "#/components/schemas/NewCast"}},
-                TOML: {"schema": {"type": "string", "maxLength": MOST_TOML}},
+                TOML: {"schema": {"type": "string", "maxLength": MOST_BYTES}},
             },
         }
     },
 )
 async def put(job_id: Id, request: Request, ctx: Ctx, key: Writer) -> JobView:
-    """Who becomes whom. As application/toml the whole cast.toml, as application/json the people that change."""
+    """Who becomes whom. As application/toml the whole cast.toml, as application/json all people who get a face."""
     from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
 
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     data = await request.body()
+    return await run_in_threadpool(kept, ctx, key, job_id, request.headers.get("content-type", ""), data)
+
+
+def kept(ctx: Context, key: KeyRow, job_id: str, content_type: str, data: bytes) -> JobView:
+    """Keep the cast that was sent. Parsing it takes time, so nothing else is done in this thread."""
+    kind = content_type.partition(";")[0].strip().lower()
     if kind == TOML:
         try:
             text = data.decode()
         except UnicodeDecodeError:
             raise InputError("the cast is not UTF-8", hint="save it as UTF-8") from None
     elif kind == "application/json":
-        body = parsed(data)
-        text = await run_in_threadpool(edited, ctx, key.tenant, job_id, body)
+        text = edited(ctx, key.tenant, job_id, parsed(data))
     else:
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{kind or 'no type'} is no cast", hint=f"send {TOML} or JSON")
+    cast_people(text)
     check_places(cast_places(text), ctx.settings)
-    row = await run_in_threadpool(jobs.put_cast, ctx.db, key.tenant, job_id, text, actor=key.id)
-    return job_view(row, ctx.settings.prefix)
+    return job_view(jobs.put_cast(ctx.db, key.tenant, job_id, text, actor=key.id), ctx.settings.prefix)
 
 
 def parsed(data: bytes) -> NewCast:
@@ -118,13 +126,16 @@ def parsed(data: bytes) -> NewCast:
 
 
 def edited(ctx: Context, tenant: str, job_id: str, body: NewCast) -> str:
-    """The job's cast with what `body` says of its people."""
+    """The job's cast with the faces of `body` and no others. `Conflict` where its text cannot be changed so."""
     edits = {}
     for person, entry in body.people.items():
         places = [place_text(place, ctx.settings) for place in entry.source.images] if entry.source else []
         face = entry.source.face if entry.source else None
         edits[person] = PersonEdit(tuple(places), face, entry.name, entry.swapper, entry.same_as)
-    return edit_people(sheet_text(ctx, tenant, job_id), edits)
+    try:
+        return recast(sheet_text(ctx, tenant, job_id), edits)
+    except PlanError as error:
+        raise Conflict(error.what, hint=error.hint) from None
 
 
 @router.get(

@@ -15,6 +15,7 @@ from core.records import EncodeSpec, JobSpec, SourceSpec, SwapOptions
 from farm.api.context import ApiSettings
 from farm.api.schemas import Encode, NewJob, Place, Source, Swap
 from farm.options import check_swapper
+from farm.seconds import seconds_of
 from farm.service import uploads
 from farm.service.database import Database
 from farm.service.records import UPLOAD_SCHEME, JobOrder, UploadRow
@@ -22,6 +23,7 @@ from farm.stages import LABEL_CONTAINERS
 
 LONGEST_SEGMENT_S = 3600
 DEFAULT_ENDING = ".mp4"
+MOST_NAME_BYTES = 200
 
 
 def place_text(place: Place, settings: ApiSettings) -> str:
@@ -75,11 +77,8 @@ def encode_spec(encode: Encode) -> EncodeSpec:
 
 
 def segment_seconds(text: str) -> Fraction:
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(-1)
-    if not 0 <= value <= LONGEST_SEGMENT_S:
+    value = seconds_of(text)
+    if value is None or value > LONGEST_SEGMENT_S:
         raise InputError(
             f"segment_seconds: {text!r} is no number of seconds from 0 to {LONGEST_SEGMENT_S}",
             hint='write "10", "1.5" or "1001/30"',
@@ -92,13 +91,22 @@ def result_name(asked: str | None, target: str, *, replaces: bool) -> str:
     if asked is None:
         film = PurePosixPath(target)
         kept = BY_SUFFIX.get(film.suffix.lower(), "") in (LABEL_CONTAINERS if replaces else set(BY_SUFFIX.values()))
-        return f"{film.stem or 'film'}.swapped{film.suffix.lower() if kept else DEFAULT_ENDING}"
+        ending = f".swapped{film.suffix.lower() if kept else DEFAULT_ENDING}"
+        return plain_stem(film.stem, MOST_NAME_BYTES - len(ending)) + ending
     container = BY_SUFFIX.get(PurePosixPath(asked).suffix.lower())
     if container is None:
         raise InputError(f"output: no container for the name {asked}", hint=f"end it with {', '.join(BY_SUFFIX)}")
     if replaces and container not in LABEL_CONTAINERS:
         raise InputError(f"output: {container} cannot hold the label", hint="end the name with .mp4, .mov or .mkv")
     return asked
+
+
+def plain_stem(stem: str, most_bytes: int) -> str:
+    """`stem` as a file may be called anywhere: what cannot be printed is a space or gone, as much of it as there is
+    room for."""
+    shown = "".join(letter if letter.isprintable() else " " if letter.isspace() else "" for letter in stem)
+    shown = shown.replace("\\", " ").strip(" .").encode("utf-8", "ignore")[:most_bytes].decode("utf-8", "ignore")
+    return shown.strip(" .") or "film"
 
 
 def job_order(body: NewJob, db: Database, tenant: str, settings: ApiSettings) -> JobOrder:

@@ -124,7 +124,8 @@ class EndOfUpload(Body):
 
 
 class CastEntry(Body):
-    """What becomes of a person; without a source nothing does. What is null is as the job says."""
+    """What becomes of a person; without a source nothing does, whatever face was given before. A name or a swapper that
+    is null is as it was."""
 
     source: Source | None = None
     name: Text | None = None
@@ -133,7 +134,8 @@ class CastEntry(Body):
 
 
 class NewCast(Body):
-    """Who becomes whom, by the ids of the people that `GET .../cast` lists; who is not named stays."""
+    """All of who becomes whom, by the ids of the people that `GET .../cast` lists. Who is not named stays: a face that
+    an earlier cast gave them is taken back."""
 
     people: Annotated[dict[Id, CastEntry], Field(min_length=1, max_length=10_000)]
 
@@ -290,7 +292,9 @@ class PersonView(View):
     frames: int
     first: str
     last: str
-    source: str
+    source: str = Field(description="`sources` in one text.")
+    sources: list[str] = Field(description="The pictures of whom they become: `upload:ID` and addresses.")
+    source_face: int | None = Field(description="Which face of the first picture, from the left.")
     same_as: str
 
 

@@ -10,6 +10,7 @@ from typing import cast, get_args
 import typer
 
 from core.records import MaskKind, Select, SourceSpec
+from farm.seconds import seconds_of
 
 SIDES = 4
 REFERENCE = "reference"
@@ -17,12 +18,9 @@ REFERENCE = "reference"
 
 def seconds(text: str) -> Fraction:
     """An exact number of seconds: 10, 1.5 or 1001/30."""
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise typer.BadParameter(f"{text!r} is not a number of seconds, write 10, 1.5 or 1001/30") from None
-    if value < 0:
-        raise typer.BadParameter("a segment cannot be shorter than nothing, write 0 for one a keyframe")
+    value = seconds_of(text)
+    if value is None:
+        raise typer.BadParameter(f"{text!r} is no number of seconds, write 10, 1.5 or 1001/30, 0 for one a keyframe")
     return value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ import sqlalchemy as sql
 
 from core.errors import InputError
 from core.records import JobSpec
+from farm.castform import cast_data
 from farm.service import tables
 from farm.service.database import Database
 from farm.service.errors import NotFound
@@ -25,11 +25,7 @@ FAR = "s3://"
 def cast_places(toml: str) -> tuple[str, ...]:
     """The pictures that a cast.toml names, once each. `InputError` where it is no TOML, or names a file: a cast of the
     service names uploads, as "upload:upl_...", and addresses."""
-    try:
-        data = tomllib.loads(toml)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"the cast is no TOML: {error}", hint="mend the line that is named") from error
-    found = tuple(dict.fromkeys(_sources(data)))
+    found = tuple(dict.fromkeys(_sources(cast_data(toml))))
     for text in found:
         if not text.startswith((UPLOAD_SCHEME, FAR)):
             raise InputError(

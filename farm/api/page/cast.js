@@ -16,13 +16,18 @@ export async function castSheet(job, started) {
       try {
         replace(said, el("p", {}, `Sending ${file.name}`));
         const row = await sendFile(file, "source", () => {});
-        addFace({ id: row.id, name: file.name, address: URL.createObjectURL(file) });
+        addFace(sentFace(row, file));
         replace(said);
       } catch (error) {
         replace(said, problem(error));
       }
     }
   });
+
+  // A face is all that says whom somebody becomes: pictures of one person, and which face of the first.
+  function sentFace(row, file) {
+    return { id: row.id, name: file.name, address: URL.createObjectURL(file), source: { images: [{ upload: row.id }] } };
+  }
 
   function addFace(face) {
     faces.push(face);
@@ -40,13 +45,13 @@ export async function castSheet(job, started) {
     const face = faces.find((one) => one.id === id);
     if (face) becomes.set(card.person.id, face); else becomes.delete(card.person.id);
     card.choice.value = face ? face.id : "";
-    replace(card.shown, shownAs(face));
+    replace(card.shown, shownAs(face, card.person.same_as));
     start.disabled = !becomes.size;
-    say(`${card.name} ${face ? `becomes ${face.name}` : "stays"}`, true);
+    say(`${card.name} ${face ? `becomes ${face.name}` : card.person.same_as ? `is the same as ${card.person.same_as}` : "stays"}`, true);
   }
 
-  function shownAs(face) {
-    if (!face) return el("span", { class: "hint" }, "stays");
+  function shownAs(face, same) {
+    if (!face) return el("span", { class: "hint" }, same ? `is the same as ${same}` : "stays");
     return face.address ? el("img", { src: face.address, alt: `becomes ${face.name}` }) : el("span", {}, `becomes ${face.name}`);
   }
 
@@ -73,7 +78,7 @@ export async function castSheet(job, started) {
           if (!file) return;
           try {
             const row = await sendFile(file, "source", () => {});
-            addFace({ id: row.id, name: file.name, address: URL.createObjectURL(file) });
+            addFace(sentFace(row, file));
             put(card, row.id);
           } catch (error) {
             replace(said, problem(error));
@@ -95,20 +100,33 @@ export async function castSheet(job, started) {
 
   // A cast that was put and did not work is shown as it is. Its pictures are the service's; only their names are known.
   async function chosenBefore(card) {
-    const found = card.person.source.match(/^upload:(upl_[0-9a-z]+)$/);
-    if (!found) return;
-    if (!faces.some((face) => face.id === found[1])) {
-      const row = await call("GET", `v1/uploads/${found[1]}`).catch(() => null);
-      if (!row) return;
-      if (!faces.some((face) => face.id === row.id)) addFace({ id: row.id, name: row.name, address: "" });
+    const places = card.person.sources, nth = card.person.source_face;
+    if (!places.length) return;
+    const id = [...places, nth ?? ""].join(" ");
+    if (!faces.some((face) => face.id === id)) {
+      const images = places.map((place) => (place.startsWith("upload:") ? { upload: place.slice(7) } : { url: place }));
+      const names = await Promise.all(images.map(nameOf));
+      if (names.includes(null)) { card.shown.append(el("p", { class: "hint" }, "a picture of an earlier cast was removed")); return; }
+      const source = nth === null ? { images } : { images, face: nth };
+      const name = names.join(", ") + (nth === null ? "" : `, face ${nth}`);
+      if (!faces.some((face) => face.id === id)) addFace({ id, name, address: "", source });
     }
-    put(card, found[1]);
+    put(card, id);
+  }
+
+  async function nameOf(image) {
+    if (image.url) return image.url.replace(/^.*\//, "");
+    const row = await call("GET", `v1/uploads/${image.upload}`).catch(() => null);
+    return row && row.name;
   }
 
   async function send() {
     start.disabled = true;
     const chosen = {};
-    for (const [person, face] of becomes) chosen[person] = { source: { images: [{ upload: face.id }] } };
+    for (const { person } of cards) {
+      const face = becomes.get(person.id);
+      chosen[person.id] = face ? { source: face.source } : person.same_as ? { same_as: person.same_as } : {};
+    }
     try {
       await call("PUT", `v1/jobs/${job.id}/cast`, { people: chosen });
       say("The rendering starts", true);

@@ -1,0 +1,87 @@
+"""The form of a cast.toml that comes from somebody else: parsed at a cost that its length bounds, and read as tables.
+
+What it means for one film, which needs the film, is farm.castfile's to say.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from core.errors import InputError
+from farm.casttoml import Fields
+
+MOST_BYTES = 1 << 20
+MOST_PARTS = 8  # of a dotted key; tomllib's time grows with their square
+MOST_NESTED = 32
+NAME = Path("cast.toml")
+TEXTS = re.compile(
+    r'#[^\n]*|"""(?:[^"\\]|\\.|"(?!""))*+"{3,5}|\'\'\'(?:[^\']|\'(?!\'\'))*+\'{3,5}|"(?:[^"\\\n]|\\.)*+"|\'[^\'\n]*+\'',
+    re.DOTALL,
+)
+DOTTED = re.compile(rf"(?:\.[ \t]*+[\w-]++[ \t]*+){{{MOST_PARTS}}}")
+BRACKETS = re.compile(r"[\[\]{}]")
+
+
+def cast_data(text: str) -> dict[str, Any]:
+    """The tables of a cast, with exact decimals. `InputError` where it is no TOML, or is longer, deeper or has longer
+    keys than any cast; that is seen before it is parsed, because a short text can keep the parser busy for minutes."""
+    if len(text) > MOST_BYTES:
+        raise InputError(f"the cast is longer than {MOST_BYTES} letters", hint="leave out what a cast does not need")
+    plain = TEXTS.sub(lambda found: "" if found[0].startswith("#") else "s", text)
+    if DOTTED.search(plain) or _nested(plain) > MOST_NESTED:
+        raise InputError("the cast is nested deeper than any cast", hint="write it as docs/cast.md shows")
+    try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        what = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "numbers or brackets beyond all bounds"
+        raise InputError(f"the cast is no TOML: {what}", hint="mend the line that is named") from None
+
+
+def _nested(plain: str) -> int:
+    """How deep brackets lie in brackets."""
+    deepest = here = 0
+    for found in BRACKETS.finditer(plain):
+        here = here + 1 if found[0] in "[{" else max(0, here - 1)
+        deepest = max(deepest, here)
+    return deepest
+
+
+def cast_people(text: str) -> list[dict[str, Any]]:
+    """The tables of the people, each with an id of its own. `InputError` for a value of another kind than a cast's."""
+    file = Fields(cast_data(text), NAME, "the cast")
+    for key in ("film", "rules"):
+        file.take(key, (dict,), f"[{key}] above its lines")
+    people = file.tables("people", "people")
+    seen: set[str] = set()
+    for number, data in enumerate(people, 1):
+        name = _check_person(Fields(data, NAME, f"[[people]] {number}"))
+        if name in seen:
+            raise file.error(f"two tables have the id {name[:40]}", "give each an id of its own")
+        seen.add(name)
+    return people
+
+
+def _check_person(table: Fields) -> str:
+    """The person's id; `InputError` for a value of another kind than it has in a cast."""
+    name = table.text("id")
+    if not name:
+        raise table.error("has no id", 'write id = "..." with a name of its own')
+    table.whose = name[:40]
+    for key in ("name", "thumbnail", "first", "last", "same_as", "swapper"):
+        table.text(key)
+    table.number("screen_time_s", 0, float("inf"))
+    table.whole("frames", 0, 1 << 53)
+    table.wholes("tracks")
+    table.flag("never")
+    table.whole("source_face", 1, 1 << 53)
+    table.texts("source")
+    for number, data in enumerate(table.tables("ranges", "people.ranges"), 1):
+        stretch = Fields(data, NAME, f"{table.whose}: range {number}")
+        stretch.flag("skip")
+        stretch.whole("source_face", 1, 1 << 53)
+        stretch.texts("source")
+    return name
