@@ -27,7 +27,7 @@ from actors.drive import Patience
 from actors.node import OFF
 from actors.pooled import Pooled
 from actors.ray.joining import join, not_started, ray, signals_unwrapped, start_own_ray
-from actors.ray.nodes import Capacity, capacity
+from actors.ray.nodes import Capacity, Resources, capacity
 from actors.ray.renderer import GROUPS, Renderer
 from actors.ray.transport import RayTransport
 from actors.work import Works
@@ -104,7 +104,7 @@ class RayPool(Pooled):
         self._connect()
         has = capacity()
         self._resources = self._needs(has)
-        least, most = self._sizes(has)
+        least, most = sizes(cluster, has, self._resources)
         self._keeper = Keeper(least, most, json.dumps(dict(self._resources)))
         self._renderers = RayTransport(self._new_actor, self._resources)
         self._renderers.watch()
@@ -140,18 +140,6 @@ class RayPool(Pooled):
                 hint="say with --worker-resources what a renderer needs, or add a node or type that has it",
             )
         return needs
-
-    def _sizes(self, has: Capacity) -> tuple[int, int]:
-        """The least and the most renderers."""
-        cluster = self._cluster
-        if cluster.workers is not None:
-            return cluster.workers, cluster.workers
-        if cluster.address is not None:
-            return 0, cluster.max_workers or has.slots_to_come(self._resources) or MOST
-        plain = cluster.resources is None and "GPU" not in self._resources
-        there = cluster.cpu_workers if plain else has.slots(self._resources)
-        number = min(max(1, there), cluster.max_workers or there)
-        return number, number
 
     def _connect(self) -> None:
         if ray.is_initialized():
@@ -198,3 +186,15 @@ class RayPool(Pooled):
         if self._session is not None:
             shutil.rmtree(self._session, ignore_errors=True)
             self._session = None
+
+
+def sizes(cluster: ClusterSpec, has: Capacity, needs: Resources) -> tuple[int, int]:
+    """The least and the most renderers, each of which `needs` so much of a node."""
+    if cluster.workers is not None:
+        return cluster.workers, cluster.workers
+    if cluster.address is not None:
+        return 0, cluster.max_workers or has.slots_to_come(needs) or MOST
+    plain = cluster.resources is None and "GPU" not in needs
+    there = max(1, cluster.cpu_workers if plain else has.slots(needs))
+    number = min(there, cluster.max_workers or there)
+    return number, number

@@ -10,8 +10,12 @@ import yaml
 from ray._private.utils import check_version_info
 
 from actors.code import code_here, difference
+from actors.deaths import address_in, at_node
+from actors.drive import Patience
+from actors.pool import ClusterSpec, sizes
 from actors.ray.joining import not_started
 from actors.ray.nodes import Capacity, NodeType, fits, node_kind, node_name, node_types, types_in
+from core.errors import ModelError, StorageError
 
 
 def test_ray_and_python_of_another_version() -> None:
@@ -27,6 +31,19 @@ def test_ray_and_python_of_another_version() -> None:
         "head:1: Ray did not start: no such host; check the address"
     )
     assert "see `farm doctor`" in str(not_started(Exception(), ""))
+
+
+def test_where_a_renderer_could_not_be_made_and_what_a_node_lacks() -> None:
+    told = RuntimeError(
+        "an error raised in its creation task, ray::Renderer.__init__() (pid=7, ip=10.0.0.7, actor_id=a)"
+    )
+    assert address_in(told) == "10.0.0.7"
+    assert address_in(RuntimeError("nothing of the kind")) == ""
+    full = at_node(StorageError("the disk is full", where="/tmp", hint="free some"), "10.0.0.7/01234567")
+    assert (type(full), str(full)) == (StorageError, "10.0.0.7/01234567: /tmp: the disk is full; free some")
+    assert at_node(full, "10.0.0.7/01234567") is full
+    absent = at_node(ModelError("model x is not in the cache"), "10.0.0.7/01234567")
+    assert (absent.exit_code, str(absent)) == (4, "10.0.0.7/01234567: model x is not in the cache")
 
 
 def test_code_of_another_version() -> None:
@@ -53,6 +70,22 @@ def test_what_fits() -> None:
     has = Capacity([{"CPU": 0.0}], (NodeType("spot", {"GPU": 1, "CPU": 4}, 30), NodeType("big", {"GPU": 8}, 2)))
     assert (has.gpus, has.knows_gpus, has.slots({"GPU": 1.0}), has.slots_to_come({"GPU": 1.0})) == (0, True, 0, 46)
     assert not Capacity([{"CPU": 4.0}], ()).knows_gpus
+
+
+def test_how_many_renderers() -> None:
+    own = ClusterSpec(None, None, 3, 8, Patience())
+    machine = Capacity([{"CPU": 8.0, "GPU": 2.0, "memory": 16e9}], ())
+    assert sizes(own, machine, {"CPU": 1.0}) == (3, 3), "as many as the cores can feed"
+    assert sizes(own, machine, {"GPU": 1.0}) == (2, 2)
+    for needs, count in (({"CPU": 2.0}, 4), ({"GPU": 0.5}, 4), ({"GPU": 1.0, "CPU": 8.0}, 1), ({"memory": 4e9}, 4)):
+        asked = replace(own, resources=needs)
+        assert sizes(asked, machine, needs) == (count, count)
+        assert sizes(replace(asked, max_workers=3), machine, needs) == (min(3, count),) * 2
+    assert sizes(replace(own, workers=5), machine, {"GPU": 1.0}) == (5, 5)
+    joined = replace(own, address="head:6379")
+    grows = Capacity([{}], (NodeType("spot", {"GPU": 4}, 10),))
+    assert sizes(joined, grows, {"GPU": 1.0}) == (0, 40)
+    assert sizes(replace(joined, max_workers=7), grows, {"GPU": 1.0}) == (0, 7)
 
 
 def test_the_types_of_the_cluster_file_of_the_autoscaler_on_this_machine(tmp_path: Path) -> None:
