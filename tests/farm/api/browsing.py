@@ -48,12 +48,12 @@ def browser() -> Iterator[Browser]:
 class Seen:
     """What a page asked for and complained of."""
 
-    origin: str
+    origins: tuple[str, ...]
     strangers: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
     def request(self, request: Request) -> None:
-        if not request.url.startswith((f"{self.origin}/", "blob:", "data:")):
+        if not request.url.startswith((*(f"{origin}/" for origin in self.origins), "blob:", "data:")):
             self.strangers.append(request.url)
 
     def console(self, message: ConsoleMessage) -> None:
@@ -63,11 +63,13 @@ class Seen:
 
 
 @contextmanager
-def page_at(browser: Browser, url: str, *, tall: bool = False, theme: str = "light") -> Iterator[Page]:
-    """The page of the service at `url`, just opened. When it is left, it has asked nobody but its origin and has not
-    complained."""
+def page_at(
+    browser: Browser, url: str, *, tall: bool = False, theme: str = "light", bucket: str = ""
+) -> Iterator[Page]:
+    """The page of the service at `url`, just opened. When it is left, it has asked nobody but its origin, and that of
+    the service's `bucket`, and has not complained."""
     origin = "/".join(url.split("/")[:3])
-    seen = Seen(origin)
+    seen = Seen((origin, bucket) if bucket else (origin,))
     context = browser.new_context(
         viewport=TALL if tall else WIDE,  # type: ignore[arg-type]
         color_scheme=theme,  # type: ignore[arg-type]
