@@ -34,7 +34,7 @@ models: setup
 demo: models
 	$(BIN)/python -m farm.demo --out out
 
-# the same through the HTTP service, which is started in a temporary folder and stopped afterwards
+# the same through the HTTP service, started and stopped twice: `farm serve`, and `serve deploy` on a Ray of its own
 .PHONY: serve-demo
 serve-demo: models
 	$(BIN)/python -m farm.demo.service --out out
@@ -68,6 +68,20 @@ SEEDS ?= 5
 chaos: $(CHAOS:%=chaos-%)
 $(CHAOS:%=chaos-%): chaos-%: models
 	$(BIN)/python -m tests.chaos $* --share $(SHARE) --seeds $(SEEDS)
+
+# DRILLS: how many times twenty jobs go through a service on Ray Serve while each of its parts is killed
+DRILLS ?= 3
+.PHONY: drill
+drill: models
+	$(BIN)/python -m tests.drill --seeds $(DRILLS)
+
+# SECONDS: how long 200 clients and 50 watchers call one service; then 2 GB are uploaded. LOAD: --way serve,
+# --database postgres
+SECONDS ?= 120
+LOAD ?=
+.PHONY: load
+load: models
+	$(BIN)/python -m tests.load --seconds $(SECONDS) $(LOAD)
 
 lint: setup
 	$(BIN)/ruff check $(FILES)

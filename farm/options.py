@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
 
 from core.errors import InputError
-from core.inference.manifest import by_id, load_manifests, manifest_folder
+from core.inference.manifest import ModelManifest, by_id, load_manifests, manifest_folder
 from core.records import SwapOptions
 from core.swap.swapper import check_options
 
@@ -24,7 +26,6 @@ def check_swapper(swapper: str, options: SwapOptions, said: Callable[[str], str]
 
     `said` gives an option's name as the user writes it, of a field of SwapOptions or "swapper".
     """
-    manifests = load_manifests(manifest_folder())
     if options.enhancer is not None:
         weighed = _is_weighed(options.enhancer)
         if options.enhancer_weight != SwapOptions().enhancer_weight and not weighed:
@@ -33,7 +34,7 @@ def check_swapper(swapper: str, options: SwapOptions, said: Callable[[str], str]
                 hint="leave it out, or choose an enhancer with such an input, as codeformer",
             )
     if swapper not in UNREAD:
-        manifest = by_id(manifests, swapper, "swapper")
+        manifest = by_id(_manifests(), swapper, "swapper")
         check_options(manifest.id, manifest.template.side_px if manifest.template else 1, options)
     elif unread := [name for name in UNREAD[swapper] if getattr(options, name) != getattr(SwapOptions(), name)]:
         raise InputError(
@@ -55,7 +56,23 @@ def options_read(swapper: str, options: SwapOptions) -> frozenset[str]:
 
 def _is_weighed(enhancer: str) -> bool:
     """Whether the enhancer has a second input, which says how faithful it is."""
-    return len(by_id(load_manifests(manifest_folder()), enhancer, "enhancer").inputs) > 1
+    return len(by_id(_manifests(), enhancer, "enhancer").inputs) > 1
+
+
+def _manifests() -> dict[str, ModelManifest]:
+    """The program's manifests. A service asks for them with every job, and reading them takes 20 ms."""
+    folder = manifest_folder()
+    state = tuple(
+        (one.name, told.st_mtime_ns, told.st_size) for one in sorted(folder.glob("*.toml")) if (told := one.stat())
+    )
+    return _read(folder, state)
+
+
+@lru_cache(maxsize=1)
+def _read(folder: Path, state: tuple[tuple[str, int, int], ...]) -> dict[str, ModelManifest]:
+    """`state` is what the files were like, so that manifests that changed are read again."""
+    del state
+    return load_manifests(folder)
 
 
 def read_by(swapper: str, options: SwapOptions) -> SwapOptions:

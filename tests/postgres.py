@@ -14,10 +14,12 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from psycopg import sql as psql
 
@@ -34,7 +36,9 @@ SETTINGS = {
 class Postgres:
     """One server with its data in a temporary folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, careful: bool = False) -> None:
+        """`careful`: wait for the disk, as a server does whose figures are to be believed."""
+        self._settings = SETTINGS | ({"fsync": "on"} if careful else {})
         self._folder = Path(tempfile.mkdtemp(prefix="farm-pg-", dir="/tmp"))
         self._as: dict[str, Any] = {}
         self._made = 0
@@ -71,6 +75,16 @@ class Postgres:
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(PATIENCE_S)
 
+    def crash(self) -> None:
+        """SIGKILL the server and all its sessions, none of which can say or save anything; the data stays."""
+        server = psutil.Process(self._process.pid)
+        family = [server, *server.children(recursive=True)]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait(PATIENCE_S)
+        psutil.wait_procs(family, timeout=PATIENCE_S)
+
     def restart(self) -> None:
         self._process = self._start()
 
@@ -80,7 +94,7 @@ class Postgres:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         program = [str(self._install / "bin" / "postgres"), "-D", str(self._data), "-k", str(self._folder)]
         process = subprocess.Popen(
             [*program, *options], cwd=self._folder, stdin=subprocess.DEVNULL, start_new_session=True, **self._as

@@ -5,14 +5,14 @@ A missing, unknown, expired or revoked key is one and the same 401; what belongs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
-from farm.api.context import Context, context_of
+from farm.api.context import Context, context, context_of
 from farm.service import keys
 from farm.service.errors import NotAllowed
 from farm.service.records import KeyRow, Scope
@@ -27,10 +27,10 @@ def key_of(request: Request, given: Annotated[HTTPAuthorizationCredentials | Non
     return keys.check_key(context_of(request).db, secret)
 
 
-def needs(scope: Scope) -> Callable[[KeyRow], KeyRow]:
-    """A dependency: the key of a call that may `scope`."""
+def needs(scope: Scope) -> Callable[[KeyRow], Awaitable[KeyRow]]:
+    """A dependency: the key of a call that may `scope`. It waits for nothing, and so takes no thread."""
 
-    def checked(key: Annotated[KeyRow, Depends(key_of)]) -> KeyRow:
+    async def checked(key: Annotated[KeyRow, Depends(key_of)]) -> KeyRow:
         if not key.may(scope):
             raise NotAllowed(f"this key may not {scope}", hint="use a key with that scope")
         return key
@@ -42,4 +42,4 @@ Reader = Annotated[KeyRow, Depends(needs("jobs:read"))]
 Writer = Annotated[KeyRow, Depends(needs("jobs:write"))]
 Admin = Annotated[KeyRow, Depends(needs("admin"))]
 Anyone = Annotated[KeyRow, Depends(key_of)]
-Ctx = Annotated[Context, Depends(context_of)]
+Ctx = Annotated[Context, Depends(context)]

@@ -59,3 +59,8 @@ class Context:
 
 def context_of(request: Request) -> Context:
     return cast("Context", request.app.state.context)
+
+
+async def context(request: Request) -> Context:
+    """The same for FastAPI, which would call what does not await on a thread."""
+    return context_of(request)
