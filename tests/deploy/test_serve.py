@@ -85,3 +85,7 @@ def test_a_job_goes_through_calls_and_coordinator(served: tuple[str, Path], clip
         assert now.state == "succeeded", now
         out = farm.download(job.id, tmp_path / "out.m4v")
     assert out.stat().st_size > 0
+    figures = httpx.get(f"{url}/metrics").text  # what any replica knows: of the table
+    assert 'farm_service_jobs{state="succeeded"} 1.0' in figures
+    assert "farm_service_coordinator_up 1.0" in figures
+    assert "farm_service_requests_total" not in figures
