@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +45,15 @@ class Retention:
 NEVER = Retention()
 
 
-def clear(db: Database, places: ServicePlaces, retention: Retention = NEVER) -> None:
-    """Do a bounded piece of it; raises only what the database says."""
+def clear(
+    db: Database, places: ServicePlaces, retention: Retention = NEVER, *, go_on: Callable[[], bool] = lambda: True
+) -> None:
+    """Do a bounded piece of it, and stop between two files where `go_on` says no; raises only what the database
+    says."""
     _erase_old(db, retention)
-    _clear_jobs(db, places)
+    _clear_jobs(db, places, go_on)
+    if not go_on():
+        return
     with db.write() as connection:
         now_ms = db.now_ms(connection)
         stale = sql.select(upload.id).where(upload.state == "open", upload.changed_ms < now_ms - UPLOAD_MS)
@@ -56,7 +62,7 @@ def clear(db: Database, places: ServicePlaces, retention: Retention = NEVER) -> 
         connection.execute(sql.delete(tables.idempotency).where(name.created_ms < now_ms - NAME_MS))
         old = [delivery.state != "waiting", delivery.created_ms < now_ms - LETTER_MS]
         connection.execute(sql.delete(tables.deliveries).where(*old))
-    _clear_uploads(db)
+    _clear_uploads(db, go_on)
 
 
 def _erase_old(db: Database, retention: Retention) -> None:
@@ -91,11 +97,13 @@ def _older(db: Database, asked: sql.Select[tuple[str]], at: sql.ColumnElement[in
         return [str(one) for one in found]
 
 
-def _clear_jobs(db: Database, places: ServicePlaces) -> None:
+def _clear_jobs(db: Database, places: ServicePlaces, go_on: Callable[[], bool]) -> None:
     asked = sql.select(job.id).where(job.erased_ms.is_not(None), job.files_gone_ms.is_(None)).limit(AT_ONCE)
     with db.read() as connection:
         erased = [str(one) for one in connection.execute(asked).scalars()]
     for one in erased:
+        if not go_on():
+            return
         try:
             places.remove_job(one)
         except FarmError as error:
@@ -106,11 +114,13 @@ def _clear_jobs(db: Database, places: ServicePlaces) -> None:
             connection.execute(sql.update(tables.jobs).where(job.id == one).values(gone))
 
 
-def _clear_uploads(db: Database) -> None:
+def _clear_uploads(db: Database, go_on: Callable[[], bool]) -> None:
     waits = [upload.state.in_(["gone", "refused"]), upload.files_gone_ms.is_(None)]
     with db.read() as connection:
         rows = connection.execute(sql.select(upload.id, upload.place).where(*waits).limit(AT_ONCE)).all()
     for row in rows:
+        if not go_on():
+            return
         try:
             remove_file(row.place)
         except FarmError as error:

@@ -1,8 +1,9 @@
 """Takes jobs from the table, runs them on the shared pool, and writes down how they go. One coordinator works at a time
 (the office `coordinator`), others stand by; any of them may die at any moment.
 
-A few times a second: renew the leases and hear what owners wish, write down what is new, begin jobs where there is
-room, and clear up what was erased. A database that does not answer is waited for while the jobs go on.
+A few times a second: renew the leases and hear what owners wish, write down what is new, and begin jobs where there is
+room; where there is none, a tenant with several jobs gives a place to one that has none. What was erased is cleared up
+by a thread of its own, however long it takes. A database that does not answer is waited for while the jobs go on.
 """
 
 from __future__ import annotations
@@ -31,16 +32,20 @@ from farm.settings import SEGMENTS_IN_FLIGHT, RunOptions, Settings
 from farm.watching.metrics import Metrics
 
 log = logging.getLogger("farm.service")
+CLEARED_S = 5.0
 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """How often, in seconds: look at the table, write down progress, compare quotas, clear up."""
+    """How often, in seconds: look at the table, write down progress, compare quotas, clear up, see who has no place.
+    `turn_s`: for how long a job keeps its place where there are more tenants than places."""
 
     tick_s: float = 0.5
     tell_s: float = 1.0
     quota_s: float = 10.0
     clear_s: float = 10.0
+    displace_s: float = 2.0
+    turn_s: float = 900.0
     lease_ms: int = LEASE_MS
 
 
@@ -74,11 +79,15 @@ class Coordinator:
         self._over = threading.Event()
         self._finish = False
         self._due_s: dict[str, float] = {}
+        self._turns: dict[str, int] = {}  # tenant -> when a job of it was begun last, counted in jobs
+        self._leads = threading.Event()
+        self._clearing = threading.Thread(target=self._clear, name="clearing", daemon=True)
         self._thread = threading.Thread(target=self._main, name="coordinator", daemon=True)
 
     def start(self) -> None:
         self._house.places.make()
         self._thread.start()
+        self._clearing.start()
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -112,7 +121,10 @@ class Coordinator:
     def _tick(self) -> None:
         rhythm, db = self._rhythm, self._house.db
         leads = leasing.lead(db, OFFICE, self.name, lease_ms=rhythm.lease_ms) is not None
-        if not leads:
+        if leads:
+            self._leads.set()
+        else:
+            self._leads.clear()
             for runner in self._runners.values():  # another coordinator works: it will take over what is here
                 runner.halt("obey")
         self._obey(leasing.renew(db, self.name, lease_ms=rhythm.lease_ms))
@@ -123,8 +135,8 @@ class Coordinator:
             self._compare_quotas()
         if leads:
             self._begin()
-            if self._due("clear", rhythm.clear_s):
-                clearing.clear(db, self._house.places, self._retention)
+            if len(self._runners) >= self._most_jobs and self._due("displace", rhythm.displace_s):
+                self._displace()
 
     def _due(self, what: str, every_s: float) -> bool:
         now_s = time.monotonic()
@@ -164,8 +176,10 @@ class Coordinator:
         places = self._most_jobs - len(self._runners)
         if places <= 0:
             return
-        slots = self._house.pool.workers * SEGMENTS_IN_FLIGHT
-        for taken in leasing.take(self._house.db, self.name, places, slots=slots, lease_ms=self._rhythm.lease_ms):
+        lease_ms = self._rhythm.lease_ms
+        turns = self._turns
+        for taken in leasing.take(self._house.db, self.name, places, slots=self._slots, lease_ms=lease_ms, turns=turns):
+            turns[taken.held.tenant] = 1 + max(turns.values(), default=0)
             old = self._runners.get(taken.held.job)
             if old is not None:
                 self._ending.append(old)
@@ -173,6 +187,36 @@ class Coordinator:
             runner = Runner(self._house, taken, self._weight(taken, most), most_segments=most, after=old)
             self._runners[taken.held.job] = runner
             runner.start()
+
+    @property
+    def _slots(self) -> int:
+        return self._house.pool.workers * SEGMENTS_IN_FLIGHT
+
+    def _displace(self) -> None:
+        """Give back one job, where a tenant has no place and waits. The segments that run are finished, all that are
+        finished are kept; it is queued, and goes on when it is its turn."""
+        if any(runner.halted for runner in self._runners.values()):
+            return  # a place becomes free already
+        turn_ms = round(1000 * self._rhythm.turn_s)
+        held_ms = {name: runner.held_ms for name, runner in self._runners.items()}
+        name = leasing.to_displace(self._house.db, held_ms, slots=self._slots, turns=self._turns, turn_ms=turn_ms)
+        if name is not None:
+            told = Interrupted("the job's place was given to another tenant that had none")
+            self._runners[name].halt("displaced", told, finish=True)
+
+    def _clear(self) -> None:
+        """Clear up, as long as this coordinator has the office."""
+        while not self._over.wait(self._rhythm.clear_s):
+            try:
+                if self._may_clear():
+                    clearing.clear(self._house.db, self._house.places, self._retention, go_on=self._may_clear)
+            except FarmError as error:
+                log.warning("clearing up: %s", error)
+            except Exception:  # the next round may be better
+                log.exception("clearing up failed")
+
+    def _may_clear(self) -> bool:
+        return self._leads.is_set() and not self._over.is_set()
 
     def _weight(self, taken: Taken, segments: int | None) -> float:
         """The job's share of the pool: its tenant's, divided by the tenant's jobs."""
@@ -196,6 +240,8 @@ class Coordinator:
             runner.halt("obey", Interrupted("the service was stopped"), finish=self._finish)
         for runner in runners:
             runner.join()
+        if self._clearing.ident is not None:
+            self._clearing.join(CLEARED_S)  # what takes longer ends with the process: it is done again
         try:
             leasing.resign(self._house.db, OFFICE, self.name)
         except FarmError as error:

@@ -49,7 +49,7 @@ def report(
     if progress is not None:
         values |= {"progress": text_of(progress), "segments_running": progress.segments_running}
     if any(one.state == "done" for one in segments):
-        values["lapses"] = 0  # whatever its coordinators died of, the job goes on
+        values |= {"lapses": 0, "losses": 0}  # whatever its coordinators and renderers died of, the job goes on
     with db.write() as connection:
         now_ms = db.now_ms(connection)
         if spent is not None:
@@ -111,20 +111,35 @@ def wait_for_cast(db: Database, held: Held, problem: Problem | None = None) -> N
         _obey_late(connection, now_ms, row)
 
 
-def give_back(db: Database, held: Held, *, wait_ms: int = 0) -> None:
+def give_back(db: Database, held: Held, *, wait_ms: int = 0, lost: bool = False) -> None:
     """Nobody works on the job any more: it does what its owner wished, else it is queued and goes on later, no sooner
-    than after `wait_ms`."""
+    than after `wait_ms`. `lost`: the run ended with its renderers, which is counted."""
     with db.write() as connection:
         now_ms = db.now_ms(connection)
         to = {Wish.cancel: JobState.cancelled, Wish.pause: JobState.paused}
         _check(connection, held, lock=True)
         wish = _wish(connection, held)
         values = {"epoch": job.epoch + 1, **NO_LEASE, "not_before_ms": now_ms + wait_ms}
+        if lost:
+            values["losses"] = job.losses + 1
         if wish is Wish.erase:
             erasing.erase_row(connection, now_ms, held.job)
         else:
             ends = {"finished_ms": now_ms} if wish is Wish.cancel else {}
             _end(connection, now_ms, held, to.get(wish, JobState.queued), {"wish": Wish.run, **ends, **values})
+
+
+def lose(db: Database, held: Held, problem: Problem, *, most: int, wait_ms: int) -> None:
+    """The run ended with its renderers: the job is queued and goes on after `wait_ms`, or fails with `problem` where
+    `most` runs ended so while it got no further."""
+    with db.read() as connection:
+        losses = connection.execute(sql.select(job.losses).where(*_mine(held))).scalar_one_or_none()
+    if losses is None:
+        raise _lost(held)
+    if losses + 1 >= most:
+        fail(db, held, problem)
+    else:
+        give_back(db, held, wait_ms=wait_ms, lost=True)
 
 
 # ------------------------------------------------------------ what these share

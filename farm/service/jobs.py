@@ -140,6 +140,7 @@ def retry(db: Database, tenant: str, job_id: str, *, actor: str = "") -> JobRow:
         "epoch": job.epoch + 1,
         "attempt": 0,
         "lapses": 0,
+        "losses": 0,
         "problem": None,
         "finished_ms": None,
         "progress": text_of(Progress()),
@@ -340,7 +341,17 @@ def _check_uploads(connection: Connection, tenant: str, job_id: str) -> None:
 
 
 def _insert(connection: Connection, now_ms: int, tenant: str, order: JobOrder, made: str, key_id: str) -> RowMapping:
-    numbers = ("epoch", "attempt", "lapses", "gpu_ms", "core_ms", "epoch_gpu_ms", "epoch_core_ms", "epoch_cost_micros")
+    numbers = (
+        "epoch",
+        "attempt",
+        "lapses",
+        "losses",
+        "gpu_ms",
+        "core_ms",
+        "epoch_gpu_ms",
+        "epoch_core_ms",
+        "epoch_cost_micros",
+    )
     statement = sql.insert(tables.jobs).values(
         id=made,
         tenant=tenant,

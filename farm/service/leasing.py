@@ -8,8 +8,9 @@ through its lease changes nothing when it wakes up.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import sqlalchemy as sql
 from sqlalchemy import Connection, RowMapping
@@ -20,7 +21,7 @@ from farm.service.database import Database
 from farm.service.moves import NO_LEASE, insert, is_in, move
 from farm.service.records import Held, JobRow, Problem, TenantQuota
 from farm.service.rows import job_row, text_of
-from farm.service.share import Share, Waiting, choose
+from farm.service.share import Running, Share, Waiting, choose, displaced
 from farm.service.states import WORKING, JobState, Wish
 
 job, lease = tables.jobs.c, tables.leases.c
@@ -28,7 +29,9 @@ LEASE_MS = 15_000
 OFFICE = "coordinator"  # whoever has it works, others stand by
 SUSPECT_LAPSES = 3
 MOST_LAPSES = 10
+MAY_GIVE_BACK = (JobState.indexing, JobState.analysing, JobState.rendering)
 A_TENANT = 16  # candidates looked at of each tenant
+NO_TURNS: Mapping[str, int] = MappingProxyType({})
 POISON = Problem(
     "WorkerLost",
     f"the service's coordinator died {MOST_LAPSES} times while it worked on this job, which got no further",
@@ -42,11 +45,19 @@ class Taken:
     row: JobRow
 
 
-def take(db: Database, holder: str, places: int, *, slots: int = 1, lease_ms: int = LEASE_MS) -> list[Taken]:
+def take(
+    db: Database,
+    holder: str,
+    places: int,
+    *,
+    slots: int = 1,
+    lease_ms: int = LEASE_MS,
+    turns: Mapping[str, int] = NO_TURNS,
+) -> list[Taken]:
     """Take at most `places` jobs that nobody holds: first those whose coordinator died, then by fair share.
 
-    `slots` is how many segments can be rendered at once, which tenants without a quota share evenly. What was asked
-    of jobs whose coordinator died is done here as well.
+    `slots` is how many segments can be rendered at once, which tenants without a quota share evenly. `turns` says when
+    a tenant last had one (farm.service.share). What was asked of jobs whose coordinator died is done here as well.
 
     Rows that somebody else changes at this moment are passed over: no two that wait for one another can come of it.
     """
@@ -57,13 +68,31 @@ def take(db: Database, holder: str, places: int, *, slots: int = 1, lease_ms: in
         _settle_lapsed(connection, now_ms, lapsed, erased)
         taken = [_taken(row) for row in _take_lapsed(connection, now_ms, holder, lapsed, places, lease_ms)]
         if len(taken) < places:
-            chosen = [one.job for one in _candidates(connection, now_ms, places - len(taken), slots)]
+            left = places - len(taken)
+            waiting = _waiting(connection, now_ms, left)
+            shares = _shares(connection, {one.tenant for one in waiting}, slots, turns)
+            chosen = [one.job for one in choose(waiting, shares, left)]
             mine = set(_locked(connection, job.id.in_(chosen), job.state == JobState.queued)) if chosen else set()
             for name in chosen:
                 if name in mine:
                     rows = _lease(connection, now_ms, holder, lease_ms, [job.id == name])
                     taken += [_taken(row) for row in rows]
     return taken
+
+
+def to_displace(
+    db: Database, held_ms: Mapping[str, int], *, slots: int, turns: Mapping[str, int], turn_ms: int
+) -> str | None:
+    """Which of the jobs `held_ms`, all places of which are taken, gives its place to a tenant that has none
+    (farm.service.share). What is put together already or checked ends soon, and keeps its place."""
+    with db.read() as connection:
+        waiting = _waiting(connection, db.now_ms(connection), 1)
+        if not waiting:
+            return None
+        asked = sql.select(job.id, job.tenant, job.priority).where(job.id.in_(sorted(held_ms)), is_in(MAY_GIVE_BACK))
+        running = [Running(row.id, row.tenant, row.priority, held_ms[row.id]) for row in connection.execute(asked)]
+        tenants = {one.tenant for one in waiting} | {one.tenant for one in running}
+        return displaced(waiting, running, _shares(connection, tenants, slots, turns), turn_ms)
 
 
 def renew(db: Database, holder: str, *, lease_ms: int = LEASE_MS) -> dict[str, tuple[Held, Wish]]:
@@ -171,20 +200,21 @@ def _lease(
     return move(connection, now_ms, JobState.indexing, where, values)
 
 
-def _candidates(connection: Connection, now_ms: int, places: int, slots: int) -> list[Waiting]:
-    """The queued jobs to begin. Of each tenant the first few by priority and age are looked at."""
+def _waiting(connection: Connection, now_ms: int, places: int) -> list[Waiting]:
+    """The queued jobs of which some could be begun: of each tenant the first few by priority and age."""
     queued = [job.state == JobState.queued, job.wish == Wish.run, job.not_before_ms <= now_ms]
     rank = sql.func.row_number().over(partition_by=job.tenant, order_by=[job.priority.desc(), job.id]).label("place")
     ranked = sql.select(job.id, job.tenant, job.priority, job.created_ms, rank).where(*queued).subquery()
     first = sql.select(ranked).where(ranked.c.place <= max(A_TENANT, places))
-    waiting = [
+    return [
         Waiting(row.id, row.tenant, row.priority, max(0, now_ms - row.created_ms)) for row in connection.execute(first)
     ]
-    return choose(waiting, _shares(connection, {one.tenant for one in waiting}, slots), places) if waiting else []
 
 
-def _shares(connection: Connection, tenants: set[str], slots: int) -> dict[str, Share]:
-    """What every tenant has that wants something. A job that runs counts as one segment at least."""
+def _shares(connection: Connection, tenants: set[str], slots: int, turns: Mapping[str, int]) -> dict[str, Share]:
+    """What each of these tenants has. A job that runs counts as one segment at least."""
+    if not tenants:
+        return {}
     running: dict[str, float] = defaultdict(float)
     jobs_running: dict[str, int] = defaultdict(int)
     for tenant, segments in connection.execute(sql.select(job.tenant, job.segments_running).where(is_in(WORKING))):
@@ -196,7 +226,8 @@ def _shares(connection: Connection, tenants: set[str], slots: int) -> dict[str, 
     for name, text in connection.execute(sql.select(known.id, known.quota).where(known.id.in_(sorted(tenants)))):
         quota = decode(text.encode(), TenantQuota)
         guaranteed = float(quota.segments) if quota.segments else even
-        shares[name] = Share(running[name], jobs_running[name], guaranteed, quota.segments, quota.jobs_running)
+        most = quota.segments, quota.jobs_running
+        shares[name] = Share(running[name], jobs_running[name], guaranteed, *most, turn=turns.get(name, 0))
     return shares
 
 

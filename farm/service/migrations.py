@@ -86,7 +86,9 @@ FIRST = (
         name {text} PRIMARY KEY, holder {text} NOT NULL, epoch BIGINT NOT NULL, until_ms BIGINT NOT NULL)""",
 )
 
-STEPS = (Step(1, "the tables", FIRST),)
+LOSSES = ("ALTER TABLE jobs ADD COLUMN losses BIGINT NOT NULL DEFAULT 0",)
+
+STEPS = (Step(1, "the tables", FIRST), Step(2, "losses of renderers", LOSSES))
 
 LOCK = 0x6661726D  # "farm": PostgreSQL's advisory lock around a migration
 

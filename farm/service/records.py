@@ -130,7 +130,8 @@ class JobRow:
     """One job. `version` grows with every change of the row (an ETag); `last_seq` is its newest event's number.
 
     `epoch` grows with every lease, and whenever a job is taken from its coordinator: one whose epoch is not the row's
-    has lost the job. `attempt` counts leases since the job was submitted or retried. `wish` is what its owner asked
+    has lost the job. `attempt` counts leases since the job was submitted or retried, `losses` the runs that
+    ended with the pool or too many of its renderers since it got on. `wish` is what its owner asked
     for and the coordinator has not done yet.
     """
 
@@ -140,6 +141,7 @@ class JobRow:
     wish: Wish
     epoch: int
     attempt: int
+    losses: int
     version: int
     last_seq: int
     title: str

@@ -27,6 +27,7 @@ def job_row(row: RowMapping) -> JobRow:
         wish=Wish(row["wish"]),
         epoch=row["epoch"],
         attempt=row["attempt"],
+        losses=row["losses"],
         version=row["version"],
         last_seq=row["last_seq"],
         title=row["title"],

@@ -35,9 +35,9 @@ from farm.store.whole import put_whole
 from farm.watching.metrics import Metrics, counted
 
 log = logging.getLogger("farm.service")
-Why = Literal["", "obey", "lost", "over quota"]
+Why = Literal["", "obey", "lost", "over quota", "displaced"]
 BUSY = "another run works on this job"  # as farm.store says it: a coordinator that lost the job still holds its files
-MOST_LOSSES = 3  # runs that ended with the pool or too many of its renderers
+MOST_LOSSES = 3  # runs, one after the other, that ended with the pool or too many of its renderers and got no further
 WAIT_MS = 10_000  # before a job is tried again that could not go on for the farm's own reasons
 RETRY_S = 0.5
 
@@ -78,6 +78,7 @@ class Runner:
         title = (order.spec.target, order.spec.output) if order is not None else ("", "")
         self.mirror = Mirror(*title, house.prices, machine_of(house.settings.cores))
         self._why: Why = ""
+        self._since_s = time.monotonic()
         self._given_up = threading.Event()
         self._writing = threading.Lock()
         self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
@@ -89,11 +90,22 @@ class Runner:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def halted(self) -> bool:
+        """Whether it was told to end."""
+        return self._why != ""
+
+    @property
+    def held_ms(self) -> int:
+        """For how long the job has its place."""
+        return round(1000 * (time.monotonic() - self._since_s))
+
     def join(self, timeout_s: float | None = None) -> None:
         self._thread.join(timeout_s)
 
     def halt(self, why: Why, error: FarmError | None = None, *, finish: bool = False) -> None:
-        """End the run: to `obey` a wish or the coordinator's end, because the job is `lost`, or `over quota`."""
+        """End the run: to `obey` a wish or the coordinator's end, because the job is `lost`, `over quota`, or
+        `displaced` by a job of a tenant that has no place."""
         if self._why:
             return
         self._why = why
@@ -192,8 +204,9 @@ class Runner:
             return lambda: held.fail(db, self.held, problem, refused=True)
         if self._why or isinstance(error, Interrupted):
             return lambda: held.give_back(db, self.held)
-        lost = isinstance(error, WorkerLost) and self.row.attempt < MOST_LOSSES
-        if lost or isinstance(error, LeaseLost | Unreachable) or error.what == BUSY:
+        if isinstance(error, WorkerLost):
+            return lambda: held.lose(db, self.held, problem, most=MOST_LOSSES, wait_ms=WAIT_MS)
+        if isinstance(error, LeaseLost | Unreachable) or error.what == BUSY:
             return lambda: held.give_back(db, self.held, wait_ms=WAIT_MS)
         of_cast = self.row.has_cast and self.mirror.at == "cast"
         if isinstance(error, InputError) and of_cast and order is not None and order.wait_for_cast:

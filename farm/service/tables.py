@@ -79,6 +79,7 @@ jobs = Table(
     _number("erased_ms", null=True),
     _number("files_gone_ms", null=True),
     _text("key_id"),
+    _number("losses"),  # runs that ended with their renderers since it got on
 )
 
 documents = Table(

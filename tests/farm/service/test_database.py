@@ -70,8 +70,9 @@ def test_two_that_start_at_once_migrate_once(postgres: Postgres, tmp_path: Path)
 
 
 def test_a_later_step_is_carried_out_once_and_whole(db: Database) -> None:
-    more = Step(2, "one's more", ("CREATE TABLE more (id BIGINT PRIMARY KEY)",))
-    broken = Step(3, "broken", ("CREATE TABLE half (id BIGINT PRIMARY KEY)", "CREATE TABLE more (id BIGINT)"))
+    last = len(STEPS)
+    more = Step(last + 1, "one's more", ("CREATE TABLE more (id BIGINT PRIMARY KEY)",))
+    broken = Step(last + 2, "broken", ("CREATE TABLE half (id BIGINT PRIMARY KEY)", "CREATE TABLE more (id BIGINT)"))
     for _ in range(2):
         with db.write() as connection:
             migrate(connection, where="x", steps=(*STEPS, more))
@@ -81,7 +82,7 @@ def test_a_later_step_is_carried_out_once_and_whole(db: Database) -> None:
         assert "more" in sql.inspect(connection).get_table_names()
         assert "half" not in sql.inspect(connection).get_table_names()
         numbers = connection.execute(sql.text("SELECT number FROM farm_schema ORDER BY number")).scalars().all()
-        assert numbers == [1, 2]
+        assert numbers == [*range(1, last + 2)]
 
 
 def test_a_newer_database_is_refused(db: Database, url: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.errors import InputError
 from farm.service import audit, held, jobs, keys, tables, uploads
 from farm.service.database import Database
-from farm.service.errors import Conflict, NoKey, NotFound, OverQuota
+from farm.service.errors import Conflict, NoKey, NotFound, OverQuota, TooLong
 from farm.service.quotas import month_of
 from farm.service.records import Problem, Spent, TenantQuota
 from farm.service.share import Share, Waiting, choose, score
@@ -138,7 +138,7 @@ def test_a_film_that_is_too_long_is_refused(db: Database) -> None:
         if taken:
             submit(db, spec=film)
         else:
-            with pytest.raises(OverQuota, match="and 60 are allowed"):
+            with pytest.raises(TooLong, match="and 60 are allowed"):
                 submit(db, spec=film)
     assert len(jobs.listed(db, ACME).items) == 1
 
