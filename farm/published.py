@@ -91,7 +91,16 @@ def look_up(store: Store, key: str, output: Path) -> JobReport | None:
     if known is None:
         return None
     if known.key == key and key and place(known.report.output) == output and _is_there(known, output):
-        return replace(known.report, notes=(*known.report.notes, FOUND))
+        report = known.report
+        made = report.segments_rendered + report.segments_reused
+        return replace(
+            report,
+            segments_rendered=0,
+            segments_reused=made,
+            segments_analysed=0,
+            workers_lost=0,
+            notes=(*report.notes, FOUND),
+        )
     store.discard(name_of(store))
     return None
 
