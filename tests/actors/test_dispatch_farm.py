@@ -186,6 +186,28 @@ def test_a_job_that_is_stopped_ends_with_its_error_and_the_others_go_on() -> Non
     assert feed(machine, JobStopped("a", error), JobStopped("nobody", error)) == []
 
 
+@pytest.mark.parametrize(
+    ("waiting", "frames", "cancelled"), [(True, 0, set()), (False, 0, {"a1", "a3"}), (False, 1, {"a0", "a3"})]
+)
+def test_a_job_that_is_stopped_finishes_what_has_its_turn(waiting: bool, frames: int, cancelled: set[str]) -> None:
+    """Two slots with two tasks each; `frames` of the second one of the first slot came, and none of the others."""
+    machine = farm("f1", "f2")
+    feed(machine, job("a", 9, 8, 7, 6, 5))
+    ready(machine, "f1", "f2", capacity=2)
+    first, second = (machine.running[f"{node}/0"] for node in ("f1", "f2"))
+    assert (first, second) == (("a0", "a1"), ("a2", "a3"))
+    feed(machine, Beat("f1/0", "a1", 1, frames))
+    error = Interrupted("over budget")
+    decisions = feed(machine, JobStopped("a", error, finish=True, waiting=waiting))
+    assert {d.task for d in decisions if isinstance(d, Cancel)} == cancelled
+    left = sorted({"a0", "a1", "a2", "a3"} - cancelled)
+    slots = {"a0": "f1/0", "a1": "f1/0", "a2": "f2/0", "a3": "f2/0"}
+    ended = [feed(machine, Done(slots[task], task, 1)) for task in left]
+    assert [Finish(error, "a") in some for some in ended] == [False] * (len(left) - 1) + [True]
+    given = [d for some in (decisions, *ended) for d in some if isinstance(d, Assign)]
+    assert waiting or not given, "what was given back is not begun elsewhere"
+
+
 def test_jobs_and_tasks_have_one_name() -> None:
     machine = farm("f1")
     feed(machine, job("a", 1))
