@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sql
+from sqlalchemy import Connection
 
 from core.errors import FarmError, StorageError
 from core.media.far import FarPath
@@ -23,7 +24,7 @@ from farm.service.places import ServicePlaces, remove_object
 from farm.service.states import ENDED
 
 job, upload, name, delivery = tables.jobs.c, tables.uploads.c, tables.idempotency.c, tables.deliveries.c
-bound = tables.job_uploads.c
+bound, hook = tables.job_uploads.c, tables.webhooks.c
 log = logging.getLogger("farm.service")
 HOUR_MS = 3_600_000
 UPLOAD_MS = 24 * HOUR_MS  # without a byte
@@ -60,6 +61,7 @@ def clear(
         for one in list(connection.execute(stale.limit(AT_ONCE)).scalars()):
             erasing.forget_upload(connection, now_ms, str(one))
         connection.execute(sql.delete(tables.idempotency).where(name.created_ms < now_ms - NAME_MS))
+        _clear_webhooks(connection, now_ms)
         old = [delivery.state != "waiting", delivery.created_ms < now_ms - LETTER_MS]
         connection.execute(sql.delete(tables.deliveries).where(*old))
     _clear_uploads(db, go_on)
@@ -112,6 +114,17 @@ def _clear_jobs(db: Database, places: ServicePlaces, go_on: Callable[[], bool]) 
         with db.write() as connection:
             gone = {"files_gone_ms": db.now_ms(connection)}
             connection.execute(sql.update(tables.jobs).where(job.id == one).values(gone))
+
+
+def _clear_webhooks(connection: Connection, now_ms: int) -> None:
+    """Webhooks of one job end with it; letters that were written while their webhook was ended wait for nobody."""
+    waits = sql.select(delivery.id).where(delivery.webhook == hook.id, delivery.state == "waiting").exists()
+    done = sql.select(job.id).where(job.id == hook.job, job.state == "succeeded").exists()
+    over = sql.update(tables.webhooks).where(hook.job != "", hook.off_ms.is_(None), done, sql.not_(waits))
+    connection.execute(over.values(off_ms=now_ms, url="", secret=""))
+    live = sql.select(hook.id).where(hook.id == delivery.webhook, hook.off_ms.is_(None)).exists()
+    lost = sql.update(tables.deliveries).where(delivery.state == "waiting", sql.not_(live))
+    connection.execute(lost.values(state="dead", last_error="the webhook is not there any more"))
 
 
 def _clear_uploads(db: Database, go_on: Callable[[], bool]) -> None:

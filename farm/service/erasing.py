@@ -39,7 +39,14 @@ def erase_row(connection: Connection, now_ms: int, job_id: str) -> None:
     )
     if connection.execute(statement).rowcount != 1:
         return
-    for table in (tables.events, tables.segments, tables.documents, tables.idempotency, tables.deliveries):
+    for table in (
+        tables.events,
+        tables.segments,
+        tables.documents,
+        tables.idempotency,
+        tables.deliveries,
+        tables.webhooks,
+    ):
         connection.execute(sql.delete(table).where(table.c.job == job_id))
     mine = sql.select(bound.upload).where(bound.job == job_id)
     names = [str(name) for name in connection.execute(mine).scalars()]

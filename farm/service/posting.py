@@ -3,7 +3,8 @@
 Signatures are those of the Standard Webhooks specification (standardwebhooks.com, v1): `webhook-id`,
 `webhook-timestamp` in seconds, and `webhook-signature: v1,<base64>`, the HMAC-SHA256 of "<id>.<timestamp>.<body>" under
 the bytes that follow `whsec_` in base64url. Any answer 2xx is success; redirects are not followed. A try that fails is
-repeated after `WAITS_S`, spread by a fifth; 410 Gone ends the webhook, and after the last wait the letter is dead.
+repeated after `WAITS_S`, spread by a fifth; 410 Gone ends the webhook and all its letters, and after the last wait the
+letter is dead. Of each tenant `A_TENANT` letters are under way at most: whose receivers are slow waits for them alone.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import sqlalchemy as sql
 
@@ -29,6 +32,7 @@ from core.errors import FarmError
 from farm.service import tables
 from farm.service.database import Database
 from farm.service.guard import STRICT, Resolve, Rules, Target, resolve_name, target_of
+from farm.service.webhooks import drop
 
 log = logging.getLogger("farm.service")
 delivery, hook = tables.deliveries.c, tables.webhooks.c
@@ -38,7 +42,9 @@ CLAIM_MS = 60_000  # more than one try takes: who claimed a letter and died give
 CONNECT_S = 5.0
 WHOLE_S = 15.0
 GONE = 410
-AT_ONCE = 16
+AT_ONCE = 32
+A_TENANT = 8
+NONE: Mapping[str, int] = MappingProxyType({})
 USER_AGENT = "farm-webhooks/1"
 
 
@@ -52,6 +58,7 @@ class Letter:
     secret: str
     body: str
     tries: int
+    tenant: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,21 +81,39 @@ def signature(secret: str, letter_id: str, timestamp: int, body: str) -> str:
     return f"v1,{base64.b64encode(mac).decode()}"
 
 
-def claim(db: Database, most: int = AT_ONCE) -> list[Letter]:
-    """Letters that are due, claimed: nobody else sends them for `CLAIM_MS`. Each counts as tried."""
+def claim(db: Database, most: int = AT_ONCE, *, under_way: Mapping[str, int] = NONE) -> list[Letter]:
+    """Letters that are due, claimed: nobody else sends them for `CLAIM_MS`. Each counts as tried.
+
+    The tenants take turns, and none has more than `A_TENANT` with those that are `under_way`. Letters of webhooks that
+    are off are nobody's.
+    """
     with db.write() as connection:
         now_ms = db.now_ms(connection)
-        due = sql.select(delivery.id).where(delivery.state == "waiting", delivery.next_ms <= now_ms)
-        due = due.order_by(delivery.next_ms, delivery.id).limit(most).with_for_update(skip_locked=True)
-        names = [str(name) for name in connection.execute(due).scalars()]
+        due = [delivery.state == "waiting", delivery.next_ms <= now_ms]
+        place = sql.func.row_number().over(partition_by=delivery.tenant, order_by=[delivery.next_ms, delivery.id])
+        turn = (
+            sql.select(delivery.id, delivery.tenant, place.label("place"))
+            .join(tables.webhooks, hook.id == delivery.webhook)
+            .where(*due, hook.off_ms.is_(None))
+            .subquery()
+        )
+        busy = {name: A_TENANT - count for name, count in under_way.items()}
+        room = sql.case(busy, value=turn.c.tenant, else_=A_TENANT) if busy else sql.literal(A_TENANT)
+        chosen = sql.select(delivery.id).join(turn, turn.c.id == delivery.id).where(*due, turn.c.place <= room)
+        chosen = chosen.order_by(turn.c.place, delivery.next_ms, delivery.id).limit(most)
+        locked = chosen.with_for_update(skip_locked=True, of=tables.deliveries)
+        names = [str(name) for name in connection.execute(locked).scalars()]
         if not names:
             return []
         taken = sql.update(tables.deliveries).where(delivery.id.in_(names))
         connection.execute(taken.values(next_ms=now_ms + CLAIM_MS, tries=delivery.tries + 1))
         asked = (
-            sql.select(delivery.id, delivery.webhook, hook.url, hook.secret, delivery.body, delivery.tries)
+            sql.select(
+                *(delivery.id, delivery.webhook, hook.url, hook.secret, delivery.body, delivery.tries, delivery.tenant)
+            )
             .join(tables.webhooks, hook.id == delivery.webhook)
-            .where(delivery.id.in_(names), hook.off_ms.is_(None))
+            .where(delivery.id.in_(names))
+            .order_by(delivery.next_ms, delivery.id)
         )
         return [Letter(*row) for row in connection.execute(asked)]
 
@@ -115,6 +140,7 @@ def settle(db: Database, letter: Letter, answer: Answer, *, chance: Callable[[],
         if answer.status == GONE:
             off = sql.update(tables.webhooks).where(hook.id == letter.webhook, hook.off_ms.is_(None))
             connection.execute(off.values(off_ms=now_ms, url="", secret=""))
+            drop(connection, letter.webhook, "the webhook answered 410: it is gone")
 
 
 def send(letter: Letter, rules: Rules = STRICT, *, resolve: Resolve = resolve_name, whole_s: float = WHOLE_S) -> Answer:
@@ -210,7 +236,9 @@ class Postman:
         """`tried` hears what became of each try: taken, failed, dead."""
         self._tried = tried
         self._db, self._rules, self._every_s, self._resolve = db, rules, every_s, resolve
-        self._over = threading.Event()
+        self._over, self._done = threading.Event(), threading.Event()
+        self._under_way: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._main, name="postman", daemon=True)
 
     def start(self) -> None:
@@ -218,24 +246,48 @@ class Postman:
 
     def close(self) -> None:
         self._over.set()
+        self._done.set()
         if self._thread.ident is not None:
             self._thread.join(WHOLE_S + CONNECT_S)
 
     def _main(self) -> None:
         with ThreadPoolExecutor(AT_ONCE, "webhook") as threads:
-            while not self._over.wait(self._every_s):
+            while not self._over.is_set():
+                self._done.clear()
                 try:
-                    while letters := claim(self._db):
-                        list(threads.map(self._post, letters))
+                    found = self._begin(threads)
                 except FarmError as error:
+                    found = False
                     log.warning("webhooks: %s", error)
                 except Exception:  # the next round may be better
+                    found = False
                     log.exception("webhooks: a round failed")
+                if not found:  # a letter that is done with makes room for the next of its tenant
+                    self._done.wait(self._every_s)
+
+    def _begin(self, threads: ThreadPoolExecutor) -> bool:
+        """Send what is due and has room; whether anything was."""
+        with self._lock:
+            under_way = Counter(self._under_way)
+        if under_way.total() >= AT_ONCE:
+            return False
+        letters = claim(self._db, AT_ONCE - under_way.total(), under_way=under_way)
+        with self._lock:
+            self._under_way.update(letter.tenant for letter in letters)
+        for letter in letters:
+            threads.submit(self._post, letter)
+        return bool(letters)
 
     def _post(self, letter: Letter) -> None:
-        answer = send(letter, self._rules, resolve=self._resolve)
-        self._tried("taken" if answer.taken else "dead" if over(letter, answer) else "failed")
         try:
+            answer = send(letter, self._rules, resolve=self._resolve)
+            self._tried("taken" if answer.taken else "dead" if over(letter, answer) else "failed")
             settle(self._db, letter, answer)
         except FarmError as error:  # it is sent again when the claim runs out
             log.warning("webhook %s: %s", letter.id, error)
+        except Exception:
+            log.exception("webhook %s", letter.id)
+        finally:
+            with self._lock:
+                self._under_way[letter.tenant] -= 1
+            self._done.set()

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from farm.service import audit, quotas, tables
 from farm.service.database import Database
@@ -21,7 +21,9 @@ from farm.service.states import JobState
 
 hook, delivery = tables.webhooks.c, tables.deliveries.c
 SECRET_BYTES = 32
-MOST_OF_TENANT = 32
+MOST_OF_TENANT = 32  # that hear of every job
+MOST_OF_JOB = 8
+MOST = 1000  # of a tenant in all; those of jobs that succeeded go by themselves
 
 
 def make(
@@ -46,9 +48,7 @@ def make(
         quotas.lock_tenant(connection, tenant)
         if job:
             find(connection, tenant, job)
-        mine = sql.select(sql.func.count()).where(hook.tenant == tenant, hook.off_ms.is_(None), hook.job == "")
-        if not job and int(connection.execute(mine).scalar_one()) >= MOST_OF_TENANT:
-            raise Conflict(f"there are {MOST_OF_TENANT} webhooks already", hint="remove one")
+        _check_room(connection, tenant, job)
         statement = sql.insert(tables.webhooks).values(
             id=new_id("hook"),
             tenant=tenant,
@@ -82,9 +82,7 @@ def remove(db: Database, tenant: str, webhook_id: str, *, actor: str = "") -> No
         )
         if connection.execute(change).rowcount != 1:
             raise NotFound("no such webhook", where=webhook_id[:80])
-        waits = [delivery.webhook == webhook_id, delivery.state == "waiting"]
-        gone = {"state": "dead", "last_error": "the webhook was removed"}
-        connection.execute(sql.update(tables.deliveries).where(*waits).values(gone))
+        drop(connection, webhook_id, "the webhook was removed")
         audit.write(connection, now_ms, actor or tenant, "webhook.remove", webhook_id)
 
 
@@ -102,6 +100,23 @@ def deliveries(
         rows = connection.execute(asked.order_by(delivery.id.desc()).limit(limit + 1)).all()
     items = tuple(map(_delivery, rows[:limit]))
     return Page(items, make_cursor(name, items[-1].id) if len(rows) > limit else None)
+
+
+def _check_room(connection: Connection, tenant: str, job: str) -> None:
+    """`Conflict` where there are too many: every transition writes a letter for each that hears of it."""
+    mine = sql.select(sql.func.count()).where(hook.tenant == tenant, hook.off_ms.is_(None))
+    alike = int(connection.execute(mine.where(hook.job == job)).scalar_one())
+    most = MOST_OF_JOB if job else MOST_OF_TENANT
+    if alike >= most:
+        raise Conflict(f"there are {most} webhooks already{' of this job' if job else ''}", hint="remove one")
+    if int(connection.execute(mine).scalar_one()) >= MOST:
+        raise Conflict(f"there are {MOST} webhooks already", hint="remove some, or take one for all jobs")
+
+
+def drop(connection: Connection, webhook: str, why: str) -> None:
+    """What waits for a webhook that is off is dead."""
+    waits = [delivery.webhook == webhook, delivery.state == "waiting"]
+    connection.execute(sql.update(tables.deliveries).where(*waits).values(state="dead", last_error=why))
 
 
 def _record(row: Row[Any]) -> WebhookRow:

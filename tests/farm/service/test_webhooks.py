@@ -146,14 +146,19 @@ def test_a_letter_that_nobody_takes_is_dead_at_last(db: Database, clock: Hand) -
 
 def test_gone_means_gone(db: Database, clock: Hand) -> None:
     tenants(db)
+    """An answer 410 ends the webhook and every letter to it, those that are under way too."""
     webhooks.make(db, ACME, URL)
-    submit(db)
-    (letter,) = claim(db)
-    settle(db, letter, Answer(410))
+    for _ in range(12):
+        submit(db)
+    first, *others = claim(db)
+    settle(db, first, Answer(410))
+    for letter in others:
+        settle(db, letter, Answer(500, "busy"))
     assert webhooks.listed(db, ACME) == ()
     submit(db)
-    clock.forward(100)
+    clock.forward(100_000)
     assert claim(db) == []
+    assert {one.state for one in webhooks.deliveries(db, ACME).items} == {"dead"}
 
 
 def test_who_claimed_a_letter_and_died_gives_it_up(db: Database, clock: Hand) -> None:
