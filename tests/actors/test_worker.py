@@ -22,7 +22,7 @@ from core.media.planes import plane_views
 from core.records import EncodeSpec, FaceTable, Role, SegmentReceipt, SourceIdentity, WorkOrder
 from farm.artifacts import DiskStore
 from tests.actors.films import Job, make_film, make_job
-from tests.faces_assets import made_up_faces
+from tests.faces_assets import made_up_faces, model_cache
 
 
 @pytest.fixture
@@ -164,14 +164,14 @@ def test_a_role_whose_face_was_altered_is_refused(job: Job, worker: Worker) -> N
     assert finished(job) == []
 
 
-def test_a_machine_without_what_every_order_needs_says_so_before_the_first(tmp_path: Path, twins: Path) -> None:
-    named = ("centerface", "dlib_resnet")
-    assert Worker(WorkerSettings(str(twins), 1, 1, models=named)).setup().pid == os.getpid()
+def test_a_machine_without_what_every_order_needs_says_so_before_the_first(tmp_path: Path) -> None:
+    cache, named = model_cache(), ("centerface", "dlib_resnet")
+    assert Worker(WorkerSettings(str(cache), 1, 1, models=named)).setup().pid == os.getpid()
     with pytest.raises(ModelError, match="model centerface is not in the cache; give every machine the same models"):
         Worker(WorkerSettings(str(tmp_path), 1, 1, models=named)).setup()
     with pytest.raises(ModelError, match="model a_model_of_tomorrow is not in the cache"):
-        Worker(WorkerSettings(str(twins), 1, 1, models=("a_model_of_tomorrow",))).setup()
-    (whole,) = twins.glob("centerface-*.onnx")
+        Worker(WorkerSettings(str(cache), 1, 1, models=("a_model_of_tomorrow",))).setup()
+    (whole,) = cache.glob("centerface-*.onnx")
     (tmp_path / whole.name).write_bytes(whole.read_bytes()[:-1])
     with pytest.raises(ModelError, match="model centerface is altered"):
         Worker(WorkerSettings(str(tmp_path), 1, 1, models=named)).setup()
