@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from actors.dispatch import Beat, Busy, Done, NodeGone, NodeLeaves, Quarantine, SlotDied, SlotReady
+from actors.dispatch import Beat, Busy, Done, NodeGone, NodeLeaves, Quarantine, Shun, SlotDied, SlotReady
 from actors.drive import Happening, Order, Watch
 from core.records import WorkOrder
 
@@ -117,8 +117,11 @@ class _Map:
                 self._up.add(event.slot)
             case Quarantine():
                 self._up.discard(event.slot)
-                if self._up:  # where none is left, the job ends with the reason
+                if self._up:  # where none is left, the job ends with the reason, or the node is told
                     self._progress.note(f"{event.slot} is taken out of service: {event.reason}")
+            case Shun():
+                if not self._up:
+                    self._progress.note(f"another node is waited for, because of {event.reason}")
         everything = len(self._done) == len(self._orders)
         self._progress.show(self._text, force=everything and isinstance(event, Done))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from fractions import Fraction
 
-from actors.dispatch import Beat, Busy, Done, NodeGone, NodeLeaves, Quarantine, SlotDied, SlotReady
+from actors.dispatch import Beat, Busy, Done, NodeGone, NodeLeaves, Quarantine, Shun, SlotDied, SlotReady
 from core.records import EncoderSettings, Segment, WorkOrder
 from farm.progress import StderrProgress, duration_text
 
@@ -102,9 +102,13 @@ def test_what_becomes_of_nodes_and_slots_is_told_in_a_line_each() -> None:
     watch(Quarantine("renderer-1", "told by the error that ends the job"), 165.5)
     watch(SlotReady("renderer-0", 2), 166.0)
     watch(Quarantine("renderer-2", "another version of the farm"), 166.0)
+    watch(Shun("10.0.0.8/cd", "told above"), 166.0)
+    watch(Quarantine("renderer-0", "10.0.0.9/ef: /tmp: the disk is full"), 167.0)
+    watch(Shun("10.0.0.9/ef", "10.0.0.9/ef: /tmp: the disk is full"), 167.0)
     told = [line for line in stream.getvalue().splitlines() if line.startswith("farm: ")]
     assert told == [
         "farm: node 10.0.0.7/ab is taken away in 2:00: it gets nothing new",
         "farm: node 10.0.0.7/ab is gone: its segments are queued again",
         "farm: renderer-2 is taken out of service: another version of the farm",
+        "farm: another node is waited for, because of 10.0.0.9/ef: /tmp: the disk is full",
     ]
