@@ -193,7 +193,8 @@ def test_a_job_from_the_client_through_the_bucket_and_gone(far: House, store: An
         row = farm.upload(film, told=lambda sent, size: told.append((sent, size)))
         assert (row.state, told[-1]) == ("ready", (film.stat().st_size, film.stat().st_size))
         job = farm.submit_body({"target": {"upload": row.id}, "swapper": "none", "output": "out name.m4v"})
-        assert farm.wait(job.id).state == "succeeded", farm.job(job.id).problem
+        wait_for(lambda: farm.job(job.id).finished is not None)
+        assert farm.job(job.id).state == "succeeded", farm.job(job.id).problem
         out = farm.download(job.id, tmp_path / "out.m4v")
         made = farm.job(job.id).result
         assert made is not None

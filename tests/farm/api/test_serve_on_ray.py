@@ -10,6 +10,7 @@ import pytest
 from farm.client import Farm
 from farm.demo.service import service
 from tests.farm.api.test_counting import told, value
+from tests.farm.service.running import wait_for
 from tests.media_clips import make_clip
 
 
@@ -18,7 +19,8 @@ def test_a_job_goes_through_renderers_of_ray(clips: Path, tmp_path: Path) -> Non
     film = make_clip("h264_m4v", clips)
     with service(tmp_path, local=False) as (url, key), Farm(url, key) as farm:
         job = farm.submit(film, swapper="none", segment_seconds="1")
-        done = farm.wait(job.id)
+        wait_for(lambda: farm.job(job.id).finished is not None)
+        done = farm.job(job.id)
         assert done.state == "succeeded", done.problem
         assert farm.download(job.id, tmp_path / "out.m4v").stat().st_size > 0
         assert {segment.slot[:9] for segment in farm.segments(job.id).items} == {"renderer-"}
