@@ -22,9 +22,19 @@ bearer = HTTPBearer(auto_error=False, description="An API key of the service, ma
 
 
 def key_of(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> KeyRow:
-    """The key of a call; `NoKey` where there is none that is valid."""
+    """The key of a call; `NoKey` where there is none that is valid, `TooFast` where it calls too often."""
+    ctx = context_of(request)
     secret = given.credentials[:MOST_KEY] if given is not None else ""
-    return keys.check_key(context_of(request).db, secret)
+    key = keys.check_key(ctx.db, secret)
+    ctx.rates.call(key.id)
+    request.state.secret = secret
+    return key
+
+
+def again(request: Request) -> Callable[[], KeyRow]:
+    """Looks at the key of a call once more, as it is then; `NoKey` where it is worth nothing any more."""
+    db, secret = context_of(request).db, str(request.state.secret)
+    return lambda: keys.check_key(db, secret)
 
 
 def needs(scope: Scope) -> Callable[[KeyRow], Awaitable[KeyRow]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from farm.api.counting import Counts
     from farm.api.looking import Looks
     from farm.api.stream import Hub
+    from farm.api.turns import Rates, Turns
 
 GIB = 1 << 30
 
@@ -26,9 +27,11 @@ class ApiSettings:
 
     `prefix`: where a proxy mounts the service ("/farm"), "" at the root. `allowed_urls`: beginnings of s3:// addresses
     that jobs may read, none by default. `link_s`: how long a result's address is good. `keep_alive_s`: how often a
-    stream of events says that it lives. `look_s`: how long a call waits while an upload is looked at. `metrics`:
-    whether /metrics is here. `rules`: which addresses webhooks may have. `bucket_endpoint`: the S3 server as clients
-    reach it, "" as the service does.
+    stream of events says that it lives, and its key is looked at again; `stream_s`: when it ends, and who watches
+    comes back. `look_s`: how long a call waits while an upload is looked at. `decodes`: how
+    many uploads are opened at once, and how many previews are made. `calls_a_second`, and `calls_at_once` after a
+    pause: what a key may ask. `metrics`: whether /metrics is here. `rules`: which addresses webhooks may have.
+    `bucket_endpoint`: the S3 server as clients reach it, "" as the service does.
     """
 
     prefix: str = ""
@@ -36,10 +39,15 @@ class ApiSettings:
     most_upload_bytes: int = 512 * GIB
     link_s: int = 900
     keep_alive_s: float = 15.0
+    stream_s: float = 3600.0
     poll_s: float = 0.5
     watchers_a_tenant: int = 200
     silence_s: float = 30.0
     look_s: float = 20.0
+    decodes: int = 4
+    decodes_a_tenant: int = 2
+    calls_a_second: float = 100.0
+    calls_at_once: float = 400.0
     metrics: bool = True
     rules: Rules = STRICT
     bucket_endpoint: str = ""
@@ -55,6 +63,9 @@ class Context:
     buckets: Buckets
     looks: Looks
     counts: Counts
+    decoding: Turns
+    previews: Turns
+    rates: Rates
 
 
 def context_of(request: Request) -> Context:

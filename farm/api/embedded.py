@@ -16,6 +16,7 @@ from core.errors import InputError
 from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
 from farm.api.counting import counts_here
+from farm.api.doors import Doors, HttpServer, protocol
 from farm.api.rules import apply_quotas
 from farm.desk import make_pool
 from farm.service import keys
@@ -125,15 +126,16 @@ def serving(spec: ServeSpec, run: RunOptions, settings: Settings) -> Iterator[Ru
             bucket_endpoint=spec.bucket_endpoint,
             secret=secret_of(places),
         )
-        server = uvicorn.Server(
-            uvicorn.Config(
-                make_app(db, places, api, counts),
-                log_level="warning",
-                timeout_graceful_shutdown=STOP_S,
-                server_header=False,
-                proxy_headers=True,
-            )
+        app = make_app(db, places, api, counts)
+        config = uvicorn.Config(
+            app,
+            http=protocol(Doors()),
+            log_level="warning",
+            timeout_graceful_shutdown=STOP_S,
+            server_header=False,
+            proxy_headers=True,
         )
+        server = HttpServer(config, app.state.context.hub.close)
         thread = threading.Thread(target=lambda: server.run(sockets=[listening]), name="http", daemon=True)
         try:
             pool.start()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from core.errors import InputError
-from farm.api.auth import Ctx, Reader, Writer
+from farm.api.auth import Ctx, Reader, Writer, again
 from farm.api.orders import job_order, request_hash
 from farm.api.schemas import Id, JobList, JobView, NewJob, SegmentList
-from farm.api.stream import Watcher, follow
+from farm.api.stream import Stream, Watcher, follow
 from farm.api.views import job_view, moment, segment_view
 from farm.service import events, jobs, segments
 from farm.service.records import JobState, SegmentStage
@@ -92,6 +92,7 @@ def get(
 )
 async def watch(
     job_id: Id,
+    request: Request,
     ctx: Ctx,
     key: Reader,
     last_event_id: Annotated[str | None, Header(max_length=20)] = None,
@@ -100,17 +101,18 @@ async def watch(
     if last_event_id and not (last_event_id.isascii() and last_event_id.isdigit()):
         raise InputError("Last-Event-ID is no number", hint="send the id of the last event that was seen")
     await run_in_threadpool(jobs.get, ctx.db, key.tenant, job_id)
-    ctx.hub.check(key.tenant)
+    watcher = Watcher(key.tenant, job_id)
     made = follow(
         ctx.db,
-        ctx.hub,
-        Watcher(key.tenant, job_id),
+        watcher,
         int(last_event_id or 0),
         prefix=ctx.settings.prefix,
         keep_alive_s=ctx.settings.keep_alive_s,
+        most_s=ctx.settings.stream_s,
+        check=again(request),
     )
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(made, media_type="text/event-stream", headers=headers)
+    ctx.hub.enter(watcher)
+    return Stream(ctx.hub, watcher, made)
 
 
 @router.get("/{job_id}/segments", operation_id="listSegments")

@@ -15,6 +15,7 @@ from farm.api.problems import MEDIA_TYPE, TYPES
 
 JSON_BYTES = 1 << 20
 SILENCE_S = 30.0  # between two pieces of a body
+WHOLE_S = 60.0  # for all of a small body
 UPLOADS = "/v1/uploads"
 
 
@@ -43,7 +44,8 @@ class TooMuch(Exception):
 
 
 class Limits:
-    """ASGI middleware. Bodies of anything but an upload's data are at most `json_bytes` long."""
+    """ASGI middleware. Bodies of anything but an upload's data are at most `json_bytes` long, and here within
+    `whole_s`; the pace of an upload's is measured where it is written."""
 
     def __init__(
         self,
@@ -51,12 +53,14 @@ class Limits:
         *,
         json_bytes: int = JSON_BYTES,
         silence_s: float = SILENCE_S,
+        whole_s: float = WHOLE_S,
         origins: Sequence[str] = (),
     ) -> None:
         self._app = app
         self._headers = security(origins)
         self._json_bytes = json_bytes
         self._silence_s = silence_s
+        self._whole_s = whole_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,6 +69,7 @@ class Limits:
         uploads = scope["method"] == "PUT" and UPLOADS in scope["path"]  # those are measured where they are written
         most = None if uploads else self._json_bytes
         taken = 0
+        end_s = asyncio.get_running_loop().time() + self._whole_s
         began = False
         over: TooMuch | None = None
 
@@ -73,6 +78,8 @@ class Limits:
             try:
                 # Once the body is in, what is waited for is the client's leaving, which may take hours.
                 silence_s = None if body_in else self._silence_s
+                if silence_s is not None and not uploads:
+                    silence_s = min(silence_s, end_s - asyncio.get_running_loop().time())
                 message = await asyncio.wait_for(receive(), silence_s)
             except TimeoutError:
                 over = TooMuch(HTTPStatus.REQUEST_TIMEOUT)

@@ -14,8 +14,8 @@ router = APIRouter(tags=["probes"])
 
 
 @router.get("/healthz", operation_id="health")
-def health() -> Health:
-    """The process answers."""
+async def health() -> Health:
+    """The process answers, however many calls its threads are busy with."""
     return Health(status="ok")
 
 

@@ -20,6 +20,7 @@ MEDIA_TYPE = "application/problem+json"
 TYPES = "urn:farm:problem:"
 RETRY_S = "5"
 SHOWN_FAULTS = 8
+SQLITE_FULL = "disk is full"
 
 # The first class that fits counts.
 STATUS: tuple[tuple[type[FarmError], HTTPStatus], ...] = (
@@ -28,7 +29,7 @@ STATUS: tuple[tuple[type[FarmError], HTTPStatus], ...] = (
     (errors.BadCursor, HTTPStatus.BAD_REQUEST),
     (errors.NoKey, HTTPStatus.UNAUTHORIZED),
     (errors.NotAllowed, HTTPStatus.FORBIDDEN),
-    (errors.OverQuota, HTTPStatus.TOO_MANY_REQUESTS),
+    (errors.TooFast, HTTPStatus.TOO_MANY_REQUESTS),
     (PolicyError, HTTPStatus.FORBIDDEN),
     (ModelError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (InputError, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -62,6 +63,14 @@ class Refused(FarmError):
         super().__init__(what, hint=hint)
         self.status = status
         self.headers = dict(headers or {})
+
+
+def disk_full() -> Refused:
+    return Refused(
+        HTTPStatus.INSUFFICIENT_STORAGE,
+        "the service's disk is full",
+        hint="tell the operator; what was received is kept, and can be gone on with",
+    )
 
 
 def status_of(error: FarmError) -> HTTPStatus:
@@ -100,6 +109,8 @@ def problem(
 
 def told(request: Request, error: FarmError) -> JSONResponse:
     """A FarmError as an answer. Where it names a place of the server's, the place stays here."""
+    if isinstance(error, StorageError) and SQLITE_FULL in error.what:
+        error = disk_full()
     status = status_of(error)
     headers = dict(error.headers) if isinstance(error, Refused) else {}
     if status is HTTPStatus.UNAUTHORIZED:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
@@ -16,9 +18,10 @@ from starlette.requests import ClientDisconnect
 from core.errors import InputError, StorageError
 from core.media.guard import Limits, open_film, probe_in_child
 from core.media.guard import film_stream as video_of
-from core.media.image import is_image, read_image
-from farm.api.problems import Refused
-from farm.api.sniff import HEAD_BYTES, check_head
+from farm.api.picture import picture_size
+from farm.api.problems import Refused, disk_full
+from farm.api.sniff import HEAD_BYTES, check_head, is_picture
+from farm.api.turns import Turns
 from farm.service import uploads
 from farm.service.database import Database
 from farm.service.errors import Conflict
@@ -27,14 +30,48 @@ from farm.service.records import Problem, UploadPurpose, UploadRow
 PIECE_BYTES = 1 << 20
 TOLD_BYTES = 64 << 20  # how often the table hears how much is here
 PROBE_S = 60.0
+LEAST_BYTES_A_S = 1024
+MAGIC_BYTES = 16
+RESERVE_BYTES = 1 << 30  # of the disk, which the database may lie on too; of a small one a twentieth
+FULL = (errno.ENOSPC, errno.EDQUOT)
 MICROS = 1_000_000
+
+
+def check_room(folder: Path, more: int) -> None:
+    """507 where `more` bytes in `folder` would leave too little of its disk."""
+    disk = shutil.disk_usage(folder)
+    if disk.free - more < min(RESERVE_BYTES, disk.total // 20):
+        raise disk_full()
+
+
+class Pace:
+    """How fast a body comes: `TooSlow` where it is silent for `silence_s`, or so slow that it could be held for ever.
+    Only the time in which it is waited for counts."""
+
+    def __init__(self, silence_s: float) -> None:
+        self._silence_s = silence_s
+        self._waited_s = 0.0
+        self._came = 0
+
+    def came(self, count: int, waited_s: float) -> None:
+        """`count` bytes came after `waited_s`."""
+        self._waited_s += waited_s
+        self._came += count
+        if self._waited_s >= self._silence_s:
+            if self._came < LEAST_BYTES_A_S * self._waited_s:
+                raise TooSlow(f"{self._came} bytes came in {self._waited_s:.0f} s")
+            self._waited_s, self._came = 0.0, 0
+
+
+class TooSlow(Exception):
+    """What came in how much time, in words."""
 
 
 class Part:
     """The file of an upload while it grows; nobody else writes it meanwhile."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._folder = path.parent
         path.parent.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -57,6 +94,7 @@ class Part:
         return os.pread(self._handle, HEAD_BYTES, 0)
 
     def write(self, data: bytes) -> None:
+        check_room(self._folder, len(data))
         view = memoryview(data)
         while view:
             view = view[os.write(self._handle, view) :]
@@ -69,9 +107,10 @@ class Part:
 
 
 async def receive(
-    db: Database, row: UploadRow, offset: int, stream: AsyncIterator[bytes], silence_s: float
+    db: Database, row: UploadRow, offset: int, stream: AsyncIterator[bytes], silence_s: float, turns: Turns
 ) -> UploadRow:
     """Take the data of `row` from byte `offset` on. What was received stays when the connection ends, to be resumed.
+    Whole, it is looked at when a turn of `turns` comes.
 
     A body that is too long, or not what it is for, refuses the upload for good.
     """
@@ -86,7 +125,9 @@ async def receive(
         if here < row.size_bytes:
             return await run_in_threadpool(uploads.received, db, row.tenant, row.id, here)
         await run_in_threadpool(part.sync)
-        return await run_in_threadpool(examine, db, row, path)
+        sha256 = await run_in_threadpool(hash_of, path)
+        async with turns.turn(row.tenant):
+            return await run_in_threadpool(examine, db, row, path, sha256)
     except ClientDisconnect:
         raise
     except InputError as error:
@@ -95,6 +136,8 @@ async def receive(
         await run_in_threadpool(refuse, db, row, path, error)
         raise
     except OSError as error:
+        if error.errno in FULL:
+            raise disk_full() from error
         raise StorageError(error.strerror or str(error), where=row.id, hint="tell the operator") from error
     finally:
         part.close()
@@ -123,16 +166,19 @@ async def take_in(
             await run_in_threadpool(uploads.received, db, row.tenant, row.id, here)
 
     pieces = aiter(stream)
+    clock, pace = asyncio.get_running_loop().time, Pace(silence_s)
     try:
         while True:
+            asked_s = clock()
             try:
                 piece = await asyncio.wait_for(anext(pieces), silence_s)
+                pace.came(len(piece), clock() - asked_s)
             except StopAsyncIteration:
                 break
-            except TimeoutError:
+            except (TimeoutError, TooSlow) as error:
                 raise Refused(
                     HTTPStatus.REQUEST_TIMEOUT,
-                    f"nothing came for {silence_s:g} s",
+                    str(error) or f"nothing came for {silence_s:g} s",
                     hint="go on from the byte that the header Upload-Offset names",
                     headers={"Upload-Offset": str(here), "Connection": "close"},
                 ) from None
@@ -165,10 +211,13 @@ def problem_of(row: UploadRow, error: InputError) -> Problem:
     return Problem(type(error).__name__, error.what, where=row.name, hint=error.hint, exit_code=error.exit_code)
 
 
-def examine(db: Database, row: UploadRow, path: Path) -> UploadRow:
-    """Open what is here whole, as the farm will; it is ready then. `InputError` with the upload's own name."""
+def hash_of(path: Path) -> str:
     with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def examine(db: Database, row: UploadRow, path: Path, sha256: str) -> UploadRow:
+    """Open what is here whole, as the farm will; it is ready then. `InputError` with the upload's own name."""
     try:
         media = facts(path, row.purpose)
     except InputError as error:
@@ -177,10 +226,12 @@ def examine(db: Database, row: UploadRow, path: Path) -> UploadRow:
 
 
 def facts(path: Path, purpose: UploadPurpose) -> dict[str, object]:
-    """What the file is, in JSON; `InputError` where it is not what it is for."""
-    if purpose != "target" and is_image(path):
-        height, width = read_image(path).shape[:2]
-        return {"kind": "picture", "width": int(width), "height": int(height)}
+    """What the file is, in JSON; `InputError` where it is not what it is for. A child process decodes it."""
+    with path.open("rb") as file:
+        head = file.read(MAGIC_BYTES)
+    if purpose != "target" and is_picture(head):
+        height, width = picture_size(path)
+        return {"kind": "picture", "width": width, "height": height}
     if purpose == "reference":
         raise InputError("is not a picture", hint="send a JPEG, PNG or WebP image")
     return film_facts(path)

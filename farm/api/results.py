@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from core import codec
 from farm.api import links
@@ -25,6 +26,7 @@ from farm.service.records import UPLOAD_SCHEME, JobRow, Result
 from farm.service.resolving import cast_uploads
 
 router = APIRouter(tags=["results"])
+PREVIEW_WAIT_S = 10.0
 FILMS = {
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",
@@ -141,7 +143,7 @@ def upload_names(ctx: Context, row: JobRow) -> dict[str, str]:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-def preview(
+async def preview(
     job_id: Id,
     ctx: Ctx,
     key: Reader,
@@ -150,9 +152,16 @@ def preview(
     width: Annotated[int, Query(ge=16, le=3840)] = 960,
 ) -> Response:
     """The frame that is shown at a time, of the film as it was or as it is now."""
-    row = jobs.get(ctx.db, key.tenant, job_id)
-    place = result_of(row).place if side == "after" else target_of(ctx, row)
-    return Response(still(place, at, width), media_type="image/jpeg", headers={"Cache-Control": "private, max-age=900"})
+    place = await run_in_threadpool(place_of, ctx, key.tenant, job_id, side)
+    async with ctx.previews.turn(key.tenant, PREVIEW_WAIT_S):
+        made = await run_in_threadpool(still, place, at, width)
+    return Response(made, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=900"})
+
+
+def place_of(ctx: Context, tenant: str, job_id: str, side: str) -> str:
+    """Where the film of a side lies."""
+    row = jobs.get(ctx.db, tenant, job_id)
+    return result_of(row).place if side == "after" else target_of(ctx, row)
 
 
 def target_of(ctx: Context, row: JobRow) -> str:

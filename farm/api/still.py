@@ -8,7 +8,7 @@ import subprocess
 import sys
 from fractions import Fraction
 
-from core.errors import InputError, StorageError
+from core.errors import InputError
 
 TIMEOUT_S = 20.0
 MEMORY_BYTES = 6 << 30
@@ -19,17 +19,18 @@ EARLY_S = 1e-4
 
 
 def still(place: str, at_s: float, width: int) -> bytes:
-    """The frame shown at `at_s` seconds from the film's first, at most `width` pixels wide, upright."""
+    """The frame shown at `at_s` seconds from the film's first, at most `width` pixels wide, upright; `InputError` where
+    there is none, or none that can be decoded in time."""
     command = [sys.executable, "-m", "farm.api.still", place, repr(at_s), str(width)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     try:
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False, env=environment)
     except subprocess.TimeoutExpired:
-        raise StorageError("the frame took too long to decode", hint="try another time") from None
+        raise InputError("the frame took too long to decode", hint="try another time") from None
     if done.returncode == FAILED:
         raise InputError(done.stderr.decode("utf-8", "replace").strip() or "no frame there", hint="try another time")
     if done.returncode:
-        raise StorageError(f"decoding ended with {done.returncode}", hint="try another time")
+        raise InputError(f"the frame ended its decoder ({done.returncode})", hint="try another time")
     return done.stdout
 
 

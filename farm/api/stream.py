@@ -15,16 +15,34 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from core.errors import FarmError
 from farm.api.views import job_view, moment
 from farm.service import events, jobs
 from farm.service.database import Database
-from farm.service.errors import NotFound, OverQuota
+from farm.service.errors import NotFound, TooFast, Unreachable
 from farm.service.records import EventRow, JobRow
 
 RETRY_MS = 2000
 Head = tuple[int, int]
+GONE: Head = (-1, -1)  # of a job that was erased
+
+
+class Stream(StreamingResponse):
+    """The events of a watcher who has entered; he leaves when it ends, however it does, begun or not."""
+
+    def __init__(self, hub: Hub, watcher: Watcher, made: AsyncIterator[str]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(made, media_type="text/event-stream", headers=headers)
+        self._hub, self._watcher = hub, watcher
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._hub.leave(self._watcher)
 
 
 class Hub:
@@ -41,17 +59,18 @@ class Hub:
         self._watchers: dict[str, set[Watcher]] = {}
         self._tenants: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def watchers(self) -> int:
         return sum(self._tenants.values())
 
-    def check(self, tenant: str) -> None:
-        """`OverQuota` where a tenant watches as much as it may."""
-        if self._tenants[tenant] >= self._most:
-            raise OverQuota(f"{self._most} connections watch already", hint="end some of them, or poll instead")
-
     def enter(self, watcher: Watcher) -> None:
+        """`TooFast` where the tenant watches as much as it may, `Unreachable` where the service is about to end."""
+        if self._closed:
+            raise Unreachable("the service is about to end", hint="try again in a few seconds")
+        if self._tenants[watcher.tenant] >= self._most:
+            raise TooFast(f"{self._most} connections watch already", hint="end some of them, or poll instead")
         self._tenants[watcher.tenant] += 1
         self._watchers.setdefault(watcher.job, set()).add(watcher)
         self._counted(self.watchers)
@@ -69,7 +88,8 @@ class Hub:
         self._counted(self.watchers)
 
     async def close(self) -> None:
-        """End all streams, so that the server can stop."""
+        """End all streams, so that the server can stop; nobody comes in any more."""
+        self._closed = True
         for watcher in [watcher for there in self._watchers.values() for watcher in there]:
             watcher.over = True
             watcher.news.set()
@@ -81,14 +101,16 @@ class Hub:
     async def _look(self) -> None:
         """As long as somebody watches."""
         while self._watchers:
+            asked = frozenset(self._watchers)
             try:
-                heads = await run_in_threadpool(events.heads, self._db, tuple(self._watchers))
+                heads = await run_in_threadpool(events.heads, self._db, asked)
             except FarmError as error:  # the database is away for a while: it is asked again
                 logging.getLogger("farm.api").warning("events: %s", error)
-                heads = {}
-            for job, head in heads.items():
-                for watcher in self._watchers.get(job, ()):
-                    watcher.see(head)
+            else:
+                for job, there in self._watchers.items():
+                    if job in asked:
+                        for watcher in there:
+                            watcher.see(heads.get(job, GONE))
             await asyncio.sleep(self._poll_s)
 
 
@@ -119,36 +141,48 @@ def snapshot(row: JobRow, prefix: str) -> str:
 
 
 async def follow(
-    db: Database, hub: Hub, watcher: Watcher, last: int, *, prefix: str, keep_alive_s: float
+    db: Database,
+    watcher: Watcher,
+    last: int,
+    *,
+    prefix: str,
+    keep_alive_s: float,
+    most_s: float,
+    check: Callable[[], object],
 ) -> AsyncIterator[str]:
-    """The events of a job after number `last`, then what comes, until the job has ended or is gone."""
-    hub.enter(watcher)
+    """The events of a job after number `last`, then what comes, until the job has ended or is gone.
+
+    `check` is asked every `keep_alive_s`, and the stream ends where it raises `NoKey`. After `most_s` it ends too: who
+    watches comes back, and is looked at as any other.
+    """
     version = -1
-    try:
-        yield f"retry: {RETRY_MS}\n\n"
-        while not watcher.over:
-            watcher.news.clear()
-            try:
-                # The row first: what its last event says is in the table by then, and is sent before the end.
-                row = await run_in_threadpool(jobs.get, db, watcher.tenant, watcher.job)
-                while rows := await run_in_threadpool(events.after, db, watcher.tenant, watcher.job, last):
-                    for event in rows:
-                        last = event.seq
-                        yield message(event)
-            except NotFound:
-                yield "event: gone\ndata: {}\n\n"
-                return
-            except FarmError:  # the client comes back, and by then the table may be too
-                return
-            if row.version != version:
-                version = row.version
-                yield snapshot(row, prefix)
-            if row.ended and last >= row.last_seq:
-                yield "event: end\ndata: {}\n\n"
-                return
-            try:
-                await asyncio.wait_for(watcher.news.wait(), keep_alive_s)
-            except TimeoutError:
-                yield ": still here\n\n"
-    finally:
-        hub.leave(watcher)
+    clock = asyncio.get_running_loop().time
+    end_s, checked_s = clock() + most_s, clock()
+    yield f"retry: {RETRY_MS}\n\n"
+    while not watcher.over and clock() < end_s:
+        watcher.news.clear()
+        try:
+            if clock() >= checked_s + keep_alive_s:
+                checked_s = clock()
+                await run_in_threadpool(check)
+            # The row first: what its last event says is in the table by then, and is sent before the end.
+            row = await run_in_threadpool(jobs.get, db, watcher.tenant, watcher.job)
+            while rows := await run_in_threadpool(events.after, db, watcher.tenant, watcher.job, last):
+                for event in rows:
+                    last = event.seq
+                    yield message(event)
+        except NotFound:
+            yield "event: gone\ndata: {}\n\n"
+            return
+        except FarmError:  # the client comes back, and by then the table may be too
+            return
+        if row.version != version:
+            version = row.version
+            yield snapshot(row, prefix)
+        if row.ended and last >= row.last_seq:
+            yield "event: end\ndata: {}\n\n"
+            return
+        try:
+            await asyncio.wait_for(watcher.news.wait(), keep_alive_s)
+        except TimeoutError:
+            yield ": still here\n\n"

@@ -17,7 +17,7 @@ from farm.api.context import Context
 from farm.api.counting import Counts
 from farm.api.parting import is_far, parts_of
 from farm.api.problems import Refused
-from farm.api.receiving import receive
+from farm.api.receiving import check_room, receive
 from farm.api.schemas import EndOfUpload, Id, NewUpload, PartList, PartView, UploadList, UploadView
 from farm.api.views import upload_view
 from farm.paths import place as path_of
@@ -41,6 +41,8 @@ def announce(body: NewUpload, ctx: Ctx, key: Writer, response: Response) -> Uplo
             f"at most {ctx.settings.most_upload_bytes} bytes are taken",
             hint="send a smaller file, or ask the operator",
         )
+    if not ctx.places.far:
+        check_room(ctx.places.root, body.size_bytes)
     row = uploads.begin(
         ctx.db,
         key.tenant,
@@ -96,7 +98,8 @@ async def send(
     row = await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)
     if is_far(row.place):
         raise Conflict("this file goes into a bucket, in parts", hint="put the parts that `parts` lists, then `finish`")
-    row = await receive(ctx.db, row, upload_offset, counted(request.stream(), ctx.counts), ctx.settings.silence_s)
+    data = counted(request.stream(), ctx.counts)
+    row = await receive(ctx.db, row, upload_offset, data, ctx.settings.silence_s, ctx.decoding)
     return upload_view(row, ctx.settings.prefix)
 
 

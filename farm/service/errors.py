@@ -6,7 +6,8 @@ KeyReused(Conflict)        an idempotency key that was used with another body
 BadCursor(InputError)      a page's cursor that this list did not give
 NotAllowed(PolicyError)    the key lacks a scope
 NoKey(PolicyError)         no key, an unknown, expired or revoked one: all the same from outside
-OverQuota(PolicyError)     the tenant's quota is used up, for now
+OverQuota(PolicyError)     the tenant's quota is used up: no waiting of seconds mends it
+TooFast(PolicyError)       more calls at a time than may be: to be tried again in seconds
 TooLong(PolicyError)       a film that is longer than the tenant's films may be, whenever it is asked
 LeaseLost(StorageError)    another coordinator has the job by now
 Unreachable(StorageError)  the database does not answer; to be tried again
@@ -42,6 +43,10 @@ class NoKey(PolicyError):
 
 
 class OverQuota(PolicyError):
+    pass
+
+
+class TooFast(PolicyError):
     pass
 
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
+from farm.api.doors import Doors, HttpServer, protocol
 from farm.service import keys
 from farm.service.database import Database, open_database
 from farm.service.places import ServicePlaces
@@ -46,10 +47,16 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        app = self._proxy(make_app(self.db, self.places, self.settings))
-        self._server = uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1)
+        app = make_app(self.db, self.places, self.settings)
+        config = uvicorn.Config(
+            self._proxy(app),
+            http=protocol(Doors(), head_s=2.0),
+            host="127.0.0.1",
+            port=self.port,
+            log_level="error",
+            timeout_graceful_shutdown=1,
         )
+        self._server = HttpServer(config, app.state.context.hub.close)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
         for _ in range(500):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from farm.service import held
+from farm.api.stream import Hub, Watcher
+from farm.service import held, jobs, keys
+from farm.service.errors import TooFast, Unreachable
 from farm.service.records import Event, Progress
 from farm.service.states import JobState
 from tests.farm.api.conftest import House
@@ -89,3 +92,55 @@ def test_a_finished_job_tells_all_it_did(house: House, clips: Path, job: str) ->
     numbers, kinds = read(house, job)
     assert numbers == list(range(1, len(numbers) + 1))
     assert kinds[-1] == "end"
+
+
+def test_a_key_that_is_revoked_watches_no_longer(house: House, job: str) -> None:
+    secret = house.key(house.name)
+    with house.http(secret) as client, client.stream("GET", f"/v1/jobs/{job}/events") as answer:
+        lines = answer.iter_lines()
+        assert next(lines).startswith("retry")
+        keys.revoke(house.db, house.name, secret.split("_")[1])
+        assert "event: end" not in list(lines), "the stream ends, the job has not"
+    assert not house.http(secret).get(f"/v1/jobs/{job}").is_success
+
+
+def test_a_stream_ends_whole_when_the_server_stops(house: House, job: str) -> None:
+    with house.http() as client, client.stream("GET", f"/v1/jobs/{job}/events") as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        house.server.stop()
+        try:
+            list(lines)  # raises where the connection is torn
+        finally:
+            house.server.start()
+
+
+def test_so_many_watch_and_no_more(house: House) -> None:
+    async def story() -> None:
+        hub = Hub(house.db, 0.01, 2)
+        watchers = [Watcher("a", "job_x") for _ in range(3)]
+        hub.enter(watchers[0])
+        hub.enter(watchers[1])
+        with pytest.raises(TooFast):
+            hub.enter(watchers[2])
+        hub.leave(watchers[0])
+        hub.enter(watchers[2])
+        await hub.close()
+        assert all(watcher.over for watcher in watchers[1:])
+        with pytest.raises(Unreachable):
+            hub.enter(Watcher("b", "job_x"))
+
+    asyncio.run(story())
+
+
+def test_who_watches_an_erased_job_is_woken(house: House, job: str) -> None:
+    async def story() -> None:
+        hub, watcher = Hub(house.db, 0.01, 2), Watcher(house.name, job)
+        hub.enter(watcher)
+        await asyncio.wait_for(watcher.news.wait(), 20)
+        watcher.news.clear()
+        await asyncio.to_thread(jobs.erase, house.db, house.name, job)
+        await asyncio.wait_for(watcher.news.wait(), 20)
+        await hub.close()
+
+    asyncio.run(story())

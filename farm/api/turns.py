@@ -1,0 +1,80 @@
+"""How much of the service one tenant, and one key, may hold at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from farm.service.errors import TooFast
+
+FORGET_AT = 10_000  # keys that were seen
+
+
+class Turns:
+    """Work that takes a processor for seconds, as decoding what somebody sent: so much of it at once, and so much of
+    one tenant, whose further calls wait without holding a thread. For one event loop."""
+
+    def __init__(self, most: int, most_a_tenant: int) -> None:
+        self._all = asyncio.Semaphore(most)
+        self._most_a_tenant = most_a_tenant
+        self._tenants: dict[str, asyncio.Semaphore] = {}
+        self._waiting: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def turn(self, tenant: str, wait_s: float | None = None) -> AsyncIterator[None]:
+        """A turn, from when it comes to the end of the context; `TooFast` where none comes within `wait_s`."""
+        own = self._tenants.setdefault(tenant, asyncio.Semaphore(self._most_a_tenant))
+        self._waiting[tenant] += 1
+        try:
+            try:
+                async with asyncio.timeout(wait_s):
+                    await own.acquire()
+                    try:
+                        await self._all.acquire()
+                    except BaseException:
+                        own.release()
+                        raise
+            except TimeoutError:
+                raise TooFast("too much of this is asked for at once", hint="wait for some of it to end") from None
+            try:
+                yield
+            finally:
+                self._all.release()
+                own.release()
+        finally:
+            self._waiting[tenant] -= 1
+            if not self._waiting[tenant]:
+                del self._waiting[tenant], self._tenants[tenant]
+
+
+class Rates:
+    """How often a key may call: `a_second` in the long run, `at_once` after a pause. `clock` in seconds."""
+
+    def __init__(self, a_second: float, at_once: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._a_second, self._at_once, self._clock = a_second, at_once, clock
+        self._known: dict[str, tuple[float, float]] = {}  # how many calls are left, as of when
+        self._lock = threading.Lock()
+
+    def call(self, key: str) -> None:
+        """Count a call; `TooFast` where it is one too many."""
+        with self._lock:
+            now_s = self._clock()
+            if len(self._known) >= FORGET_AT:
+                self._known = {
+                    one: known for one, known in self._known.items() if self._left(known, now_s) < self._at_once
+                }
+            left = self._left(self._known.get(key, (self._at_once, now_s)), now_s)
+            self._known[key] = (max(left - 1, 0.0) if left >= 1 else left, now_s)
+        if left < 1:
+            raise TooFast(
+                f"this key calls more than {self._a_second:g} times a second",
+                hint="wait, and watch a job's events in place of asking for it again and again",
+            )
+
+    def _left(self, known: tuple[float, float], now_s: float) -> float:
+        left, at_s = known
+        return min(self._at_once, left + (now_s - at_s) * self._a_second)

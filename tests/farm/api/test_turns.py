@@ -1,0 +1,113 @@
+"""What one tenant and one key may hold of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import shutil
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.errors import InputError
+from core.media.image import image_size, read_image
+from farm.api import receiving
+from farm.api.picture import picture_size
+from farm.api.problems import Refused
+from farm.api.turns import Rates, Turns
+from farm.service.errors import TooFast
+
+
+def test_a_tenant_has_its_share_of_the_turns() -> None:
+    async def story() -> None:
+        turns = Turns(3, 2)
+        over = asyncio.Event()
+        began: list[str] = []
+
+        async def work(tenant: str) -> None:
+            async with turns.turn(tenant):
+                began.append(tenant)
+                await over.wait()
+
+        greedy = [asyncio.create_task(work("a")) for _ in range(5)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert began == ["a", "a"]
+        async with turns.turn("b", 1.0):
+            with pytest.raises(TooFast):
+                async with turns.turn("c", 0.0):
+                    pass
+            with pytest.raises(TooFast):
+                async with turns.turn("a", 0.0):
+                    pass
+        over.set()
+        await asyncio.gather(*greedy)
+        assert began == ["a"] * 5
+        async with turns.turn("a", 0.0), turns.turn("a", 0.0), turns.turn("c", 0.0):
+            pass
+
+    asyncio.run(story())
+
+
+def test_a_key_calls_so_often() -> None:
+    now = [0.0]
+    rates = Rates(2.0, 3.0, lambda: now[0])
+    for _ in range(3):
+        rates.call("a")
+    with pytest.raises(TooFast):
+        rates.call("a")
+    rates.call("b")
+    now[0] = 0.5
+    rates.call("a")
+    with pytest.raises(TooFast):
+        rates.call("a")
+    now[0] = 1000.0
+    for _ in range(3):
+        rates.call("a")
+    with pytest.raises(TooFast):
+        rates.call("a")
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of side x side black pixels that say nothing else."""
+    picture = io.BytesIO()
+    Image.fromarray(np.zeros((1, 1), np.uint8)).save(picture, "png")
+    data = picture.getvalue()
+    packer = zlib.compressobj(9)
+    rows = b"".join([packer.compress(bytes(1 + side)) for _ in range(side)]) + packer.flush()
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return len(body).to_bytes(4) + kind + body + zlib.crc32(kind + body).to_bytes(4)
+
+    head = side.to_bytes(4) * 2 + bytes([8, 0, 0, 0, 0])
+    return data[:8] + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_size_is_that_of_the_picture_that_is_read(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "x.jpg", exif=exif)
+    assert image_size(tmp_path / "x.jpg") == read_image(tmp_path / "x.jpg").shape[:2]
+
+
+def test_a_picture_is_decoded_in_a_child(tmp_path: Path) -> None:
+    file = tmp_path / "x.png"
+    file.write_bytes(bomb(2000))
+    assert picture_size(file) == (2000, 2000)
+    file.write_bytes(bomb(9000))
+    with pytest.raises(InputError, match="pixels"):
+        picture_size(file)
+    file.write_bytes(bomb(2000)[:-200])
+    with pytest.raises(InputError, match="cannot be read"):
+        picture_size(file)
+
+
+def test_a_disk_is_not_filled(tmp_path: Path) -> None:
+    receiving.check_room(tmp_path, 1)
+    with pytest.raises(Refused, match="disk is full") as told:
+        receiving.check_room(tmp_path, shutil.disk_usage(tmp_path).free)
+    assert told.value.status == 507
