@@ -31,7 +31,8 @@ from farm.service.errors import Unreachable
 from farm.service.events import after
 from farm.service.records import ENDED, DeliveryRow, EventRow, Scope
 from tests.drill.listeners import Counting, Receiver, receiver
-from tests.drill.world import VICTIMS, World
+from tests.drill.plan import Kill, plan_of
+from tests.drill.world import World
 
 ALL: tuple[Scope, ...] = ("jobs:read", "jobs:write")
 MOST_S = 900.0
@@ -46,32 +47,6 @@ BODY = {
     "encode": {"codec": "h264", "crf": 30, "preset": "slower"},
     "output": "out.mp4",
 }
-
-
-@dataclass(frozen=True)
-class Kill:
-    """`victim` dies `wait_s` seconds after `ended` jobs have ended and the kill before it was done."""
-
-    victim: str
-    ended: int
-    wait_s: float
-
-
-def plan_of(seed: int, count: int, more: int) -> list[Kill]:
-    """Every part once and `more` parts again, in an order that the seed draws; the same list for ever.
-
-    The kills are spread over the first three fifths of the jobs; some of them follow the one before within seconds,
-    while what it killed is not there again.
-    """
-    draw = random.Random(f"drill {seed}")
-    names = [*VICTIMS, *draw.choices(VICTIMS, k=more)]
-    draw.shuffle(names)
-    plan: list[Kill] = []
-    for place, name in enumerate(names):
-        together = bool(plan) and draw.random() < 1 / 3
-        ended = plan[-1].ended if together else place * count * 3 // (5 * len(names))
-        plan.append(Kill(name, ended, round(draw.uniform(0.0, 4.0), 2)))
-    return plan
 
 
 @dataclass

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tests.drill.story import plan_of
-from tests.drill.world import VICTIMS
+from tests.drill.plan import VICTIMS, plan_of
 
 
 @given(some.integers(0, 10_000), some.integers(0, 5))

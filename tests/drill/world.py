@@ -11,24 +11,14 @@ from pathlib import Path
 
 import psutil
 
-from farm.api.ingress import Args
 from farm.demo.onserve import Head, deploy, filled_in, free_ports, ray_head, serve, wait_for
 from farm.service.database import Database, open_database
 from farm.service.places import ServicePlaces
+from tests.drill.plan import TITLES
 from tests.postgres import Postgres
 
 CORES = 2
 JOBS = 3  # at the same time, so that most of twenty wait or begin while parts die
-
-# What is killed -> the titles of its processes.
-TITLES = {
-    "calls": "ray::ServeReplica:farm:Calls",
-    "coordinator": "ray::ServeReplica:farm:Keeper",
-    "replicas": "ray::ServeReplica",  # both of the above at once
-    "controller": "ray::ServeController",
-    "proxy": "ray::ProxyActor",
-}
-VICTIMS = (*TITLES, "postgres")
 
 
 @dataclass
@@ -69,7 +59,6 @@ def world() -> Iterator[World]:
             "max_workers": CORES,
             "webhook_networks": ["127.0.0.0/8"],
         }
-        Args.model_validate(args)
         with ray_head(CORES) as head:
             address = deploy(head, filled_in(args, free_ports(1)[0]), folder / "serve.yaml")
             with open_database(url) as db:

@@ -61,7 +61,7 @@ async def measured(house: Served, wanted: argparse.Namespace, film: Path) -> dic
     await rush(crowd, clients=wanted.clients, watchers=wanted.watchers, seconds=WARM_S)
     for kept in (crowd.seconds, crowd.wrong, crowd.lag_s):
         kept.clear()
-    began_s, spent_s = time.perf_counter(), house.spent_s()
+    began_s, spent_s, waited_s = time.perf_counter(), house.spent_s(), house.waited_s()
     house.trace.clear()
     await rush(crowd, clients=wanted.clients, watchers=wanted.watchers, seconds=wanted.seconds)
     took_s = time.perf_counter() - began_s
@@ -85,6 +85,7 @@ async def measured(house: Served, wanted: argparse.Namespace, film: Path) -> dic
         "wrong": crowd.wrong,
         "late_ms": ms(p(crowd.lag_s, 0.95)),
         "server_cores": round((house.spent_s() - spent_s) / took_s, 2),
+        "server_waited": round((house.waited_s() - waited_s) / took_s, 2),
         "memory_mib": {"early": early, "late": late, "most": round(max(taken for _, taken in house.trace), 1)},
         "load_average": round(psutil.getloadavg()[0], 1),
     }

@@ -45,6 +45,15 @@ class Served:
         self.trace.append((time.perf_counter(), taken / MIB))
         return taken / MIB
 
+    def waited_s(self) -> float:
+        """How long threads of the service that could run had to wait for a core, so far (Linux's schedstat)."""
+        waited = 0
+        for process in self.processes:
+            for thread in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
+                with suppress(OSError):
+                    waited += int(thread.read_text().split()[1])
+        return waited / 1e9
+
     def spent_s(self) -> float:
         """Processor time of the service so far."""
         spent = 0.0
