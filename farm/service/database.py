@@ -48,6 +48,8 @@ class Database:
         self._engine = engine
         self._clock = clock
         self._writer = threading.Lock()  # SQLite's own waiting is polling, and unfair
+        self._doing: set[str] = set()
+        self._gate = threading.Lock()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -74,6 +76,19 @@ class Database:
             return time.time_ns() // 1_000_000
         asked = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
         return int(connection.execute(sql.text(asked)).scalar_one())
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[bool]:
+        """Whether nobody else of this process does `name` at this moment; nobody waits to find out."""
+        with self._gate:
+            mine = name not in self._doing
+            self._doing.add(name)
+        try:
+            yield mine
+        finally:
+            if mine:
+                with self._gate:
+                    self._doing.discard(name)
 
     def ping(self) -> None:
         """`Unreachable` where the database does not answer."""

@@ -144,8 +144,10 @@ def check_key(db: Database, secret: str) -> KeyRow:
     if row is None or over or not same:
         raise NoKey("no key, or one that is not valid (any more)", hint="send Authorization: Bearer farm_...")
     if row.used_ms is None or row.used_ms < now_ms - USED_EVERY_MS:
-        with db.write() as connection:
-            connection.execute(sql.update(tables.api_keys).where(key.id == row.id).values(used_ms=now_ms))
+        with db.alone(f"key {row.id}") as mine:  # or all calls of that moment would wait to write the same
+            if mine:
+                with db.write() as connection:
+                    connection.execute(sql.update(tables.api_keys).where(key.id == row.id).values(used_ms=now_ms))
     return _key(row)
 
 

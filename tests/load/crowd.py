@@ -7,6 +7,8 @@ import json
 import random
 import time
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from tests.load.wire import Line, request
@@ -175,8 +177,9 @@ async def alone(crowd: Crowd, times: int) -> Calls:
     return found
 
 
-async def rush(crowd: Crowd, *, clients: int, watchers: int, seconds: float) -> None:
-    """Everybody at once, for so long."""
+@asynccontextmanager
+async def rush(crowd: Crowd, *, clients: int, watchers: int) -> AsyncIterator[None]:
+    """Everybody at once, as long as the context lasts."""
     pages = clients // 4
     watched = crowd.jobs[:watchers]
     others = crowd.jobs[watchers:]
@@ -191,6 +194,6 @@ async def rush(crowd: Crowd, *, clients: int, watchers: int, seconds: float) -> 
             tasks.create_task(crowd.submits()),
             tasks.create_task(crowd.wishes(watched)),
         ]
-        await asyncio.sleep(seconds)
+        yield
         for task in all_of_them:
             task.cancel()
