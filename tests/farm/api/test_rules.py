@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from core.errors import InputError
 from farm.api.rules import apply_quotas, check_allowed, check_prefix, quota_texts, quotas_of, retention_of
-from farm.cli.main import main
+from farm.cli.main import main, make_app
 from farm.service import audit, jobs, keys, uploads
 from farm.service.clearing import Retention, clear
 from farm.service.database import Database, open_database
@@ -20,6 +21,7 @@ from farm.settings import service_database
 from tests.farm.service.farmhouse import ACME, Hand, job_in, submit, tenants
 from tests.farm.service.running import order_of
 
+ROOT = Path(__file__).parents[3]
 DAY_S = 86_400
 
 
@@ -139,3 +141,19 @@ def test_tenants_are_the_operators(tmp_path: Path, capsys: pytest.CaptureFixture
     for words in (["make", "acme"], ["quota", "nobody"], ["key", "acme", "--scope", "all"], ["make", "Ä"]):
         assert main(["tenant", *words, *place]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_documentation_lists_what_an_operator_may_say() -> None:
+    import typer  # noqa: PLC0415
+
+    from farm.api.ingress import Args  # noqa: PLC0415 - loads Ray Serve
+
+    text = (ROOT / "docs" / "service.md").read_text()
+    table = text.split("## What the operator says")[1].split("### Tenants")[0]
+    serve = typer.main.get_command(make_app()).commands["serve"]  # type: ignore[attr-defined]
+    options = {name for option in serve.params for name in option.opts} - {"--debug", "--log-json", "--help"}
+    assert set(re.findall(r"`(--[a-z-]+)`", table)) == options
+    plural = {"--allow-url": "allowed_urls", "--quota": "quotas", "--webhook-network": "webhook_networks"}
+    of_this_machine = {"--host", "--port", "--address", "--local", "--metrics-port"}
+    named = {plural.get(name, name.removeprefix("--").replace("-", "_")) for name in options - of_this_machine}
+    assert set(Args.model_fields) == named | {"replicas"}
