@@ -117,7 +117,7 @@ def test_the_tables_name_all_there_is() -> None:
     assert set(rows("Keys and scopes")) == set(SCOPES)
     quotas = {name.replace("gpu_ms", "gpu_s") for name in TenantQuota.__dataclass_fields__}
     assert set(rows("Quotas")) == quotas
-    known = {int(status) for _, status in STATUS} | {408, 413, 415}
+    known = {int(status) for _, status in STATUS} | {408, 413, 415, 507}
     assert {int(status) for status in rows("Errors")} == known - {500}
 
 
