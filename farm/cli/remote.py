@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.errors import FarmError, InputError
+from core.errors import FarmError, InputError, PolicyError
 from farm.cli.expand import expand
 from farm.cli.film_options import FILM, FilmOptions, job_spec
 from farm.cli.out import put, say
@@ -156,9 +156,15 @@ def get(
         now = follow(farm, job) if wait else farm.job(job)
         if now.result is None:
             ended(now, service)
-        path = output if output is not None else Path(now.result.name if now.result else job)
+        path = output if output is not None else own_name(now)
         made = farm.download(job, path)
     say(f"{made}")
+
+
+def own_name(job: JobView) -> Path:
+    """The result's file in this folder, under the name that the service says: never elsewhere, and never hidden."""
+    name = Path(job.result.name).name if job.result is not None else ""
+    return Path(name if name.isprintable() and not name.startswith(".") and name else job.id)
 
 
 @expand
@@ -228,10 +234,25 @@ def watch_remote(job: str, *, as_json: bool) -> None:
 
 
 def ended(job: JobView, service: Service) -> None:
-    """Tell how a job ended; a FarmError unless it succeeded."""
+    """Tell how a job ended; a FarmError, with the exit code that `farm render` would have, unless it succeeded."""
     if service.json:
         put(job.model_dump_json() + "\n")
     if job.state != "succeeded":
         problem = job.problem
         what = problem.detail if problem else f"the job is {job.state}"
-        raise FarmError(what, where=job.id, hint=problem.next_step if problem else "see farm status")
+        raise kind_of(job)(what, where=job.id, hint=problem.next_step if problem else "see farm status")
+
+
+def kind_of(job: JobView) -> type[FarmError]:
+    """What a job that did not succeed is told as: its problem's kind says the exit code."""
+    if job.state == "refused":
+        return PolicyError
+    named = job.problem.kind if job.problem is not None else ""
+    codes = {kind.__name__: kind.exit_code for kind in every_kind(FarmError)}
+    return next((kind for kind in (InputError, PolicyError) if kind.exit_code == codes.get(named)), FarmError)
+
+
+def every_kind(kind: type[FarmError]) -> Iterator[type[FarmError]]:
+    yield kind
+    for inner in kind.__subclasses__():
+        yield from every_kind(inner)

@@ -54,7 +54,10 @@ def put_cast(farm: Farm, job: str, file: Path) -> None:
                 hint="upload the picture and write upload:ID in the service's cast",
             )
         if names:
-            places = tuple(sent.setdefault(name, at_service(farm, file, name)) for name in names)
+            for name in names:
+                if name not in sent:  # one picture of several people is sent once
+                    sent[name] = at_service(farm, file, name)
+            places = tuple(sent[name] for name in names)
             edits[str(entry["id"])] = PersonEdit(places, entry.get("source_face"))
     farm.put_cast(job, edit_people(text, edits))
 

@@ -28,6 +28,7 @@ from farm.client.calls import (
     PartView,
     SegmentList,
     ServiceError,
+    UploadList,
     UploadView,
 )
 
@@ -79,18 +80,24 @@ class AsyncFarm:
         idempotency_key: str | None = None,
         **options: Any,
     ) -> JobView:
-        """Send a film and a face and ask for a job; `options` are the fields of POST /v1/jobs."""
-        place = await self._place(target, "target")
+        """Send a film and a face and ask for a job; `options` are the fields of POST /v1/jobs.
+
+        With an `idempotency_key` a file that the service has already is not sent again: the same files and options
+        are the same job, however often they are sent.
+        """
+        again = idempotency_key is not None
+        place = await self._place(target, "target", again)
         body: dict[str, Any] = {"target": place, **options}
         if source is not None:
-            body["source"] = {"images": [await self._place(source, "source")]}
+            body["source"] = {"images": [await self._place(source, "source", again)]}
         if swapper is not None:
             body["swapper"] = swapper
         return await self.submit_body(body, idempotency_key=idempotency_key)
 
     async def submit_spec(self, spec: JobSpec, *, idempotency_key: str | None = None, **more: Any) -> JobView:
-        """Send the files of a JobSpec (the options of `farm render`) and ask for the job."""
-        uploaded = {path: (await self.upload(path, purpose)).id for purpose, path in calls.files_of(spec)}
+        """Send the files of a JobSpec (the options of `farm render`) and ask for the job; the key as in `submit`."""
+        again = idempotency_key is not None
+        uploaded = {path: await self._sent(path, purpose, again) for purpose, path in calls.files_of(spec)}
         return await self.submit_body(calls.job_body(spec, uploaded, **more), idempotency_key=idempotency_key)
 
     async def submit_body(self, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> JobView:
@@ -158,6 +165,7 @@ class AsyncFarm:
         reader = sse.Reader(last_id=str(after))
         failed = 0
         while True:
+            reader.begin()
             call = Call("GET", f"{calls.job(job_id)}/events", headers={"Last-Event-ID": reader.last_id})
             try:
                 async with self._http.stream(
@@ -208,6 +216,7 @@ class AsyncFarm:
             return await self._upload_parts(file, row, told)
         waits = retry.waits(self._tries, self._draw)
         while row.state == "open":
+            files.unchanged(file, row)
             sent = row.received_bytes
             call = files.send_call(row.id, sent)
             try:
@@ -218,21 +227,23 @@ class AsyncFarm:
                     )
                 if answer.is_success:
                     row = calls.read(UploadView, answer.content)
-                    continue
-                if answer.status_code not in files.GO_ON and not retry.again(call, answer):
-                    raise calls.refusal(answer.status_code, answer.content, str(file))
+                    problem: FarmError = files.in_part(file)
+                else:
+                    problem = calls.refusal(answer.status_code, answer.content, str(file))
+                    if answer.status_code not in files.GO_ON and not retry.again(call, answer):
+                        raise problem
             except httpx.TransportError as error:
-                problem: FarmError = ServiceError(
-                    f"the connection broke: {error}", where=str(file), hint="send it again"
-                )
-            else:
-                problem = calls.refusal(answer.status_code, answer.content, str(file))
+                problem = files.broken(error, file)
+            if row.state != "open":
+                break
             wait_s = next(waits, None)
             if wait_s is None:
                 raise problem
             await asyncio.sleep(wait_s)
             row = await self._get(UploadView, f"/v1/uploads/{row.id}")
-        return row
+            if row.received_bytes > sent:  # it gets on: a line that breaks often is no end
+                waits = retry.waits(self._tries, self._draw)
+        return files.taken(row, file)
 
     async def download(self, job_id: str, path: str | Path) -> Path:
         """The finished film, whole and checked, as `path`; a part is gone on with."""
@@ -271,7 +282,7 @@ class AsyncFarm:
     async def _upload_parts(self, file: Path, row: UploadView, told: Callable[[int, int], None] | None) -> UploadView:
         """Put what the bucket does not have yet, several parts at once, until it has all; then the service looks."""
         waits = retry.waits(self._tries, self._draw)
-        sent = files.Sent(row.size_bytes, told)
+        sent, here = files.Sent(row.size_bytes, told), -1
         room = asyncio.Semaphore(files.PARTS_AT_ONCE)
         async with httpx.AsyncClient(timeout=self._http.timeout, transport=self._transport) as bucket:  # gets no key
 
@@ -282,32 +293,50 @@ class AsyncFarm:
                     try:
                         answer = await bucket.put(part.url, content=content, headers=headers)
                     except httpx.TransportError as error:
-                        return ServiceError(f"the connection broke: {error}", where=str(file), hint="send it again")
+                        return files.broken(error, file)
                     return None if answer.is_success else files.put_refused(answer, file)
 
             while True:
                 left = calls.read(PartList, (await self._send(calls.list_parts(row.id))).content)
                 if not left.items:
                     break
+                files.unchanged(file, row)
+                if left.received_bytes > here:
+                    waits = retry.waits(self._tries, self._draw)
+                stands, here = left.received_bytes <= here, left.received_bytes
                 sent.begin(left.received_bytes)
                 failed = [error for error in await asyncio.gather(*map(put, left.items)) if error is not None]
-                if failed:
+                if failed or stands:
                     wait_s = next(waits, None)
                     if wait_s is None:
-                        raise failed[0]
+                        raise failed[0] if failed else files.in_part(file)
                     await asyncio.sleep(wait_s)
         sha256 = await asyncio.to_thread(files.sha256_of, file)
         while row.state == "open":
             answer = await self._send(calls.finish_upload(row.id, sha256))
             row = calls.read(UploadView, answer.content)
             if row.state == "open":
-                await asyncio.sleep(retry.told_wait(answer))
-        return row
+                await asyncio.sleep(max(retry.FIRST_S, retry.told_wait(answer)))
+        return files.taken(row, file)
 
-    async def _place(self, path: str | Path, purpose: str) -> dict[str, str]:
+    async def _place(self, path: str | Path, purpose: str, again: bool) -> dict[str, str]:
         if str(path).startswith("s3://"):
             return {"url": str(path)}
-        return {"upload": (await self.upload(path, purpose)).id}
+        return {"upload": await self._sent(path, purpose, again)}
+
+    async def _sent(self, path: str | Path, purpose: str, again: bool) -> str:
+        """The id of an upload of the file; `again`: of the oldest that the service has, where it has one."""
+        found: str | None = None
+        if again:
+            known = await asyncio.to_thread(files.Known.of, files.readable(Path(path)), purpose)
+            cursor: str | None = None
+            while True:
+                page = calls.read(UploadList, (await self._send(calls.list_uploads(cursor))).content)
+                found = next((row.id for row in reversed(page.items) if known.fits(row)), found)
+                cursor = page.next
+                if cursor is None:
+                    break
+        return found or (await self.upload(path, purpose)).id
 
     async def _get(self, model: type[M], path: str) -> M:
         return calls.read(model, (await self._send(Call("GET", path))).content)

@@ -22,6 +22,7 @@ from farm.api.schemas import (
     PartList,
     PartView,
     SegmentList,
+    UploadList,
     UploadView,
     WebhookView,
 )
@@ -31,6 +32,7 @@ M = TypeVar("M", bound=BaseModel)
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, TOO_MANY = 401, 403, 404, 409, 429
 SERVER = 500
 PARTS_AT_ONCE = 32  # asked for
+UPLOADS_A_PAGE = 200
 FINAL = frozenset({JobState.succeeded, JobState.failed, JobState.cancelled, JobState.refused})
 
 
@@ -82,6 +84,11 @@ def ask(job_id: str, what: str) -> Call:
 def announce(purpose: str, path: Path) -> Call:
     body = {"purpose": purpose, "name": path.name, "size_bytes": path.stat().st_size}
     return Call("POST", "/v1/uploads", json=body, safe=False)
+
+
+def list_uploads(cursor: str | None) -> Call:
+    query = (("limit", str(UPLOADS_A_PAGE)),) + ((("cursor", cursor),) if cursor else ())
+    return Call("GET", "/v1/uploads", query=query)
 
 
 def list_parts(upload_id: str) -> Call:
@@ -201,6 +208,7 @@ __all__ = [
     "PartView",
     "SegmentList",
     "ServiceError",
+    "UploadList",
     "UploadView",
     "WebhookView",
 ]

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +17,7 @@ import httpx
 from core.errors import FarmError, InputError, StorageError
 from farm.api.schemas import JobView
 from farm.client import calls
-from farm.client.calls import Call, JobEvent, PartView
+from farm.client.calls import Call, JobEvent, PartView, ServiceError, UploadView
 from farm.client.sse import Message
 
 PIECE_BYTES = 1 << 20
@@ -36,6 +37,51 @@ def readable(path: Path) -> Path:
     if not path.is_file():
         raise InputError("no such file", where=str(path), hint="check the path")
     return path
+
+
+def unchanged(path: Path, row: UploadView) -> None:
+    """`InputError` where the file is not as long any more as it was when it was announced."""
+    size = readable(path).stat().st_size
+    if size != row.size_bytes:
+        told = f"the file had {row.size_bytes} bytes when it was announced, and has {size} now"
+        raise InputError(told, where=str(path), hint="send it again when nobody writes to it")
+
+
+def taken(row: UploadView, path: Path) -> UploadView:
+    """The upload, which is ready; `InputError` where the service refused what came."""
+    if row.state == "ready":
+        return row
+    problem = row.problem
+    raise InputError(
+        problem.detail if problem is not None else f"the upload is {row.state}",
+        where=str(path),
+        hint=problem.next_step if problem is not None else "send it again",
+    )
+
+
+def in_part(path: Path) -> ServiceError:
+    return ServiceError("the file came in part", where=str(path), hint="send it again")
+
+
+def broken(error: Exception, path: Path) -> ServiceError:
+    return ServiceError(f"the connection broke: {error}", where=str(path), hint="send it again")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A file of this machine, by what the service knows of one that it has."""
+
+    purpose: str
+    sha256: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, path: Path, purpose: str) -> Known:
+        return cls(purpose, sha256_of(path), path.stat().st_size)
+
+    def fits(self, row: UploadView) -> bool:
+        told = row.purpose, row.sha256, row.size_bytes
+        return row.state == "ready" and told == (self.purpose, self.sha256, self.size_bytes)
 
 
 def not_reached(failure: httpx.TransportError | None) -> bool:

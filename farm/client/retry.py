@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import httpx
 
-from farm.api.problems import MEDIA_TYPE
+from farm.api.problems import MEDIA_TYPE, TYPES
 from farm.client.calls import Call
 
 UNKNOWN_ROUTE = "/-/routes"  # stands in the 404 of Ray Serve's proxy, which names this address
 BUSY = frozenset({429, 502, 503, 504})
+USED_UP = (f"{TYPES}over-quota", f"{TYPES}too-long")  # of a 429 that no waiting of seconds mends
 FIRST_S = 0.2
 MOST_S = 10.0
 
@@ -27,6 +28,8 @@ def again(call: Call, answer: httpx.Response | None) -> bool:
     it certainly was not taken. The body of an answer that failed has been read."""
     if answer is None:
         return call.safe
+    if answer.status_code == 429 and any(kind in answer.text for kind in USED_UP):
+        return False
     if answer.status_code in BUSY or of_a_proxy(answer):
         return call.safe or answer.status_code == 503
     return False

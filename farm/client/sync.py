@@ -29,6 +29,7 @@ from farm.client.calls import (
     PartView,
     SegmentList,
     ServiceError,
+    UploadList,
     UploadView,
 )
 
@@ -80,18 +81,24 @@ class Farm:
         idempotency_key: str | None = None,
         **options: Any,
     ) -> JobView:
-        """Send a film and a face and ask for a job; `options` are the fields of POST /v1/jobs."""
-        place = self._place(target, "target")
+        """Send a film and a face and ask for a job; `options` are the fields of POST /v1/jobs.
+
+        With an `idempotency_key` a file that the service has already is not sent again: the same files and options
+        are the same job, however often they are sent.
+        """
+        again = idempotency_key is not None
+        place = self._place(target, "target", again)
         body: dict[str, Any] = {"target": place, **options}
         if source is not None:
-            body["source"] = {"images": [self._place(source, "source")]}
+            body["source"] = {"images": [self._place(source, "source", again)]}
         if swapper is not None:
             body["swapper"] = swapper
         return self.submit_body(body, idempotency_key=idempotency_key)
 
     def submit_spec(self, spec: JobSpec, *, idempotency_key: str | None = None, **more: Any) -> JobView:
-        """Send the files of a JobSpec (the options of `farm render`) and ask for the job."""
-        uploaded = {path: self.upload(path, purpose).id for purpose, path in calls.files_of(spec)}
+        """Send the files of a JobSpec (the options of `farm render`) and ask for the job; the key as in `submit`."""
+        again = idempotency_key is not None
+        uploaded = {path: self._sent(path, purpose, again) for purpose, path in calls.files_of(spec)}
         return self.submit_body(calls.job_body(spec, uploaded, **more), idempotency_key=idempotency_key)
 
     def submit_body(self, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> JobView:
@@ -158,6 +165,7 @@ class Farm:
         reader = sse.Reader(last_id=str(after))
         failed = 0
         while True:
+            reader.begin()
             call = Call("GET", f"{calls.job(job_id)}/events", headers={"Last-Event-ID": reader.last_id})
             try:
                 with self._http.stream(
@@ -208,6 +216,7 @@ class Farm:
             return self._upload_parts(file, row, told)
         waits = retry.waits(self._tries, self._draw)
         while row.state == "open":
+            files.unchanged(file, row)
             sent = row.received_bytes
             call = files.send_call(row.id, sent)
             try:
@@ -216,21 +225,23 @@ class Farm:
                     answer = self._http.request(call.method, call.path, content=content, headers=dict(call.headers))
                 if answer.is_success:
                     row = calls.read(UploadView, answer.content)
-                    continue
-                if answer.status_code not in files.GO_ON and not retry.again(call, answer):
-                    raise calls.refusal(answer.status_code, answer.content, str(file))
+                    problem: FarmError = files.in_part(file)
+                else:
+                    problem = calls.refusal(answer.status_code, answer.content, str(file))
+                    if answer.status_code not in files.GO_ON and not retry.again(call, answer):
+                        raise problem
             except httpx.TransportError as error:
-                problem: FarmError = ServiceError(
-                    f"the connection broke: {error}", where=str(file), hint="send it again"
-                )
-            else:
-                problem = calls.refusal(answer.status_code, answer.content, str(file))
+                problem = files.broken(error, file)
+            if row.state != "open":
+                break
             wait_s = next(waits, None)
             if wait_s is None:
                 raise problem
             time.sleep(wait_s)
             row = self._get(UploadView, f"/v1/uploads/{row.id}")
-        return row
+            if row.received_bytes > sent:  # it gets on: a line that breaks often is no end
+                waits = retry.waits(self._tries, self._draw)
+        return files.taken(row, file)
 
     def download(self, job_id: str, path: str | Path) -> Path:
         """The finished film, whole and checked, as `path`; a part is gone on with."""
@@ -267,7 +278,7 @@ class Farm:
     def _upload_parts(self, file: Path, row: UploadView, told: Callable[[int, int], None] | None) -> UploadView:
         """Put what the bucket does not have yet, several parts at once, until it has all; then the service looks."""
         waits = retry.waits(self._tries, self._draw)
-        sent = files.Sent(row.size_bytes, told)
+        sent, here = files.Sent(row.size_bytes, told), -1
         with httpx.Client(timeout=self._http.timeout, transport=self._transport) as bucket:  # which gets no key
 
             def put(part: PartView) -> FarmError | None:
@@ -275,7 +286,7 @@ class Farm:
                 try:
                     answer = bucket.put(part.url, content=content, headers={"Content-Length": str(part.size_bytes)})
                 except httpx.TransportError as error:
-                    return ServiceError(f"the connection broke: {error}", where=str(file), hint="send it again")
+                    return files.broken(error, file)
                 return None if answer.is_success else files.put_refused(answer, file)
 
             with ThreadPoolExecutor(files.PARTS_AT_ONCE) as pool:
@@ -283,25 +294,43 @@ class Farm:
                     left = calls.read(PartList, self._send(calls.list_parts(row.id)).content)
                     if not left.items:
                         break
+                    files.unchanged(file, row)
+                    if left.received_bytes > here:
+                        waits = retry.waits(self._tries, self._draw)
+                    stands, here = left.received_bytes <= here, left.received_bytes
                     sent.begin(left.received_bytes)
                     failed = [error for error in pool.map(put, left.items) if error is not None]
-                    if failed:
+                    if failed or stands:
                         wait_s = next(waits, None)
                         if wait_s is None:
-                            raise failed[0]
+                            raise failed[0] if failed else files.in_part(file)
                         time.sleep(wait_s)
         sha256 = files.sha256_of(file)
         while row.state == "open":
             answer = self._send(calls.finish_upload(row.id, sha256))
             row = calls.read(UploadView, answer.content)
             if row.state == "open":
-                time.sleep(retry.told_wait(answer))
-        return row
+                time.sleep(max(retry.FIRST_S, retry.told_wait(answer)))
+        return files.taken(row, file)
 
-    def _place(self, path: str | Path, purpose: str) -> dict[str, str]:
+    def _place(self, path: str | Path, purpose: str, again: bool) -> dict[str, str]:
         if str(path).startswith("s3://"):
             return {"url": str(path)}
-        return {"upload": self.upload(path, purpose).id}
+        return {"upload": self._sent(path, purpose, again)}
+
+    def _sent(self, path: str | Path, purpose: str, again: bool) -> str:
+        """The id of an upload of the file; `again`: of the oldest that the service has, where it has one."""
+        found: str | None = None
+        if again:
+            known = files.Known.of(files.readable(Path(path)), purpose)
+            cursor: str | None = None
+            while True:
+                page = calls.read(UploadList, self._send(calls.list_uploads(cursor)).content)
+                found = next((row.id for row in reversed(page.items) if known.fits(row)), found)
+                cursor = page.next
+                if cursor is None:
+                    break
+        return found or self.upload(path, purpose).id
 
     def _get(self, model: type[M], path: str) -> M:
         return calls.read(model, self._send(Call("GET", path)).content)

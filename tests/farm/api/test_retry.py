@@ -12,8 +12,9 @@ SAFE, ONCE = Call("GET", "/v1/jobs"), Call("POST", "/v1/uploads", safe=False)
 SERVE_404 = "Path '/v1/jobs' not found. Ping http://.../-/routes for available routes."
 
 
-def problem(status: int) -> httpx.Response:
-    return httpx.Response(status, headers={"content-type": "application/problem+json"}, text="{}")
+def problem(status: int, kind: str = "x") -> httpx.Response:
+    text = f'{{"type": "urn:farm:problem:{kind}"}}'
+    return httpx.Response(status, headers={"content-type": "application/problem+json"}, text=text)
 
 
 def plain(status: int, text: str = "Internal Server Error") -> httpx.Response:
@@ -26,6 +27,9 @@ def plain(status: int, text: str = "Internal Server Error") -> httpx.Response:
         (None, True, False),
         (problem(503), True, True),
         (problem(429), True, False),
+        (problem(429, "too-fast"), True, False),
+        (problem(429, "over-quota"), False, False),
+        (problem(429, "too-long"), False, False),
         (problem(500), False, False),
         (problem(404), False, False),
         (problem(409), False, False),
