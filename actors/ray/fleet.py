@@ -19,6 +19,7 @@ from actors.ray.nodes import Resources, node_name
 from actors.ray.silence import Silence
 
 LOOK_S = 2.0
+COUNT_S = 0.5
 DEMAND_S = 4.0  # how often what comes is asked after, while something is waited for
 DRAIN_TRIES = 10  # a node that is given up is drained when nobody works there any more
 HEAD = "node:__internal_head__"  # the resource that Ray gives the head alone
@@ -61,6 +62,7 @@ class FleetWatch:
     def start(self) -> None:
         self._gone = self._look()
         threading.Thread(target=self._main, name="farm nodes", daemon=True).start()
+        threading.Thread(target=self._count, name="farm silence", daemon=True).start()
 
     def stop(self) -> None:
         self._over = True
@@ -121,6 +123,12 @@ class FleetWatch:
             self._names[str(node["NodeID"])] = node_name(str(node["NodeManagerAddress"]), str(node["NodeID"]))
         self._there = {str(node["NodeID"]): dict(node["Resources"]) for node in table if node["Alive"]}
         return frozenset(str(node["NodeID"]) for node in table if not node["Alive"])
+
+    def _count(self) -> None:
+        """Count the silence while all else may wait for the cluster. A process that is stopped does not come here."""
+        while not self._over:
+            _ = self.silent_s
+            time.sleep(COUNT_S)
 
     def _main(self) -> None:
         while not self._over:
