@@ -22,10 +22,8 @@ from actors.dispatch import (
     Kill,
     NodeGone,
     NodeLeaves,
-    Quarantine,
     Release,
     Restart,
-    Shun,
     SlotDied,
     SlotJoined,
     SlotReady,
@@ -278,23 +276,6 @@ def test_nodes_that_go_poison_nothing_until_it_is_more_than_chance() -> None:
     assert isinstance(finish, Finish)
     assert isinstance(finish.error, WorkerLost)
     assert f"lost {MAX_DEPARTURES} nodes" in str(finish.error)
-
-
-def test_two_bad_slots_take_their_node_out_of_service() -> None:
-    machine = farm()
-    for number in range(4):
-        feed(machine, SlotJoined(f"n/{number}", "n", "x"))
-    feed(machine, job("a", *[1.0] * 20))
-    feed(machine, SlotReady("n/2", 1))
-    taken_out = [d for _ in range(4) for d in feed(machine, SlotDied("n/0", "x")) if isinstance(d, Quarantine)]
-    assert [d.slot for d in taken_out] == ["n/0"]
-    feed(machine, SlotReady("n/3", 1))
-    decisions = [d for _ in range(4) for d in feed(machine, SlotDied("n/1", "x"))]
-    assert decisions[-2:] == [Quarantine("n/1", "x"), Shun("n", "x")]
-    assert machine.running == {"n/2": ("a0",), "n/3": ("a1",)}
-    assert [type(d) for d in feed(machine, Done("n/2", "a0", 1))] == [Release]
-    assert feed(machine, SlotJoined("n/5", "n", "x"), SlotReady("n/5", 1))[0].slot == "n/5"  # type: ignore[union-attr]
-    assert "n/5" not in machine.running
 
 
 def test_slots_without_work_are_released_when_nothing_is_queued() -> None:

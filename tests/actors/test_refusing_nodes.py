@@ -22,6 +22,7 @@ from actors.dispatch import (
     NodeGone,
     NoPlace,
     Quarantine,
+    Release,
     Shun,
     Slept,
     SlotDied,
@@ -164,6 +165,23 @@ def test_the_next_job_finds_every_node_trusted() -> None:
     feed(machine, SlotUnfit("y/0", WorkerLost("another version"), "y"))
     feed(machine, Done("x/0", "a0", 1))
     assert feed(machine, JobAdded("b", [Task("b0", 0, 1.0)]))[0] == Trust("y")
+
+
+def test_two_bad_slots_take_their_node_out_of_service() -> None:
+    machine = Dispatcher(None, [], at_s=0.0, hang_s=1e6, start_s=1e6, awaits_nodes=True)
+    for number in range(4):
+        feed(machine, SlotJoined(f"n/{number}", "n", "x"))
+    feed(machine, JobAdded("a", [Task(f"a{number}", number, 1.0) for number in range(20)]))
+    feed(machine, SlotReady("n/2", 1))
+    taken_out = [d for _ in range(4) for d in feed(machine, SlotDied("n/0", "x")) if isinstance(d, Quarantine)]
+    assert [d.slot for d in taken_out] == ["n/0"]
+    feed(machine, SlotReady("n/3", 1))
+    decisions = [d for _ in range(4) for d in feed(machine, SlotDied("n/1", "x"))]
+    assert decisions[-2:] == [Quarantine("n/1", "x"), Shun("n", "x")]
+    assert machine.running == {"n/2": ("a0",), "n/3": ("a1",)}
+    assert [type(d) for d in feed(machine, Done("n/2", "a0", 1))] == [Release]
+    assert feed(machine, SlotJoined("n/5", "n", "x"), SlotReady("n/5", 1))[0].slot == "n/5"  # type: ignore[union-attr]
+    assert "n/5" not in machine.running
 
 
 # ---------------------------------------------------------------- a driver that was stopped
