@@ -16,7 +16,7 @@ from farm.api.schemas import Id, JobList, JobView, NewJob, SegmentList
 from farm.api.stream import Stream, Watcher, follow
 from farm.api.views import job_view, moment, segment_view
 from farm.service import events, jobs, segments
-from farm.service.records import JobState, SegmentStage
+from farm.service.records import JobState, SegmentStage, Submitted
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 MOST_A_PAGE = 200
@@ -34,19 +34,18 @@ def submit(
     response: Response,
     idempotency_key: Annotated[
         str | None,
-        Header(pattern=KEY_PATTERN, description="The same key and body give the same job, however often it is sent."),
+        Header(pattern=KEY_PATTERN, description="The same key and body give the same job, for seven days."),
     ] = None,
 ) -> JobView:
     """Ask for a film."""
-    order = job_order(body, ctx.db, key.tenant, ctx.settings)
-    done = jobs.submit(
-        ctx.db,
-        key.tenant,
-        order,
-        key_id=key.id,
-        idempotency=idempotency_key or "",
-        request_sha256=request_hash(body) if idempotency_key else "",
-    )
+    sha256 = request_hash(body) if idempotency_key else ""
+    made = jobs.submitted(ctx.db, key.tenant, idempotency_key, sha256) if idempotency_key else None
+    if made is not None:
+        done = Submitted(made, new=False)
+    else:
+        order = job_order(body, ctx.db, key.tenant, ctx.settings)
+        named = idempotency_key or ""
+        done = jobs.submit(ctx.db, key.tenant, order, key_id=key.id, idempotency=named, request_sha256=sha256)
     response.headers["Location"] = f"{ctx.settings.prefix}/v1/jobs/{done.job.id}"
     if not done.new:
         response.headers["Idempotent-Replayed"] = "true"

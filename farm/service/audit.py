@@ -16,7 +16,7 @@ from core.codec import decode, digest
 from core.errors import StorageError
 from farm.service import tables
 from farm.service.database import Database
-from farm.service.ids import make_cursor, read_cursor
+from farm.service.ids import cursor_number, make_cursor, read_cursor
 from farm.service.records import AuditRow, Page
 from farm.service.rows import text_of
 
@@ -57,7 +57,7 @@ def listed(db: Database, *, cursor: str | None = None, limit: int = 100) -> Page
     """The lines, the newest first."""
     asked = sql.select(tables.audit)
     if cursor is not None:
-        asked = asked.where(line.seq < int(read_cursor("audit", cursor)[0]))
+        asked = asked.where(line.seq < cursor_number(read_cursor("audit", cursor)[0]))
     with db.read() as connection:
         rows = connection.execute(asked.order_by(line.seq.desc()).limit(limit + 1)).all()
     items = tuple(map(_record, rows[:limit]))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import secrets
 import time
 
 from farm.service.errors import BadCursor
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u; its order is that of its bytes
+PART = re.compile(r"[a-z0-9_-]{1,80}", re.ASCII)  # of a cursor: an id, a stage or a number; a text could say anything
+NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 TIME_DIGITS, RANDOM_DIGITS = 10, 16  # 50 bits of milliseconds, 80 random bits, as in a ULID
 
 
@@ -35,9 +38,20 @@ def read_cursor(list_name: str, cursor: str, parts: int = 1) -> tuple[str, ...]:
     except (binascii.Error, ValueError):
         text = ""
     mark, *last = text.split("\n")
-    if mark != _mark(list_name) or len(last) != parts:
-        raise BadCursor("this list did not give that cursor", hint="begin again without a cursor")
+    if mark != _mark(list_name) or len(last) != parts or not all(map(PART.fullmatch, last)):
+        raise _bad_cursor()
     return tuple(last)
+
+
+def cursor_number(part: str) -> int:
+    """The number that a part of a cursor is; `BadCursor` for what is none, or more than a column holds."""
+    if not NUMBER.fullmatch(part):
+        raise _bad_cursor()
+    return int(part)
+
+
+def _bad_cursor() -> BadCursor:
+    return BadCursor("this list did not give that cursor", hint="begin again without a cursor")
 
 
 def _mark(list_name: str) -> str:

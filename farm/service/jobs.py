@@ -52,6 +52,14 @@ def submit(
         return Submitted(job_row(row), new=True)
 
 
+def submitted(db: Database, tenant: str, idempotency: str, request_sha256: str) -> JobRow | None:
+    """The job that a submission with this idempotency key made, whatever became of its uploads since; None where there
+    was none. `KeyReused` where that was another request."""
+    with db.read() as connection:
+        made = _named(connection, tenant, idempotency, request_sha256)
+        return job_row(find(connection, tenant, made)) if made is not None else None
+
+
 def check_order(order: JobOrder) -> None:
     """`InputError` for what no job may ask for, whoever asks."""
     if abs(order.priority) > MOST_PRIORITY:
@@ -303,9 +311,16 @@ def _claim_name(
     claim = insert(connection, tables.idempotency).values(values).on_conflict_do_nothing()
     if connection.execute(claim.returning(tables.idempotency.c.job)).first() is not None:
         return None
+    return _named(connection, tenant, name, request_sha256)
+
+
+def _named(connection: Connection, tenant: str, name: str, request_sha256: str) -> str | None:
+    """The job of an idempotency key; None where no job was made with it, `KeyReused` where it was another request's."""
     known = tables.idempotency.c
     asked = sql.select(known.job, known.request_sha256).where(known.tenant == tenant, known.name == name)
-    earlier = connection.execute(asked).one()
+    earlier = connection.execute(asked).one_or_none()
+    if earlier is None:
+        return None
     if earlier.request_sha256 != request_sha256:
         raise KeyReused(
             "this idempotency key was used for another request",

@@ -6,7 +6,7 @@ import sqlalchemy as sql
 
 from farm.service import tables
 from farm.service.database import Database
-from farm.service.ids import make_cursor, read_cursor
+from farm.service.ids import cursor_number, make_cursor, read_cursor
 from farm.service.jobs import find
 from farm.service.records import Page, SegmentRow, SegmentStage
 
@@ -29,7 +29,7 @@ def listed(
         asked = asked.where(segment.stage == stage)
     if cursor is not None:
         last_stage, position = read_cursor(name, cursor, 2)
-        here = sql.and_(segment.stage == last_stage, segment.position > int(position))
+        here = sql.and_(segment.stage == last_stage, segment.position > cursor_number(position))
         asked = asked.where(sql.or_(segment.stage > last_stage, here))
     with db.read() as connection:
         find(connection, tenant, job_id)

@@ -80,7 +80,7 @@ async function sendParts(row, file, told, tries, before = -1) {
     }
     for (;;) {
       const now = await call("POST", `v1/uploads/${row.id}/finish`, {});
-      if (now.state !== "open") return now;
+      if (now.state !== "open") return ended(now);
       await new Promise((done) => setTimeout(done, 2000));
     }
   } catch (error) {
@@ -92,6 +92,12 @@ async function sendParts(row, file, told, tries, before = -1) {
   }
 }
 
+// An upload that came to its end: what it is, or why it was refused.
+function ended(row) {
+  if (row.state === "ready") return row;
+  throw new Problem(422, row.problem || { detail: `the upload is ${row.state}` });
+}
+
 async function sendFrom(row, file, told, tries) {
   const offset = row.received_bytes;
   try {
@@ -100,7 +106,7 @@ async function sendFrom(row, file, told, tries) {
     if (tries >= 6 || (error.status && ![408, 409, 429, 502, 503, 504].includes(error.status))) throw error;
     await new Promise((done) => setTimeout(done, 500 * 2 ** tries));
     const now = await call("GET", `v1/uploads/${row.id}`);
-    if (now.state !== "open") return now;
+    if (now.state !== "open") return ended(now);
     return sendFrom(now, file, told, now.received_bytes > offset ? 0 : tries + 1);
   }
 }
@@ -127,16 +133,24 @@ function putBytes(where, more, data, told) {
   });
 }
 
-// Events of a job through fetch, because EventSource cannot send a key. `heard(kind, data)` until `stop` is aborted.
-export async function follow(job, heard, stop) {
-  let last = "0", failures = 0;
+const SILENCE_MS = 60000; // the service says every 15 seconds that it is there
+
+// Events of a job after number `last` through fetch, because EventSource cannot send a key. `heard(kind, data)` until
+// `stop` is aborted. A line that is silent for a minute is dead: another one is begun.
+export async function follow(job, last, heard, stop) {
+  let failures = 0;
   while (!stop.aborted) {
+    const dead = new AbortController();
+    const end = () => dead.abort();
+    let silence = setTimeout(end, SILENCE_MS);
+    const alive = () => { clearTimeout(silence); silence = setTimeout(end, SILENCE_MS); };
+    stop.addEventListener("abort", end);
     try {
       const answer = await answered(await fetch(address(`v1/jobs/${job}/events`), {
-        headers: headers({ "Last-Event-ID": last }), signal: stop, cache: "no-store",
+        headers: headers({ "Last-Event-ID": String(last) }), signal: dead.signal, cache: "no-store",
       }));
-      failures = 0;
-      for await (const message of messages(answer.body)) {
+      for await (const message of messages(answer.body, alive)) {
+        failures = 0;
         if (message.id !== null) last = message.id;
         if (message.event === "end" || message.event === "gone") { heard(message.event, {}); return; }
         heard(message.event, JSON.parse(message.data));
@@ -145,17 +159,21 @@ export async function follow(job, heard, stop) {
       if (stop.aborted) return;
       if (error.status && error.status < 500 && error.status !== 429) throw error;
       failures += 1;
+    } finally {
+      clearTimeout(silence);
+      stop.removeEventListener("abort", end);
     }
     await new Promise((done) => setTimeout(done, Math.min(10000, 500 * 2 ** failures)));
   }
 }
 
-async function* messages(body) {
+async function* messages(body, alive) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "", message = { event: "message", data: "", id: null };
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
+    alive();
     const lines = (rest + value).split("\n");
     rest = lines.pop();
     for (const line of lines) {

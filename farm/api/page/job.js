@@ -21,8 +21,16 @@ export async function jobView(main, id) {
   const details = el("details", { ontoggle() { if (details.open) readLog(); } }, el("summary", {}, "Log"), log);
   replace(main, head, actions, trouble, bar, facts, special, el("h2", {}, "Segments"), grid.place, details);
 
+  // One fetch at a time; what happened during it is in the next.
+  let reading = false, again = false;
   async function readLog() {
+    again = reading;
+    if (reading) return;
+    reading = true;
     try { log.textContent = await text(`v1/jobs/${id}/log`); } catch (error) { log.textContent = error.message; }
+    if (again && !stop.signal.aborted) await new Promise((done) => setTimeout(done, GRID_MS));
+    reading = false;
+    if (again && details.open && !stop.signal.aborted) readLog();
   }
 
   async function readGrid() {
@@ -126,7 +134,7 @@ export async function jobView(main, id) {
     if (watching) return;
     watching = true;
     try {
-      await follow(id, (kind, data) => {
+      await follow(id, job.last_event, (kind, data) => {
         if (kind === "job") show(data);
         if (kind === "gone") location.hash = "#/jobs";
         if (details.open && kind !== "job") readLog();

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from farm.service.ids import make_cursor
 from tests.farm.api.conftest import House
 from tests.farm.api.flows import asked, film_bytes, finished, picture_bytes, sent
 
@@ -66,6 +67,26 @@ def test_the_same_submission_twice_is_one_job(http: httpx.Client, target: str) -
     assert first.headers["location"].endswith(first.json()["id"])
     is_problem(http.post("/v1/jobs", json=body | {"title": "x"}, headers={"Idempotency-Key": "k1"}), 409)
     assert len(http.get("/v1/jobs").json()["items"]) == 1
+
+
+def test_the_same_submission_is_its_job_when_its_film_is_gone(http: httpx.Client, clips: Path) -> None:
+    film = sent(http, "target", "film.mp4", film_bytes(clips))["id"]
+    body, headers = {"target": {"upload": film}, "swapper": "none"}, {"Idempotency-Key": "once"}
+    job = http.post("/v1/jobs", json=body, headers=headers).json()["id"]
+    http.post(f"/v1/jobs/{job}/cancel")
+    assert http.delete(f"/v1/uploads/{film}").status_code == 204
+    again = http.post("/v1/jobs", json=body, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (202, job)
+    is_problem(http.post("/v1/jobs", json={**body, "title": "x"}, headers=headers), 409, "idempotency")
+    is_problem(http.post("/v1/jobs", json=body), 404, "upload")
+
+
+@pytest.mark.parametrize("last", ["x", "9" * 30, "-1", "1 ", "\u0663", "a\0b", ""])
+def test_a_cursor_that_was_made_up_is_told(http: httpx.Client, target: str, last: str) -> None:
+    job = asked(http, target)["id"]
+    where, name = f"/v1/jobs/{job}/segments", f"segments {job} None"
+    is_problem(http.get(where, params={"cursor": make_cursor(name, "render", last)}), 400, "cursor")
+    assert http.get(where, params={"cursor": make_cursor(name, "render", "1")}).json()["items"] == []
 
 
 def test_pages_hold_every_job_once(http: httpx.Client, target: str) -> None:
