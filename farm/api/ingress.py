@@ -35,6 +35,8 @@ from farm.watching.metrics import Metrics
 
 PLACE = {"num_cpus": 0, "resources": {"service": 1}}
 LONG_S = 300.0  # a film goes up or down through a call; a replica that goes lets it
+STREAM_S = 60.0  # and it waits for event streams too, which would not end by themselves: who watches comes back
+GIVE_BACK_S = 75.0  # a coordinator that is ended stops its segments and gives its jobs back
 
 
 class Args(BaseModel):
@@ -94,6 +96,7 @@ class Calls:
             most_upload_bytes=size_bytes("max_upload", args.max_upload),
             rules=rules_of(args.webhook_networks, args.webhook_ca),
             bucket_endpoint=args.bucket_endpoint,
+            stream_s=STREAM_S,
             secret=secret_of(self._places),
         )
         # What this process counts goes out through Ray's agents, because /metrics is answered by any replica; there
@@ -106,7 +109,9 @@ class Calls:
         self._db.close()
 
 
-@serve.deployment(ray_actor_options=PLACE, num_replicas=1, health_check_period_s=10)
+@serve.deployment(
+    ray_actor_options=PLACE, num_replicas=1, health_check_period_s=10, graceful_shutdown_timeout_s=GIVE_BACK_S
+)
 class Keeper:
     """Runs the jobs. A second one, while Serve replaces the first, waits for the first one's lease to run out."""
 
@@ -140,8 +145,8 @@ class Keeper:
 
     def __del__(self) -> None:
         """Serve calls it before it ends the actor: jobs are given back, and the next Keeper goes on with them."""
-        self._postman.close()
         self._coordinator.close()
+        self._postman.close()
         self._pool.close()
         self._db.close()
 
