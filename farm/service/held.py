@@ -70,9 +70,13 @@ def clear_segments(db: Database, held: Held) -> None:
 
 
 def succeed(db: Database, held: Held, result: Result, made: JobReport) -> None:
-    """The film is published. A wish that came too late is forgotten, but for an erasure."""
+    """The film is published. A wish that came too late is forgotten, but for an erasure. `OverQuota`, and nothing
+    changed, where it is more than the tenant may store."""
     with db.write() as connection:
         now_ms = db.now_ms(connection)
+        quota = quotas.lock_tenant(connection, held.tenant)  # before the job's row, as who submits
+        _check(connection, held, lock=True)
+        quotas.check_result(connection, held.tenant, quota, held.job, result.size_bytes)
         values = {
             "result": text_of(result),
             "result_bytes": result.size_bytes,

@@ -13,9 +13,9 @@ from farm.service.errors import NotFound, OverQuota, TooLong
 from farm.service.moves import insert, is_in
 from farm.service.records import TenantQuota, TenantUse
 from farm.service.rows import json_of
-from farm.service.states import WAITING, WORKING
+from farm.service.states import ENDED, WAITING, WORKING, JobState
 
-job, upload, use = tables.jobs.c, tables.uploads.c, tables.usage.c
+job, upload, use, bound = tables.jobs.c, tables.uploads.c, tables.usage.c, tables.job_uploads.c
 
 
 def lock_tenant(connection: Connection, tenant: str) -> TenantQuota:
@@ -59,7 +59,22 @@ def _gpu_ms(connection: Connection, now_ms: int, tenant: str) -> int:
 def _stored(connection: Connection, tenant: str) -> int:
     kept = (upload.tenant == tenant, upload.state.in_(["open", "ready"]))
     results = _sum(connection, sql.func.sum(job.result_bytes), job.tenant == tenant, job.erased_ms.is_(None))
-    return results + _sum(connection, sql.func.sum(upload.size_bytes), *kept)
+    return results + _sum(connection, sql.func.sum(upload.size_bytes), *kept) + _reserved(connection, tenant)
+
+
+def _reserved(connection: Connection, tenant: str, *, but: str = "") -> int:
+    """What jobs without a result may come to, or keep for a retry: each as much as its film, where that is an upload.
+    One that ended before it was begun keeps nothing. `but` is a job that is left out."""
+    ended_unbegun = sql.and_(job.state.in_(sorted(ENDED)), job.started_ms.is_(None))
+    asked = (
+        sql.select(sql.func.coalesce(sql.func.sum(upload.size_bytes), 0))
+        .select_from(tables.jobs)
+        .join(tables.job_uploads, bound.job == job.id)
+        .join(tables.uploads, upload.id == bound.upload)
+        .where(job.tenant == tenant, job.erased_ms.is_(None), job.state != JobState.succeeded, job.id != but)
+        .where(upload.purpose == "target", sql.not_(ended_unbegun))
+    )
+    return int(connection.execute(asked).scalar_one())
 
 
 def check_submission(connection: Connection, now_ms: int, tenant: str, quota: TenantQuota, *, more: int = 1) -> None:
@@ -102,10 +117,27 @@ def check_bytes(connection: Connection, tenant: str, quota: TenantQuota, more: i
     """`OverQuota` where the tenant may not store `more` bytes."""
     if quota.stored_bytes is None:
         return
-    have = _stored(connection, tenant)
-    if have + more > quota.stored_bytes:
+    _check_room(_stored(connection, tenant), more, quota.stored_bytes)
+
+
+def check_room(connection: Connection, tenant: str, quota: TenantQuota, film: str) -> None:
+    """`OverQuota` where there is no room for the result of one more job, which is taken to be as much as the upload
+    `film`; of a film that lies elsewhere nothing is known, and one byte is asked for."""
+    size = connection.execute(sql.select(upload.size_bytes).where(upload.id == film)).scalar_one_or_none()
+    check_bytes(connection, tenant, quota, max(1, size or 0))
+
+
+def check_result(connection: Connection, tenant: str, quota: TenantQuota, job_id: str, size_bytes: int) -> None:
+    """`OverQuota` where the result of the job is more than was reserved for it, and more than the tenant may store."""
+    if quota.stored_bytes is not None:
+        own = _reserved(connection, tenant) - _reserved(connection, tenant, but=job_id)
+        _check_room(_stored(connection, tenant) - own, size_bytes, quota.stored_bytes)
+
+
+def _check_room(have: int, more: int, most: int) -> None:
+    if have + more > most:
         raise OverQuota(
-            f"{have} bytes are stored, {more} more would be above {quota.stored_bytes}",
+            f"{have} bytes are stored or reserved, {more} more would be above {most}",
             hint="erase jobs or uploads that are done with",
         )
 

@@ -22,8 +22,9 @@ from farm.listeners import Together
 from farm.paths import place
 from farm.ports import Pool
 from farm.service import held, jobs, keys
+from farm.service.clearing import remove_file
 from farm.service.database import Database
-from farm.service.errors import LeaseLost, Unreachable
+from farm.service.errors import LeaseLost, OverQuota, Unreachable
 from farm.service.leasing import Taken
 from farm.service.mirror import Mirror
 from farm.service.places import ServicePlaces
@@ -192,7 +193,16 @@ class Runner:
         order = self.row.order
         name = order.spec.output if order is not None else ""
         result = Result(name, report.output, report.output_sha256, report.output_bytes)
-        held.succeed(self._house.db, self.held, result, report)
+        try:
+            held.succeed(self._house.db, self.held, result, report)
+        except OverQuota as error:
+            told = f"the film is finished and has {result.size_bytes} bytes, for which there is no room: {error.what}"
+            problem = Problem("OverQuota", told, hint=f"{error.hint}, then retry the job: nothing is rendered again")
+            try:
+                remove_file(report.output)
+            except FarmError as failed:  # it goes with the job
+                log.error("the film of %s stays for now: %s", self.name, failed)
+            held.fail(self._house.db, self.held, problem, refused=True)
 
     def _ended(self, error: FarmError) -> Callable[[], None]:
         """What to write of a job that ended with `error`."""

@@ -196,3 +196,24 @@ def test_a_tenant_whose_time_is_used_up_is_stopped(farm: Farm, long_film: Path) 
         jobs.retry(farm.db, ACME, job)
         assert farm.ended(job).state is S.succeeded
     assert jobs.report_of(farm.db, ACME, job).segments_reused >= 1
+
+
+@SQLITE
+@pytest.mark.heavy
+def test_a_film_without_room_is_not_kept_and_not_rendered_again(farm: Farm, film: Path) -> None:
+    job = farm.submit(order_of(farm.upload(film)))
+    keys.set_quota(farm.db, ACME, TenantQuota(stored_bytes=len(film.read_bytes()) + 1))
+    with farm.working():
+        row = farm.ended(job)
+        assert (row.state, row.result) == (S.refused, None)
+        assert row.problem is not None
+        assert "for which there is no room" in row.problem.what
+        assert not farm.places.result(job, "out.mp4").exists()
+        keys.set_quota(farm.db, ACME, TenantQuota())
+        jobs.retry(farm.db, ACME, job)
+        row = farm.ended(job)
+    assert row.state is S.succeeded
+    assert farm.places.result(job, "out.mp4").stat().st_size == keys.use_of(farm.db, ACME).stored_bytes - len(
+        film.read_bytes()
+    )
+    assert jobs.report_of(farm.db, ACME, job).segments_rendered == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sql
@@ -17,7 +18,7 @@ from farm.service.quotas import month_of
 from farm.service.records import Problem, Spent, TenantQuota
 from farm.service.share import Share, Waiting, choose, score
 from farm.service.states import JobState
-from tests.farm.service.farmhouse import ACME, OTHER, Hand, job_in, order, submit, take, tenants
+from tests.farm.service.farmhouse import ACME, DONE, FAILED, OTHER, Hand, job_in, order, report, submit, take, tenants
 
 
 def test_a_key_opens_its_own_tenant(db: Database, clock: Hand) -> None:
@@ -219,7 +220,7 @@ def test_a_refused_upload(db: Database) -> None:
 def test_bytes_are_counted_from_the_announcement(db: Database) -> None:
     tenants(db, TenantQuota(stored_bytes=100))
     first = begin(db, 60)
-    with pytest.raises(OverQuota, match="60 bytes are stored, 41 more would be above 100"):
+    with pytest.raises(OverQuota, match="60 bytes are stored or reserved, 41 more would be above 100"):
         begin(db, 41)
     second = begin(db, 40)
     with pytest.raises(OverQuota):
@@ -229,6 +230,53 @@ def test_bytes_are_counted_from_the_announcement(db: Database) -> None:
     uploads.remove(db, ACME, second)
     assert keys.use_of(db, ACME).stored_bytes == 70
     begin(db, 30)
+
+
+def test_results_have_room_before_they_are_made(db: Database) -> None:
+    """A job is taken where there is room for as much as its film, which is kept for it; what comes to more than the
+    tenant may store is not its result."""
+    tenants(db, TenantQuota(stored_bytes=100))
+    name = begin(db, 30)
+    finish(db, name, 30)
+    film = {"spec": order().spec.__class__(f"upload:{name}", "out.mp4", swapper="none")}
+    first, second = submit(db, **film).id, submit(db, **film).id
+    assert keys.use_of(db, ACME).stored_bytes == 90
+    with pytest.raises(OverQuota, match="90 bytes are stored or reserved, 30 more"):
+        submit(db, **film)
+    with pytest.raises(OverQuota):
+        begin(db, 11)
+    far = submit(db)  # of a film that lies elsewhere nothing is known
+    for one in (second, far.id):
+        jobs.cancel(db, ACME, one)
+    assert keys.use_of(db, ACME).stored_bytes == 60, "it was never begun"
+    (mine,) = take(db)
+    assert mine.job == first
+    for size, fits in ((71, False), (70, True)):
+        made = replace(DONE, size_bytes=size)
+        if fits:
+            held.succeed(db, mine, made, report())
+        else:
+            with pytest.raises(OverQuota, match="30 bytes are stored or reserved, 71 more"):
+                held.succeed(db, mine, made, report())
+            assert jobs.get(db, ACME, first).state is JobState.indexing
+    assert keys.use_of(db, ACME).stored_bytes == 100
+    for ask in (lambda: jobs.retry(db, ACME, second), lambda: submit(db)):
+        with pytest.raises(OverQuota, match="1[03]0 bytes"):
+            ask()
+    assert jobs.get(db, ACME, second).state is JobState.cancelled
+
+
+def test_what_a_job_keeps_for_a_retry_counts(db: Database) -> None:
+    tenants(db)
+    name = begin(db, 30)
+    finish(db, name, 30)
+    film = {"spec": order().spec.__class__(f"upload:{name}", "out.mp4", swapper="none")}
+    job = submit(db, **film).id
+    (mine,) = take(db)
+    held.fail(db, mine, FAILED)
+    assert keys.use_of(db, ACME).stored_bytes == 60
+    jobs.erase(db, ACME, job)
+    assert keys.use_of(db, ACME).stored_bytes == 0
 
 
 # ------------------------------------------------------------ lists
