@@ -152,19 +152,17 @@ async def follow(
 ) -> AsyncIterator[str]:
     """The events of a job after number `last`, then what comes, until the job has ended or is gone.
 
-    `check` is asked every `keep_alive_s`, and the stream ends where it raises `NoKey`. After `most_s` it ends too: who
-    watches comes back, and is looked at as any other.
+    `check` is asked before anything is sent, and every `keep_alive_s`; the stream ends where it raises `NoKey`. After
+    `most_s` it ends too: who watches comes back, and is looked at as any other.
     """
     version = -1
     clock = asyncio.get_running_loop().time
-    end_s, checked_s = clock() + most_s, clock()
+    end_s = clock() + most_s
     yield f"retry: {RETRY_MS}\n\n"
     while not watcher.over and clock() < end_s:
         watcher.news.clear()
         try:
-            if clock() >= checked_s + keep_alive_s:
-                checked_s = clock()
-                await run_in_threadpool(check)
+            await run_in_threadpool(check)
             # The row first: what its last event says is in the table by then, and is sent before the end.
             row = await run_in_threadpool(jobs.get, db, watcher.tenant, watcher.job)
             while rows := await run_in_threadpool(events.after, db, watcher.tenant, watcher.job, last):
