@@ -195,6 +195,8 @@ class Trial:
         found = []
         for place, root in {"OUT": self.folder / "out", "TMP": self.folder / "tmp", "SHARED": self.shared}.items():
             found += [f"{place}/{path.relative_to(root)}" for path in root.rglob("*")] if root.exists() else []
+        # A run that is killed while Python's tempfile tries a folder out leaves four bytes there, as any program does.
+        found = [name for name in found if plain(name) != "TMP/*"]
         if self.scene.on_s3:
             bucket = self.assets.bucket()
             start = f"{self.key}/"
