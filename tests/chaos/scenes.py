@@ -194,9 +194,8 @@ class Trial:
         """All that lies in the places of this job, without random parts; uploads under way too."""
         found = []
         for place, root in {"OUT": self.folder / "out", "TMP": self.folder / "tmp", "SHARED": self.shared}.items():
-            found += [f"{place}/{path.relative_to(root)}" for path in root.rglob("*")] if root.exists() else []
-        # A run that is killed while Python's tempfile tries a folder out leaves four bytes there, as any program does.
-        found = [name for name in found if plain(name) != "TMP/*"]
+            paths = root.rglob("*") if root.exists() else ()
+            found += [f"{place}/{path.relative_to(root)}" for path in paths if not tried_out(place, path)]
         if self.scene.on_s3:
             bucket = self.assets.bucket()
             start = f"{self.key}/"
@@ -265,3 +264,11 @@ def check_end(trial: Trial, usual: Undisturbed, ran: Ran, *, alone: bool = True)
     lost = Counter(name for name in usual.names if name.rpartition("/")[2] not in TOLD) - Counter(trial.names())
     assert not left, f"left over: {sorted(left)}"
     assert not lost, f"lost: {sorted(lost)}"
+
+
+def tried_out(place: str, path: Path) -> bool:
+    """Whether it is what Python's tempfile writes to try a folder out, and leaves there when it is killed just then: a
+    name of eight characters and at most the four bytes "blat"."""
+    if place != "TMP" or plain(f"TMP/{path.name}") != "TMP/*" or not path.is_file():
+        return False
+    return path.read_bytes() in {b"", b"blat"}

@@ -21,7 +21,8 @@ MEMORY_MB = 500
 def simulated(*options: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "farm.cli.main", "simulate", *NIGHT, *options, "--json"]
     outcome: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=1800).stdout)
-    print(json.dumps({key: value for key, value in outcome.items() if key not in {"scene", "job_finished_s"}}, indent=1))
+    told = {key: value for key, value in outcome.items() if key not in {"scene", "job_finished_s"}}
+    print(json.dumps(told, indent=1))
     return outcome
 
 
