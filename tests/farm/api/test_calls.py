@@ -7,7 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from farm.service import keys
 from farm.service.ids import make_cursor
+from farm.service.records import TenantQuota
 from tests.farm.api.conftest import House
 from tests.farm.api.flows import asked, film_bytes, finished, picture_bytes, sent
 
@@ -79,6 +81,13 @@ def test_the_same_submission_is_its_job_when_its_film_is_gone(http: httpx.Client
     assert (again.status_code, again.json()["id"]) == (202, job)
     is_problem(http.post("/v1/jobs", json={**body, "title": "x"}, headers=headers), 409, "idempotency")
     is_problem(http.post("/v1/jobs", json=body), 404, "upload")
+
+
+def test_what_no_waiting_mends_is_not_told_to_wait(house: House, http: httpx.Client, target: str) -> None:
+    keys.set_quota(house.db, house.name, TenantQuota(jobs_waiting=0))
+    answer = http.post("/v1/jobs", json={"target": {"upload": target}, "swapper": "none"})
+    assert str(is_problem(answer, 403, "jobs wait")["type"]).endswith("over-quota")
+    assert "Retry-After" not in answer.headers
 
 
 @pytest.mark.parametrize("last", ["x", "9" * 30, "-1", "1 ", "\u0663", "a\0b", ""])
