@@ -10,26 +10,35 @@ export function compare(job, seconds) {
   const split = el("input", { id: "split", type: "range", min: "0", max: "100", value: "50", oninput: move });
   const time = el("input", { id: "time", type: "range", min: "0", max: String(seconds), step: "0.04", value: String(seconds / 2), onchange: load, oninput: tell });
   const told = el("output", { for: "time" });
-  let turn = 0;
+  let loading = false, wanted = false;
 
   function move() {
     after.style.clipPath = `inset(0 0 0 ${split.value}%)`;
     edge.style.left = `${split.value}%`;
   }
   function tell() { told.textContent = span(Number(time.value)); }
+  // One moment at a time: of those that are passed while it is fetched, the last is fetched next.
   async function load() {
-    const mine = ++turn;
     tell();
+    wanted = true;
+    if (loading) return;
+    loading = true;
+    while (wanted) {
+      wanted = false;
+      await fetchBoth();
+    }
+    loading = false;
+  }
+  async function fetchBoth() {
     try {
       const pictures = await Promise.all(["before", "after"].map((side) => picture(`v1/jobs/${job}/preview.jpg?at=${time.value}&side=${side}&width=1280`)));
-      if (mine !== turn) return;
       for (const [image, address] of [[before, pictures[0]], [after, pictures[1]]]) {
         if (image.src) URL.revokeObjectURL(image.src);
         image.src = address;
       }
       replace(said);
     } catch (error) {
-      if (mine === turn) replace(said, problem(error));
+      replace(said, problem(error));
     }
   }
   move();
