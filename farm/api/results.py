@@ -20,7 +20,7 @@ from farm.api.context import Context
 from farm.api.parting import is_far
 from farm.api.schemas import Id, ResultLink
 from farm.api.still import still
-from farm.service import jobs, uploads
+from farm.service import audit, jobs, uploads
 from farm.service.errors import Conflict, NotFound
 from farm.service.records import UPLOAD_SCHEME, JobRow, Result
 from farm.service.resolving import cast_uploads
@@ -66,6 +66,7 @@ def result(
     else:
         token = links.sign(ctx.settings.secret, row.tenant, row.id, int(time.time()) + seconds)
         url = f"{ctx.settings.prefix}/v1/files/{token}"
+    audit.note(ctx.db, key.id, "result.link", row.id)
     if redirect:
         return RedirectResponse(url, headers=NO_STORE)
     return JSONResponse(ResultLink(url=url, expires_in_s=seconds).model_dump(), headers=NO_STORE)

@@ -50,6 +50,7 @@ def announce(body: NewUpload, ctx: Ctx, key: Writer, response: Response) -> Uplo
         name=body.name,
         size_bytes=body.size_bytes,
         place=lambda upload_id: str(ctx.places.upload(key.tenant, upload_id)),
+        actor=key.id,
     )
     if is_far(row.place):
         try:

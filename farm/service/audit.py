@@ -21,6 +21,8 @@ from farm.service.records import AuditRow, Page
 from farm.service.rows import text_of
 
 line = tables.audit.c
+COORDINATOR = "coordinator"  # who ends jobs
+SERVICE = "service"  # who looks at uploads
 LOCK = 0x61756469  # "audi": PostgreSQL's advisory lock of the chain's end
 BATCH = 1000
 
@@ -47,6 +49,12 @@ def write(
     made = AuditRow(seq, now_ms, actor, action, thing, decision, tuple(reasons), before, "")
     values = {**asdict(made), "reasons": text_of(made.reasons), "hash": hash_of(made)}
     connection.execute(sql.insert(tables.audit).values(values))
+
+
+def note(db: Database, actor: str, action: str, thing: str) -> None:
+    """Add a line about what changes nothing else, as an address of a result that was given."""
+    with db.write() as connection:
+        write(connection, db.now_ms(connection), actor, action, thing)
 
 
 def hash_of(row: AuditRow) -> str:

@@ -10,14 +10,14 @@ from sqlalchemy import ColumnElement, Connection, RowMapping
 
 from core.codec import encode
 from core.records import JobReport
-from farm.service import erasing, quotas, tables
+from farm.service import audit, erasing, quotas, tables
 from farm.service.database import Database
 from farm.service.errors import LeaseLost
 from farm.service.jobs import REPORT, put_document
 from farm.service.moves import NO_LEASE, change, insert, is_in, move, tell
 from farm.service.records import Event, Held, Problem, Progress, Result, SegmentRow, Spent
-from farm.service.rows import text_of
-from farm.service.states import WORKING, JobState, Wish
+from farm.service.rows import problem_of, text_of
+from farm.service.states import ENDED, WORKING, JobState, Wish
 
 job = tables.jobs.c
 
@@ -88,6 +88,7 @@ def succeed(db: Database, held: Held, result: Result, made: JobReport) -> None:
         row = _end(connection, now_ms, held, JobState.succeeded, values)
         put_document(connection, held.job, REPORT, encode(made).decode())
         _erase_if_wished(connection, now_ms, row)
+        _note_end(connection, now_ms, row)
 
 
 def fail(db: Database, held: Held, problem: Problem, *, refused: bool = False) -> None:
@@ -102,7 +103,9 @@ def fail(db: Database, held: Held, problem: Problem, *, refused: bool = False) -
             problem_text = text_of(problem)
         wish = sql.case((job.wish == Wish.erase, job.wish), else_=Wish.run.value)
         values = {"problem": problem_text, "finished_ms": now_ms, "wish": wish, **NO_LEASE}
-        _erase_if_wished(connection, now_ms, _end(connection, now_ms, held, to, values))
+        row = _end(connection, now_ms, held, to, values)
+        _erase_if_wished(connection, now_ms, row)
+        _note_end(connection, now_ms, row)
 
 
 def wait_for_cast(db: Database, held: Held, problem: Problem | None = None) -> None:
@@ -130,7 +133,8 @@ def give_back(db: Database, held: Held, *, wait_ms: int = 0, lost: bool = False)
             erasing.erase_row(connection, now_ms, held.job)
         else:
             ends = {"finished_ms": now_ms} if wish is Wish.cancel else {}
-            _end(connection, now_ms, held, to.get(wish, JobState.queued), {"wish": Wish.run, **ends, **values})
+            row = _end(connection, now_ms, held, to.get(wish, JobState.queued), {"wish": Wish.run, **ends, **values})
+            _note_end(connection, now_ms, row)
 
 
 def lose(db: Database, held: Held, problem: Problem, *, most: int, wait_ms: int) -> None:
@@ -175,6 +179,15 @@ def _end(connection: Connection, now_ms: int, held: Held, to: JobState, values: 
     return rows[0]
 
 
+def _note_end(connection: Connection, now_ms: int, row: RowMapping) -> None:
+    """The audit's line of a job that ended; the last statement of its transaction."""
+    if row["state"] in ENDED:
+        problem = problem_of(row["problem"])
+        reasons = [problem.kind] if problem is not None else []
+        decision = JobState(row["state"]).value
+        audit.write(connection, now_ms, audit.COORDINATOR, "job.end", row["id"], decision=decision, reasons=reasons)
+
+
 def _erase_if_wished(connection: Connection, now_ms: int, row: RowMapping) -> None:
     if row["wish"] == Wish.erase:
         erasing.erase_row(connection, now_ms, row["id"])
@@ -188,7 +201,8 @@ def _obey_late(connection: Connection, now_ms: int, row: RowMapping) -> None:
         case Wish.erase:
             erasing.erase_row(connection, now_ms, row["id"])
         case Wish.cancel:
-            move(connection, now_ms, JobState.cancelled, one, {**free, "finished_ms": now_ms})
+            for ended in move(connection, now_ms, JobState.cancelled, one, {**free, "finished_ms": now_ms}):
+                _note_end(connection, now_ms, ended)
         case Wish.pause:
             move(connection, now_ms, JobState.paused, one, free)
         case Wish.run:

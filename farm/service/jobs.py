@@ -51,6 +51,7 @@ def submit(
         quotas.check_room(connection, tenant, quota, film)
         row = _insert(connection, now_ms, tenant, order, made, key_id)
         tell_state(connection, now_ms, row)
+        audit.write(connection, now_ms, key_id or tenant, "job.submit", made)
         return Submitted(job_row(row), new=True)
 
 

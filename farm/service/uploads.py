@@ -35,6 +35,7 @@ def begin(
     size_bytes: int,
     place: Callable[[str], str],
     upload_ref: str = "",
+    actor: str = "",
 ) -> UploadRow:
     """Announce a file of `size_bytes`, counted against the quota from now on. `place` says where an id's file lies."""
     if size_bytes < 0:
@@ -60,7 +61,9 @@ def begin(
             changed_ms=now_ms,
             files_gone_ms=None,
         )
-        return _record(connection.execute(statement.returning(tables.uploads)).one())
+        row = connection.execute(statement.returning(tables.uploads)).one()
+        audit.write(connection, now_ms, actor or tenant, "upload.begin", made)
+        return _record(row)
 
 
 def set_ref(db: Database, tenant: str, upload_id: str, upload_ref: str) -> UploadRow:
@@ -123,12 +126,20 @@ def finish(
             return _record(row)
         if size_bytes > row.size_bytes:
             quotas.check_bytes(connection, tenant, quota, size_bytes - row.size_bytes)
-        return _record(_update(connection, now_ms, tenant, upload_id, values))
+        made = _update(connection, now_ms, tenant, upload_id, values)
+        audit.write(connection, now_ms, audit.SERVICE, "upload.end", upload_id, decision="ready")
+        return _record(made)
 
 
 def refuse(db: Database, tenant: str, upload_id: str, problem: Problem) -> UploadRow:
     """The file cannot be used; its bytes go."""
-    return _change(db, tenant, upload_id, {"state": "refused", "problem": text_of(problem), "size_bytes": 0})
+    values = {"state": "refused", "problem": text_of(problem), "size_bytes": 0}
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        row = _update(connection, now_ms, tenant, upload_id, values)
+        reasons = [problem.kind]
+        audit.write(connection, now_ms, audit.SERVICE, "upload.end", upload_id, decision="refused", reasons=reasons)
+        return _record(row)
 
 
 def get(db: Database, tenant: str, upload_id: str) -> UploadRow:

@@ -261,7 +261,7 @@ def test_results_have_room_before_they_are_made(db: Database) -> None:
             assert jobs.get(db, ACME, first).state is JobState.indexing
     assert keys.use_of(db, ACME).stored_bytes == 100
     for ask in (lambda: jobs.retry(db, ACME, second), lambda: submit(db)):
-        with pytest.raises(OverQuota, match="1[03]0 bytes"):
+        with pytest.raises(OverQuota, match=r"1[03]0 bytes"):
             ask()
     assert jobs.get(db, ACME, second).state is JobState.cancelled
 
@@ -277,6 +277,33 @@ def test_what_a_job_keeps_for_a_retry_counts(db: Database) -> None:
     assert keys.use_of(db, ACME).stored_bytes == 60
     jobs.erase(db, ACME, job)
     assert keys.use_of(db, ACME).stored_bytes == 0
+
+
+def test_the_audit_says_what_became_of_what(db: Database) -> None:
+    tenants(db)
+    good, bad = begin(db), begin(db)
+    finish(db, good)
+    uploads.refuse(db, ACME, bad, FAILED)
+    made = {state: job_in(db, state)[0] for state in (JobState.succeeded, JobState.failed, JobState.refused)}
+    asked, mine = job_in(db, JobState.rendering)
+    assert mine is not None
+    jobs.cancel(db, ACME, asked, actor="key1")
+    held.give_back(db, mine)
+    audit.note(db, "key1", "result.link", made[JobState.succeeded])
+    lines = [(one.actor, one.action, one.object, one.decision, one.reasons) for one in audit.listed(db).items]
+    assert {line for line in lines if line[1].startswith("upload")} == {
+        *((ACME, "upload.begin", one, "done", ()) for one in (good, bad)),
+        ("service", "upload.end", good, "ready", ()),
+        ("service", "upload.end", bad, "refused", ("InputError",)),
+    }
+    assert {(*line[:1], *line[2:]) for line in lines if line[1] == "job.end"} == {
+        ("coordinator", made[JobState.succeeded], "succeeded", ()),
+        *(("coordinator", made[one], one.value, ("InputError",)) for one in (JobState.failed, JobState.refused)),
+        ("coordinator", asked, "cancelled", ()),
+    }
+    assert {line[2] for line in lines if line[1] == "job.submit"} == {*made.values(), asked}
+    assert ("key1", "result.link", made[JobState.succeeded], "done", ()) in lines
+    assert audit.check(db) == len(lines)
 
 
 # ------------------------------------------------------------ lists
