@@ -28,6 +28,7 @@ from farm.versions import versions
 
 PAGE = Path(__file__).with_name("page")
 SECRET_BYTES = 32
+PARSES = 2  # casts at once: a second each where they are as long as they may be
 LINKS = "links.secret"
 DESCRIPTION = """Films with other faces, made by a farm of machines.
 
@@ -93,8 +94,11 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
     hub = Hub(db, settings.poll_s, settings.watchers_a_tenant, counts.watchers)
     buckets = Buckets(settings.bucket_endpoint)
     decoding, previews = (Turns(settings.decodes, settings.decodes_a_tenant) for _ in range(2))
+    parsing = Turns(PARSES, 1)
     rates = Rates(settings.calls_a_second, settings.calls_at_once)
-    app.state.context = Context(db, places, settings, hub, buckets, Looks(db), counts, decoding, previews, rates)
+    app.state.context = Context(
+        db, places, settings, hub, buckets, Looks(db), counts, decoding, previews, parsing, rates
+    )
     add_handlers(app)
     for part in (jobs, uploads, results, quality, casts, webhooks, admin, probes):
         app.include_router(part.router)

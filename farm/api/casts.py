@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from fastapi import Path as InPath
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 
 from core.errors import InputError, PlanError
 from farm.api.auth import Ctx, Reader, Writer
@@ -69,9 +70,14 @@ def person_view(entry: dict[str, Any], here: str) -> PersonView:
 
 
 @router.get("", operation_id="getCast")
-def get(job_id: Id, ctx: Ctx, key: Reader) -> CastView:
+async def get(job_id: Id, ctx: Ctx, key: Reader) -> CastView:
     """The people of the film with their pictures, and the whole cast.toml."""
-    text = sheet_text(ctx, key.tenant, job_id)
+    async with ctx.parsing.turn(key.tenant):
+        return await run_in_threadpool(cast_view, ctx, key.tenant, job_id)
+
+
+def cast_view(ctx: Context, tenant: str, job_id: str) -> CastView:
+    text = sheet_text(ctx, tenant, job_id)
     here = f"{ctx.settings.prefix}/v1/jobs/{job_id}/cast"
     return CastView(people=[person_view(entry, here) for entry in cast_people(text)], toml=text)
 
@@ -91,10 +97,9 @@ def get(job_id: Id, ctx: Ctx, key: Reader) -> CastView:
 )
 async def put(job_id: Id, request: Request, ctx: Ctx, key: Writer) -> JobView:
     """Who becomes whom. As application/toml the whole cast.toml, as application/json all people who get a face."""
-    from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
-
-    data = await request.body()
-    return await run_in_threadpool(kept, ctx, key, job_id, request.headers.get("content-type", ""), data)
+    data, kind = await request.body(), request.headers.get("content-type", "")
+    async with ctx.parsing.turn(key.tenant):
+        return await run_in_threadpool(kept, ctx, key, job_id, kind, data)
 
 
 def kept(ctx: Context, key: KeyRow, job_id: str, content_type: str, data: bytes) -> JobView:

@@ -65,6 +65,7 @@ class Context:
     counts: Counts
     decoding: Turns
     previews: Turns
+    parsing: Turns
     rates: Rates
 
 
