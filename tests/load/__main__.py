@@ -54,7 +54,7 @@ def ms(seconds: float) -> float:
 async def measured(house: Served, wanted: argparse.Namespace, film: Path) -> dict[str, Any]:
     """The floor, the load, and the memory meanwhile."""
     upload = await asyncio.to_thread(send_film, house.port, house.key, film)
-    crowd = Crowd(house.port, house.key, upload, [])
+    crowd = Crowd(house.port, house.keys, upload, [])
     await queue(crowd, wanted.queued)
     floor = await alone(crowd, ALONE)
     async with rush(crowd, clients=wanted.clients, watchers=wanted.watchers):

@@ -19,6 +19,7 @@ from farm.service.records import SCOPES, TenantQuota
 from tests.postgres import Postgres
 
 CORES = 2
+KEYS = 10
 MIB = 1 << 20
 # Nothing is begun, and nothing is refused: the table stays as full as the test made it.
 IDLE = TenantQuota(jobs_running=0, jobs_waiting=1_000_000)
@@ -28,12 +29,16 @@ MiBs = float
 
 @dataclass
 class Served:
-    """`processes` are those whose memory is measured; `key` is a tenant's whose jobs only wait."""
+    """`processes` are those whose memory is measured; `keys` are a tenant's whose jobs only wait."""
 
     port: int
-    key: str
+    keys: list[str]
     processes: list[psutil.Process]
     trace: list[tuple[float, MiBs]] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        return self.keys[0]
 
     def look(self) -> MiBs:
         """Resident memory of the processes and their children, now."""
@@ -87,6 +92,6 @@ def served(folder: Path, way: str, database: str) -> Iterator[Served]:
             processes = [process for process in new if "farm.cli.main" in process.cmdline()]
         with open_database(url) as db:
             keys.make_tenant(db, "Load", IDLE, tenant_id="load")
-            key = keys.make_key(db, "load", "load", SCOPES).secret
+            made = [keys.make_key(db, "load", f"load {number}", SCOPES).secret for number in range(KEYS)]
         assert processes
-        yield Served(int(address.rsplit(":", 1)[1]), key, processes)
+        yield Served(int(address.rsplit(":", 1)[1]), made, processes)
