@@ -9,6 +9,7 @@ import { provenance, qualityPlots } from "./report.js";
 
 const ENDED = ["succeeded", "failed", "cancelled", "refused"];
 const WORKING = ["indexing", "analysing", "rendering", "assembling", "verifying"];
+const ASKED = { pause: "a pause, as soon as it can stop", cancel: "its end, as soon as it can stop" };
 const GRID_MS = 1000;
 
 export async function jobView(main, id) {
@@ -61,6 +62,7 @@ export async function jobView(main, id) {
     bar.value = share;
     const told = [
       ["State", stateMark(job.state)],
+      ...(works && ASKED[job.wish] ? [["Asked for", ASKED[job.wish]]] : []),
       ["Stage", (works && progress.stage) || "–"],
       ["Frames", progress.frames_total ? `${progress.frames_done} of ${progress.frames_total}` : "–"],
       ["Frames a second", works && progress.frames_per_s ? progress.frames_per_s.toFixed(1) : "–"],
@@ -79,8 +81,9 @@ export async function jobView(main, id) {
 
   function showActions() {
     const may = {
-      Pause: !ENDED.includes(job.state) && job.state !== "paused", Resume: job.state === "paused",
-      Cancel: !ENDED.includes(job.state), Retry: ["failed", "cancelled", "refused"].includes(job.state),
+      Pause: !ENDED.includes(job.state) && job.state !== "paused" && !ASKED[job.wish],
+      Resume: job.state === "paused" || (job.wish === "pause" && !ENDED.includes(job.state)),
+      Cancel: !ENDED.includes(job.state) && job.wish !== "cancel", Retry: ["failed", "cancelled", "refused"].includes(job.state),
     };
     const made = Object.entries(may).filter(([, can]) => can).map(([name]) =>
       el("button", { class: name === "Cancel" ? "danger" : "quiet", onclick() { ask(name.toLowerCase()); } }, name));
@@ -100,6 +103,10 @@ export async function jobView(main, id) {
     try { await call("DELETE", `v1/jobs/${id}`); location.hash = "#/jobs"; } catch (error) { replace(trouble, problem(error)); }
   }
 
+  async function fetchResult() {
+    try { location.assign(await resultLink(id)); } catch (error) { replace(trouble, problem(error)); }
+  }
+
   async function showSpecial() {
     const wanted = job.state === "casting" || job.state === "succeeded" ? job.state : "";
     if (wanted === shownFor) return;
@@ -117,7 +124,7 @@ export async function jobView(main, id) {
     const report = await call("GET", `v1/jobs/${id}/report`);
     const upload = job.target ? await call("GET", `v1/uploads/${job.target}`).catch(() => null) : null;
     const seconds = upload?.media?.seconds || report.frames / 25;
-    const fetchIt = el("button", { async onclick() { location.assign(await resultLink(id)); } }, `Download ${job.result.name} (${bytes(job.result.size_bytes)})`);
+    const fetchIt = el("button", { onclick: fetchResult }, `Download ${job.result.name} (${bytes(job.result.size_bytes)})`);
     replace(
       special,
       el("p", { class: "row" }, fetchIt),

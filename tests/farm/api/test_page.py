@@ -271,6 +271,20 @@ def test_filters_and_pages_of_jobs(page: Page, house: House, clips: Path) -> Non
     expect(page.locator(".facts")).to_contain_text("cancelled")
 
 
+def test_a_pause_that_is_not_obeyed_yet_is_told_and_can_be_taken_back(page: Page, house: House, clips: Path) -> None:
+    with house.http() as http:
+        job = asked(http, sent(http, "target", "film.mp4", film_bytes(clips))["id"])["id"]
+    taken(house, job)
+    page.goto(f"{house.server.url}/#/jobs/{job}")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".facts")).to_contain_text("a pause, as soon as it can stop")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".facts")).not_to_contain_text("a pause")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".facts")).to_contain_text("its end, as soon as it can stop")
+    expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+
+
 def test_what_is_no_film_is_told_on_the_page(page: Page, tmp_path: Path) -> None:
     picture = tmp_path / "her.png"
     Image.fromarray(astronaut()).save(picture)
