@@ -178,9 +178,10 @@ class Farm:
                     else:
                         for line in answer.iter_lines():
                             message = reader.line(line)
+                            if message is not None or line.startswith(":"):  # ":" is "still here"
+                                failed = 0
                             if message is None:
                                 continue
-                            failed = 0
                             if message.event in files.LAST:
                                 return
                             yield files.event_of(message)
