@@ -34,7 +34,7 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
 def test_what_the_header_says_is_refused_at_once(farm: Farm) -> None:
     row = uploads.begin(farm.db, ACME, purpose="target", name="a", size_bytes=1, place=lambda one: f"/none/{one}")
     uploads.finish(farm.db, ACME, row.id, size_bytes=1, sha256="0", media={"kind": "film", "seconds": 2.5})
-    with pytest.raises(TooLong, match="the film has 2.5 s, and 2 are allowed"):
+    with pytest.raises(TooLong, match=r"the film has 2\.5 s, and 2 are allowed"):
         farm.submit(order_of(row.id))
 
 
