@@ -27,7 +27,7 @@ class LocalPool(Pooled):
     def __init__(
         self, settings: WorkerSettings, *, parallel: int, make: Callable[[WorkerSettings], Works] = Worker
     ) -> None:
-        super().__init__(quiet_s=STOP_S)
+        super().__init__(quiet_s=STOP_S, slots_end=False)
         self.workers = 1
         self._worker = make(settings)
         self._kind = machine_kind(settings.device)

@@ -113,6 +113,7 @@ class Loop:
         self._open: dict[str, Job] = {}
         self._numbered: dict[str, Job] = {}  # those of which an attempt may still say something
         self._attempts: dict[str, set[tuple[str, int]]] = {}  # slot -> tasks and attempts that have not stopped
+        self._abandoned: dict[int, Job] = {}  # by number: jobs that are over, of which an attempt does not stop
         self._up: dict[str, SlotReady] = {}
         self._count = 0
         for slot in slots:
@@ -164,10 +165,25 @@ class Loop:
             self.stop(job, error, finish=False)
 
     def abandon(self, job: Job) -> None:
-        """What of the job has not stopped will not: end the slots that hold it."""
-        for slot, attempts in list(self._attempts.items()):
-            if any(self._job_of(task) is job for task, _ in attempts):
-                self._transport.kill(slot)
+        """What of a job that is over has not stopped will not: end the slots that hold it. One that works for another
+        job too is left to that one, and ends as soon as it does not."""
+        if job.over and str(job.number) in self._numbered:
+            self._abandoned[job.number] = job
+            self._end_haunted()
+
+    def _end_haunted(self) -> None:
+        """End the slots that hold nothing but attempts of jobs that are over, some of which will not stop."""
+        for slot in [slot for slot in self._attempts if self._haunted(slot)]:
+            jobs = [self._job_of(task) for task, _ in self._attempts.get(slot, ())]
+            if jobs and all(job is not None and job.over for job in jobs):
+                # First of all, so that nothing it still says counts; the dispatcher, which took it for idle, brings it
+                # up again in the same call, and so places nothing on it meanwhile.
+                self._transport.retire(slot)
+                self._handle(SlotDied(slot, "it holds a segment of a job that is over, and does not stop", blame=False))
+
+    def _haunted(self, slot: str) -> bool:
+        """Whether an attempt that will not stop is on the slot."""
+        return any(int(task.partition(":")[0]) in self._abandoned for task, _ in self._attempts.get(slot, ()))
 
     def end_all(self, error: FarmError) -> None:
         """The loop goes no further: every job ends here and now."""
@@ -191,8 +207,12 @@ class Loop:
                 if job is not None:
                     job.receipts.setdefault(receipt.order_id, job.shared.receipt(receipt))
                     event = replace(event, damaged=job.stop_on_damage and bool(receipt.damage))  # noqa: PLW2901
+            if isinstance(event, SlotDied) and event.blame and self._haunted(event.slot):
+                event = replace(event, blame=False)  # noqa: PLW2901 - what runs beside is not known to be at fault
             self._handle(event)
         self._handle(Tick(), now_s)  # what passed since is another step's
+        if self._abandoned:
+            self._end_haunted()
         self._keep()
 
     def _keep(self, *, force: bool = False) -> None:
@@ -292,6 +312,7 @@ class Loop:
             self._let_go(job)
 
     def _let_go(self, job: Job) -> None:
+        self._abandoned.pop(job.number, None)
         if self._numbered.pop(str(job.number), None) is not None:
             job.quiet()
 

@@ -24,9 +24,11 @@ _Word = tuple[Happening, float] | Batch | FarmError | None
 class Pooled:
     """What the pools have in common. Whoever inherits it brings up a transport in `start` and hands it to `_begin`."""
 
-    def __init__(self, *, quiet_s: float) -> None:
-        """`quiet_s`: how long a job that has ended waits for attempts that have not."""
+    def __init__(self, *, quiet_s: float, slots_end: bool = True) -> None:
+        """`quiet_s`: how long a job that has ended waits for attempts that have not. `slots_end`: a slot can be ended
+        while the pool goes on, and with it what does not stop."""
         self._quiet_s = quiet_s
+        self._slots_end = slots_end
         self._gate = threading.Lock()  # held for moments, never while anything is waited for
         self._commands: queue.SimpleQueue[Callable[[Loop | FarmError], None]] = queue.SimpleQueue()
         self._transport: Transport | None = None
@@ -128,7 +130,8 @@ class Pooled:
             while inbox.get(timeout=max(0.0, until_s - time.monotonic())) is not None:
                 pass
         except queue.Empty:
-            self._do(lambda loop: loop.abandon(job) if isinstance(loop, Loop) else None)
+            if self._slots_end:
+                self._do(lambda loop: loop.abandon(job) if isinstance(loop, Loop) else None)
 
     def _do(self, command: Callable[[Loop | FarmError], None]) -> None:
         """Let the loop's thread do something; where that has ended, it is done here with the reason of its end."""
