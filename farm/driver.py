@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from actors.drive import Receipt, Terms
-from core.errors import FarmError, InputError
+from core.errors import FarmError, InputError, StorageError
 from core.media.stamp import unchanged
 from core.records import JobReport, JobSpec, RoleSpec
 from farm import stages
@@ -36,6 +36,7 @@ from farm.watching.place import stamp_there
 from farm.watching.status import Status, StatusFile
 
 UNUSED_SOURCE = "the source face was not used: --swapper none"
+UNTIDY = "what the run leaves behind could not be cleared away, and stays"
 NO_QUALITY = "nobody was replaced: no quality to measure"
 
 
@@ -71,8 +72,7 @@ def run_job(
         key = job_key(spec, [path for _, path in read], code=code_hash(), quality=run.quality)
         known = look_up(store, key, output)
         if known is not None:
-            clear(store, keep=run.keep)
-            return known
+            return with_note(known, tidied(lambda: clear(store, keep=run.keep)))
         used = pool or make_pool(run, settings, models)
         try:
             with costing(store, prices, run, settings, shared=pool is not None) as cost:
@@ -96,13 +96,35 @@ def run_job(
             if not run.keep:
                 write_down(store, key, report)
             done = True
-            return report
         finally:
             if pool is None:
                 used.close()
-            store.sweep()
-            if done or not (owes or run.keep or store.holds_work()):
-                clear(store, keep=run.keep)
+
+            def leave() -> None:
+                store.sweep()
+                if done or not (owes or run.keep or store.holds_work()):
+                    clear(store, keep=run.keep)
+
+            untidy = tidied(leave)
+            if untidy and not done:
+                progress.note(untidy)  # beside the error that is on its way, and not in its place
+        return with_note(report, untidy)
+
+
+def tidied(tidy: Callable[[], None]) -> str:
+    """Tidy the store up, as far as it can be; a line where it could not. What becomes of a job is decided by then: a
+    film that is published is published, and an error that ended the job is the one to tell."""
+    try:
+        tidy()
+    except StorageError as error:
+        return f"{UNTIDY}: {error.where}: {error.what}"
+    except OSError as error:
+        return f"{UNTIDY}: {error.filename or 'the store'}: {error.strerror or error}"
+    return ""
+
+
+def with_note(report: JobReport, note: str) -> JobReport:
+    return replace(report, notes=(*report.notes, note)) if note else report
 
 
 def clear(store: Store, *, keep: bool) -> None:

@@ -278,7 +278,7 @@ class Dispatcher(Losses):
         if slot is None:
             return
         attempt = self._fleet.take_off(slot, event.task)
-        if of_a_node(event.error) and self._refuse(slot, attempt, event.error, at_s):
+        if (event.of_node or of_a_node(event.error)) and self._refuse(slot, attempt, event.error, at_s):
             return
         self._settle(slot, at_s)
         self._cancel_all(event.task, at_s, "another attempt failed")

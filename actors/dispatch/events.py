@@ -156,12 +156,16 @@ class Done:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The work raised an error of its own. Where that is of a kind that a node may have for itself (a full disk, a
-    missing model), the slot's node is not trusted with it any more, and another one tries; else it ends the job."""
+    missing model), the slot's node is not trusted with it any more, and another one tries; else it ends the job.
+
+    `of_node`: it is of such a kind, whatever its class says: whoever tells it has made it the end of a job already.
+    """
 
     slot: str
     task: str
     attempt: int
     error: FarmError
+    of_node: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,9 +215,10 @@ class RayTransport:
                 return self._lost(call.slot, reason or str(as_farm_error(error)), doubt=in_doubt(error))
             return []
         told = as_farm_error(error)
-        if call.slot in self._homes and of_a_node(told):
+        of_node = of_a_node(told)  # asked before the error gets another class
+        if call.slot in self._homes and of_node:
             told = at_node(told, self._fleet.name(self._homes[call.slot]))
-        return [(Failed(call.slot, call.assign.task, call.assign.attempt, told), None)]
+        return [(Failed(call.slot, call.assign.task, call.assign.attempt, told, of_node), None)]
 
     def _lost(self, slot: str, reason: str, *, doubt: bool) -> list[Told]:
         """Who is to blame is found out beside; where the node is not known yet, it is the renderer."""

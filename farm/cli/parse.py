@@ -19,6 +19,8 @@ REFERENCE = "reference"
 def seconds(text: str) -> Fraction:
     """An exact number of seconds: 10, 1.5 or 1001/30."""
     value = seconds_of(text)
+    if value is None and text.startswith("-") and seconds_of(text[1:]) is not None:
+        raise typer.BadParameter(f"{text!r}: no time is shorter than nothing, write 10, 1.5 or 1001/30")
     if value is None:
         raise typer.BadParameter(f"{text!r} is no number of seconds, write 10, 1.5 or 1001/30, 0 for one a keyframe")
     return value

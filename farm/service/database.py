@@ -7,6 +7,7 @@ is what gives each job its events in order. Time is the database's, so that no t
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import threading
 import time
@@ -172,8 +173,8 @@ def sqlite_engine(url: URL, connections: int) -> Engine:
     def prepare(connection: Any, record: object) -> None:
         del record
         # A cache is each connection's own, and the system has the pages anyway: 2 MiB each would be 40 MiB in time.
+        begin_wal(connection)
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
             f"busy_timeout={BUSY_S * 1000}",
@@ -187,6 +188,21 @@ def sqlite_engine(url: URL, connections: int) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def begin_wal(connection: sqlite3.Connection) -> None:
+    """Write ahead from now on. SQLite's own waiting does not hold for the moment in which a database that somebody
+    else just opens is changed over to that, so it is tried again for as long."""
+    until_s = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until_s:
+                raise
+            time.sleep(random.uniform(0.01, 0.05))
+        else:
+            return
 
 
 @contextmanager

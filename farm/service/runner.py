@@ -79,6 +79,7 @@ class Runner:
         title = (order.spec.target, order.spec.output) if order is not None else ("", "")
         self.mirror = Mirror(*title, house.prices, machine_of(house.settings.cores))
         self._why: Why = ""
+        self._over: Problem | None = None  # why the film cannot be the result
         self._since_s = time.monotonic()
         self._given_up = threading.Event()
         self._writing = threading.Lock()
@@ -190,19 +191,26 @@ class Runner:
         return replace(spec, cast=str(file), source=None, reference=None, select="largest")
 
     def _succeed(self, report: JobReport) -> None:
+        """The film is the job's result. One that has no room is refused, also when that is written at a later try and
+        there is room by then; it is removed when that is written, so that no job has succeeded without its film."""
         order = self.row.order
         name = order.spec.output if order is not None else ""
         result = Result(name, report.output, report.output_sha256, report.output_bytes)
-        try:
-            held.succeed(self._house.db, self.held, result, report)
-        except OverQuota as error:
-            told = f"the film is finished and has {result.size_bytes} bytes, for which there is no room: {error.what}"
-            problem = Problem("OverQuota", told, hint=f"{error.hint}, then retry the job: nothing is rendered again")
+        if self._over is None:
             try:
-                remove_file(report.output)
-            except FarmError as failed:  # it goes with the job
-                log.error("the film of %s stays for now: %s", self.name, failed)
-            held.fail(self._house.db, self.held, problem, refused=True)
+                held.succeed(self._house.db, self.held, result, report)
+                return
+            except OverQuota as error:
+                told = (
+                    f"the film is finished and has {result.size_bytes} bytes, for which there is no room: {error.what}"
+                )
+                hint = f"{error.hint}, then retry the job: nothing is rendered again"
+                self._over = Problem("OverQuota", told, hint=hint)
+        held.fail(self._house.db, self.held, self._over, refused=True)
+        try:
+            remove_file(report.output)
+        except FarmError as failed:  # it goes with the job
+            log.error("the film of %s stays for now: %s", self.name, failed)
 
     def _ended(self, error: FarmError) -> Callable[[], None]:
         """What to write of a job that ended with `error`."""

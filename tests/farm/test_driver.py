@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 from actors.drive import Happening, Order, Watch
 from core.errors import FarmError, InputError, StorageError
 from core.records import EncodeSpec, JobReport, JobSpec
-from farm.driver import run_job
+from farm.artifacts import DiskStore
+from farm.driver import UNTIDY, run_job, tidied
 from farm.settings import RunOptions, Settings
 from tests.actors.films import make_film
 from tests.system.runs import leftovers
@@ -186,3 +188,54 @@ def test_a_store_moved_with_its_film_and_output_goes_on_and_goes_away(spec: JobS
         (tmp_path / name).rename(moved / name)
     assert render(make_spec(moved / "film.mp4", moved / "out.mp4")).segments_reused == 3
     assert leftovers(moved, ["film.mp4", "out.mp4"]) == []
+
+
+@dataclass
+class Notes(At):
+    """Progress that keeps its notes."""
+
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def refuse(_: DiskStore) -> None:
+    raise StorageError("the bucket does not answer", where="s3://films/farm", hint="try again")
+
+
+UNCLEARED = f"{UNTIDY}: s3://films/farm: the bucket does not answer"
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_store_that_cannot_be_cleared_does_not_undo_a_published_film(
+    spec: JobSpec, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    with monkeypatch.context() as broken:
+        # what a bucket may say at any time, at the moment when all is done
+        broken.setattr(DiskStore, "finish" if keep else "close_down", refuse)
+        report = render(spec, RunOptions(local=True, keep=keep))
+    assert report.notes[-1] == UNCLEARED
+    assert hashlib.sha256(Path(spec.output).read_bytes()).hexdigest() == report.output_sha256
+    assert UNCLEARED not in render(spec, RunOptions(local=True, keep=keep)).notes
+
+
+def test_a_store_that_cannot_be_cleared_does_not_hide_what_ended_the_job(
+    spec: JobSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop() -> None:
+        monkeypatch.setattr(DiskStore, "sweep", refuse)
+        stop_at_join()
+
+    progress = Notes("join", stop)
+    with pytest.raises(FarmError, match="stopped"):
+        render(spec, RUN, progress)
+    assert progress.notes[-1] == UNCLEARED
+
+
+def test_what_a_disk_says_to_tidying_is_one_line() -> None:
+    def full() -> None:
+        raise OSError(errno.EIO, "input/output error", "/store/tmp")
+
+    assert tidied(full) == f"{UNTIDY}: /store/tmp: input/output error"
+    assert tidied(lambda: None) == ""

@@ -49,7 +49,7 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**os.environ, "TERM": "xterm-256color"},
+            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},  # they go before the ioctl
         )
         os.close(theirs)
         self.written = b""
