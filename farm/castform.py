@@ -18,12 +18,15 @@ MOST_BYTES = 1 << 20
 MOST_PARTS = 8  # of a dotted key; tomllib's time grows with their square
 MOST_NESTED = 32
 NAME = Path("cast.toml")
+# A text without an end goes on to where tomllib gives up: each letter is looked at once, whatever the quotes are.
 TEXTS = re.compile(
-    r'#[^\n]*|"""(?:[^"\\]|\\.|"(?!""))*+"{3,5}|\'\'\'(?:[^\']|\'(?!\'\'))*+\'{3,5}|"(?:[^"\\\n]|\\.)*+"|\'[^\'\n]*+\'',
+    r'#[^\n]*|"""(?:[^"\\]|\\.?|"(?!""))*+(?:"{3,5}|\Z)|\'\'\'(?:[^\']|\'(?!\'\'))*+(?:\'{3,5}|\Z)'
+    r'|"(?:[^"\\\n]|\\.?)*+"?|\'[^\'\n]*+\'?',
     re.DOTALL,
 )
 DOTTED = re.compile(rf"(?:\.[ \t]*+[\w-]++[ \t]*+){{{MOST_PARTS}}}")
 BRACKETS = re.compile(r"[\[\]{}]")
+WHOLE_BITS = 64  # of TOML's own whole numbers
 
 
 def cast_data(text: str) -> dict[str, Any]:
@@ -35,10 +38,27 @@ def cast_data(text: str) -> dict[str, Any]:
     if DOTTED.search(plain) or _nested(plain) > MOST_NESTED:
         raise InputError("the cast is nested deeper than any cast", hint="write it as docs/cast.md shows")
     try:
-        return tomllib.loads(text, parse_float=Decimal)
+        data = tomllib.loads(text, parse_float=Decimal)
     except (ValueError, ArithmeticError, RecursionError) as error:
         what = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "numbers or brackets beyond all bounds"
         raise InputError(f"the cast is no TOML: {what}", hint="mend the line that is named") from None
+    if _beyond(data):
+        raise InputError(f"the cast has a whole number of more than {WHOLE_BITS} bits", hint="write a smaller one")
+    return data
+
+
+def _beyond(data: dict[str, Any]) -> bool:
+    """Whether a whole number is longer than TOML's; Python could not even print one of some thousand digits."""
+    left: list[Any] = [data]
+    while left:
+        here = left.pop()
+        if isinstance(here, dict):
+            left.extend(here.values())
+        elif isinstance(here, list):
+            left.extend(here)
+        elif isinstance(here, int) and not -(1 << (WHOLE_BITS - 1)) <= here < 1 << (WHOLE_BITS - 1):
+            return True
+    return False
 
 
 def _nested(plain: str) -> int:

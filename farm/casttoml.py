@@ -167,7 +167,10 @@ def as_float(value: int | Decimal) -> float:
 
 def shown(value: Any) -> str:
     """A value of the file in a message: short, in one line."""
-    text = str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:  # Python writes whole numbers of some thousand digits and no longer ones
+        text = "a number beyond all bounds"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -103,7 +103,9 @@ async def put(job_id: Id, request: Request, ctx: Ctx, key: Writer) -> JobView:
 
 
 def kept(ctx: Context, key: KeyRow, job_id: str, content_type: str, data: bytes) -> JobView:
-    """Keep the cast that was sent. Parsing it takes time, so nothing else is done in this thread."""
+    """Keep the cast that was sent. Parsing it takes time, so nothing else is done in this thread, and a job that is not
+    there is told before."""
+    jobs.get(ctx.db, key.tenant, job_id)
     kind = content_type.partition(";")[0].strip().lower()
     if kind == TOML:
         try:

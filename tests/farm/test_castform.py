@@ -9,6 +9,7 @@ import pytest
 from core.errors import InputError, PlanError
 from farm.castedit import PersonEdit, edit_people, recast
 from farm.castform import cast_data, cast_people
+from farm.casttoml import shown
 from farm.seconds import seconds_of
 
 BUSY_S = 5.0  # of this process; minutes where time grows with the square
@@ -51,6 +52,11 @@ same_as = "p2"
         "x = 1" + "0" * (1 << 20),
         "x = '''" + "''x" * 100_000,
         '"' * 100_000,
+        'x = "' + '\\"' * 400_000,
+        'x = "' + '\\"""' * 200_000,
+        'x = """' + '\\"""\n' * 200_000 + "\\",
+        "x = '''" + "'\n" * 300_000,
+        "x = '" + "''\n" * 300_000,
     ],
 )
 def test_what_would_take_long_is_refused_before(text: str) -> None:
@@ -65,6 +71,18 @@ def test_texts_and_comments_may_have_dots() -> None:
     text = f'# {dots}\n[[people]]\nid = "{dots}"\nname = \'{dots} # "\'\nx = """\n{dots} "" \\""""\ny."{dots}".z = 1\n'
     (person,) = cast_people(text)
     assert (person["id"], person["name"], person["y"]) == (dots, f'{dots} # "', {dots: {"z": 1}})
+
+
+@pytest.mark.parametrize("text", ["rules = {}", '[[people]]\nid = "p1"\nframes = {}', "[[people]]\nid = [1, {}]"])
+@pytest.mark.parametrize("number", ["0x" + "f" * 9000, "0o" + "7" * 9000, str(1 << 63), str(-(1 << 63) - 1)])
+def test_a_whole_number_is_of_64_bits(text: str, number: str) -> None:
+    with pytest.raises(InputError, match="bits"):
+        cast_people(text.format(number))
+    assert len(shown([int("f" * 9000, 16)])) < 60
+
+
+def test_the_least_and_the_greatest_whole_number_are_toml() -> None:
+    assert cast_data(f"x = {(1 << 63) - 1}\ny = {-(1 << 63)}") == {"x": (1 << 63) - 1, "y": -(1 << 63)}
 
 
 @pytest.mark.parametrize(
