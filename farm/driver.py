@@ -117,7 +117,7 @@ def tidied(tidy: Callable[[], None]) -> str:
     try:
         tidy()
     except StorageError as error:
-        return f"{UNTIDY}: {error.where}: {error.what}"
+        return f"{UNTIDY}: {error.where or 'the store'}: {error.what}"
     except OSError as error:
         return f"{UNTIDY}: {error.filename or 'the store'}: {error.strerror or error}"
     return ""
