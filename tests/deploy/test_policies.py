@@ -59,8 +59,18 @@ def test_a_worker_has_no_business_with_machines_and_writes_to_the_store_alone() 
     worker = policy("worker")["Statement"]
     assert {action.split(":")[0] for part in worker for action in part["Action"]} == {"s3", "ecr"}
     (writes,) = [part["Resource"] for part in worker if "s3:PutObject" in part["Action"]]
-    stores = ("state/*", "out/*.farm/*", "films/*.cast/store/*", "casts/*/store/*", "engines/*")
+    stores = ("state/*", "out/*.farm/*", "films/*.cast/store/*", "casts/*/store/*")
+    stores = (*stores, "service/jobs/*/store/*", "engines/*")
     assert writes == [f"arn:aws:s3:::{BUCKET}/{place}" for place in stores]
+
+
+@pytest.mark.parametrize("file", ["deploy/serve.yaml", "deploy/kuberay/rayservice.yaml"])
+def test_what_a_service_keeps_lies_where_nothing_expires(file: str) -> None:
+    (data,) = re.findall(r"data: s3://BUCKET/(\S+)", (ROOT / file).read_text())
+    expiring = re.findall(r"Prefix: (\S+?), ExpirationInDays", (ROOT / "deploy/aws/foundation.yaml").read_text())
+    assert expiring == ["state/"]
+    assert not f"{data}/".startswith(tuple(expiring))
+    assert f"arn:aws:s3:::{BUCKET}/{data}/*" in json.dumps(policy("head"))
 
 
 @pytest.mark.parametrize(
