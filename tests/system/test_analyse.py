@@ -82,6 +82,7 @@ def test_killed_and_run_again_nothing_is_done_twice(target: Path, plain: Path, t
     assert (again["segments_reused"], again["segments_analysed"]) == (5, 0)
 
 
+@pytest.mark.heavy
 def test_interrupted_it_says_so_and_keeps_what_is_finished(target: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out.cast"
     process = start("analyse", target, "-o", folder, "--local")

@@ -53,6 +53,7 @@ HERS = 'source = "../man.png"\nswapper = "inswapper_128"\nenhancer = "gpen_256"\
 HIS = 'source = "../astronaut.png"'
 
 
+@pytest.mark.heavy
 def test_law_1_the_analysis_and_the_mesh_however_the_film_is_cut(folder: Path, tmp_path: Path) -> None:
     """Everybody gets one face; faces are looked for, followed and replaced anew for each way to cut the film."""
     film = folder / "film.mkv"

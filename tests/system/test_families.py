@@ -74,6 +74,7 @@ def test_all_options_at_once_and_the_same_film_on_ray(film: Path, folder: Path, 
     assert used(ray) == used(local)
 
 
+@pytest.mark.heavy
 def test_a_precision_that_falls_back_says_why_once(film: Path, folder: Path, tmp_path: Path) -> None:
     """GHOST 3's twin is refused in half floats, the enhancer's is not; every segment's renderer had the same to say."""
     command = ("render", film, "--source", folder / "astronaut.png", "--local", "--precision", "fp16", *QUICK)

@@ -79,6 +79,7 @@ def test_every_family(name: str, sessions: Sessions) -> None:
     assert np.abs(fresh - crops).max() > 0.05
 
 
+@pytest.mark.heavy
 def test_the_weight_is_given_to_the_network(sessions: Sessions) -> None:
     """The twin's weight scales what its transformer adds, so another one is another picture: the network's own."""
     manifest = by_id(load_manifests(manifest_folder()), "codeformer")

@@ -146,6 +146,7 @@ def test_coordinators_and_postgresql_are_killed(
         finish_all(farm, url, film, count=20, kills=12, seed=seed, server=postgres)
 
 
+@pytest.mark.heavy
 def test_a_coordinator_that_was_stopped_loses_its_jobs(film: Path, tmp_path: Path) -> None:
     """SIGSTOP for longer than the lease: another takes over, and the first one, woken up, changes nothing."""
     url = f"sqlite:///{tmp_path}/farm.db"
