@@ -134,16 +134,29 @@ class FleetWatch:
         while not self._over:
             self._silence.asked()
             with suppress(Exception):  # whatever keeps the cluster from answering: `silent_s` says it
-                dead = self._look()
-                draining = cast(Any, ray)._private.state.state.get_draining_nodes()
-                self._silence.answered()
+                self._look_and_tell()
                 if not self._over:
-                    self._report(dead, draining)
                     self._ask_after()
             self._wake.wait(LOOK_S)
             self._wake.clear()
 
-    def _report(self, dead: frozenset[str], draining: dict[str, int]) -> None:
+    def _look_and_tell(self) -> None:
+        """Of losses, only those are told of that were known before the node table was read: what an older table says
+        of a node that went since would put the blame on its renderers."""
+        with self._gate:
+            known = len(self._losses)
+        dead = self._look()
+        draining = self._draining()
+        self._silence.answered()
+        if not self._over:
+            self._report(dead, draining, known)
+
+    def _draining(self) -> dict[str, int]:
+        """The nodes that Ray drains, with the time by which they go, in ms of the epoch, or 0."""
+        return cast("dict[str, int]", cast(Any, ray)._private.state.state.get_draining_nodes())
+
+    def _report(self, dead: frozenset[str], draining: dict[str, int], known: int) -> None:
+        """Tell what the tables say, and what became of the nodes of the first `known` losses."""
         for node_id in sorted(dead - self._gone):
             self._tell(NodeGone(self.name(node_id), "its node is gone"))
         self._gone = dead
@@ -153,7 +166,7 @@ class FleetWatch:
                 left_s = max(0.0, deadline_ms / 1000 - time.time()) if deadline_ms else DRAIN_S
                 self._tell(NodeLeaves(self.name(node_id), time.monotonic() + left_s))
         with self._gate:
-            losses, self._losses = self._losses, []
+            losses, self._losses = self._losses[:known], self._losses[known:]
         for loss in losses:
             if loss.node_id in dead:
                 # Again, where it was told above: whoever came up on it since has not heard.

@@ -1,0 +1,76 @@
+"""Whose fault a loss is: told by a node table that was read after the loss, however the questions to Ray interleave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from actors.dispatch import Event, NodeGone, SlotDied
+from actors.ray.fleet import FleetWatch
+
+
+class Tables(FleetWatch):
+    """A watch that is told what Ray's tables say: `at_look` and `at_draining` happen while they are read."""
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        super().__init__(tell, {"CPU": 1.0})
+        self.dead: frozenset[str] = frozenset()
+        self.at_look: list[Callable[[], None]] = []
+        self.at_draining: list[Callable[[], None]] = []
+
+    def _look(self) -> frozenset[str]:
+        self._names = {"a": "10.0.0.1/a", "b": "10.0.0.2/b"}
+        dead = self.dead
+        while self.at_look:
+            self.at_look.pop()()
+        return dead
+
+    def _draining(self) -> dict[str, int]:
+        while self.at_draining:
+            self.at_draining.pop()()
+        return {}
+
+
+@pytest.mark.parametrize("when", ["at_look", "at_draining"])
+@pytest.mark.parametrize("doubt", [False, True])
+def test_a_node_that_goes_after_the_table_was_read_takes_the_blame_for_its_renderers(when: str, doubt: bool) -> None:
+    told: list[Event] = []
+    tables = Tables(told.append)
+
+    def goes() -> None:
+        tables.dead = frozenset({"a"})
+        tables.lost("s0", "a", "renderer died", doubt=doubt)
+
+    tables.lost("s1", "b", "renderer died", doubt=False)
+    getattr(tables, when).append(goes)
+    tables._look_and_tell()
+    assert told == [SlotDied("s1", "renderer died", blame=True)]
+    tables._look_and_tell()
+    assert told[1:] == [NodeGone("10.0.0.1/a", "its node is gone")] * 2  # for the table, and for the loss
+    tables._look_and_tell()
+    assert len(told) == 3
+
+
+@pytest.mark.parametrize("doubt", [False, True])
+def test_a_loss_on_a_node_that_is_there_is_the_renderers(doubt: bool) -> None:
+    told: list[Event] = []
+    tables = Tables(told.append)
+    tables.lost("s0", "a", "renderer died", doubt=doubt)
+    tables._look_and_tell()
+    assert told == [SlotDied("s0", "renderer died", blame=not doubt)]
+
+
+def test_a_table_that_could_not_be_read_loses_no_loss() -> None:
+    told: list[Event] = []
+    tables = Tables(told.append)
+
+    def fails() -> None:
+        raise ConnectionError("the head does not answer")
+
+    tables.at_draining.append(fails)
+    tables.lost("s0", "a", "renderer died", doubt=False)
+    with pytest.raises(ConnectionError):
+        tables._look_and_tell()
+    tables._look_and_tell()
+    assert told == [SlotDied("s0", "renderer died", blame=True)]
