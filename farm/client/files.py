@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,7 @@ PIECE_BYTES = 1 << 20
 PARTS_AT_ONCE = 4
 GO_ON = frozenset({408, 409})  # the service says from where
 LAST = frozenset({"end", "gone"})
+LOOK_S = 2.0
 
 
 def base_url(url: str) -> str:
@@ -65,6 +67,20 @@ def in_part(path: Path) -> ServiceError:
 
 def broken(error: Exception, path: Path) -> ServiceError:
     return ServiceError(f"the connection broke: {error}", where=str(path), hint="send it again")
+
+
+def silent(where: str) -> FarmError:
+    return ServiceError("the service does not answer", where=where, hint="is it running?")
+
+
+def looks(row: UploadView, sent: int, failure: httpx.Response | httpx.TransportError) -> bool:
+    """Whether the service has all bytes of an upload and still looks at them, which takes as long as it takes: the
+    file is hashed, and others are looked at before. `failure` is how the PUT of what was left after `sent` ended."""
+    if sent < row.size_bytes:
+        return False
+    if isinstance(failure, httpx.Response):  # a proxy says 504 when it does not wait so long
+        return failure.status_code in {HTTPStatus.CONFLICT, HTTPStatus.GATEWAY_TIMEOUT}
+    return isinstance(failure, httpx.ReadTimeout)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from farm.client.calls import Call
 
 UNKNOWN_ROUTE = "/-/routes"  # stands in the 404 of Ray Serve's proxy, which names this address
 BUSY = frozenset({429, 502, 503, 504})
+NOT_TAKEN = frozenset({429, 503})  # whoever answers so did nothing
 USED_UP = (f"{TYPES}over-quota", f"{TYPES}too-long")  # of a 429 that no waiting of seconds mends
 FIRST_S = 0.2
 MOST_S = 10.0
@@ -31,7 +32,7 @@ def again(call: Call, answer: httpx.Response | None) -> bool:
     if answer.status_code == 429 and any(kind in answer.text for kind in USED_UP):
         return False
     if answer.status_code in BUSY or of_a_proxy(answer):
-        return call.safe or answer.status_code == 503
+        return call.safe or answer.status_code in NOT_TAKEN
     return False
 
 

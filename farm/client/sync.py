@@ -163,9 +163,10 @@ class Farm:
     def events(self, job_id: str, *, after: int = 0) -> Iterator[JobEvent]:
         """Events after number `after`, and snapshots between them, until the job has ended; through restarts."""
         reader = sse.Reader(last_id=str(after))
-        failed = 0
+        failed, where = 0, str(self._http.base_url)
         while True:
             reader.begin()
+            told_s, problem = 0.0, files.silent(where)
             call = Call("GET", f"{calls.job(job_id)}/events", headers={"Last-Event-ID": reader.last_id})
             try:
                 with self._http.stream(
@@ -173,8 +174,10 @@ class Farm:
                 ) as answer:
                     if answer.status_code != httpx.codes.OK:
                         answer.read()
+                        problem = calls.refusal(answer.status_code, answer.content, where)
                         if not retry.again(call, answer):
-                            raise calls.refusal(answer.status_code, answer.content, str(self._http.base_url))
+                            raise problem
+                        told_s = retry.told_wait(answer)
                     else:
                         for line in answer.iter_lines():
                             message = reader.line(line)
@@ -189,8 +192,8 @@ class Farm:
                 pass
             failed += 1
             if failed > self._tries:
-                raise ServiceError("the service does not answer", where=str(self._http.base_url), hint="is it running?")
-            time.sleep(min(retry.MOST_S, retry.FIRST_S * 2**failed))
+                raise problem
+            time.sleep(max(told_s, min(retry.MOST_S, retry.FIRST_S * 2**failed)))
 
     def watch(self, job_id: str) -> Iterator[JobView]:
         """The job whenever it changed, until it has ended."""
@@ -224,6 +227,7 @@ class Farm:
                 with file.open("rb") as source:
                     content = files.pieces(source, sent, row.size_bytes, told)
                     answer = self._http.request(call.method, call.path, content=content, headers=dict(call.headers))
+                failure: httpx.Response | httpx.TransportError = answer
                 if answer.is_success:
                     row = calls.read(UploadView, answer.content)
                     problem: FarmError = files.in_part(file)
@@ -232,10 +236,10 @@ class Farm:
                     if answer.status_code not in files.GO_ON and not retry.again(call, answer):
                         raise problem
             except httpx.TransportError as error:
-                problem = files.broken(error, file)
+                problem, failure = files.broken(error, file), error
             if row.state != "open":
                 break
-            wait_s = next(waits, None)
+            wait_s = files.LOOK_S if files.looks(row, sent, failure) else next(waits, None)
             if wait_s is None:
                 raise problem
             time.sleep(wait_s)
@@ -252,6 +256,7 @@ class Farm:
             raise InputError(f"job {job_id} has no result", hint="wait until it has succeeded")
         part = files.Part(target, made.sha256, made.size_bytes)
         waits = retry.waits(self._tries, self._draw)
+        most = part.here
         while not part.whole:
             call = Call("GET", f"{calls.job(job_id)}/result", headers=part.range())
             try:
@@ -268,6 +273,8 @@ class Farm:
                         raise problem
             except httpx.TransportError as error:
                 problem = ServiceError(f"the connection broke: {error}", where=str(target), hint="fetch it again")
+            if part.here > most:  # it gets on: a line that breaks often is no end
+                waits, most = retry.waits(self._tries, self._draw), part.here
             wait_s = next(waits, None)
             if wait_s is None:
                 raise problem

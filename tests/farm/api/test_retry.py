@@ -26,8 +26,8 @@ def plain(status: int, text: str = "Internal Server Error") -> httpx.Response:
     [
         (None, True, False),
         (problem(503), True, True),
-        (problem(429), True, False),
-        (problem(429, "too-fast"), True, False),
+        (problem(429), True, True),
+        (problem(429, "too-fast"), True, True),
         (problem(429, "over-quota"), False, False),
         (problem(429, "too-long"), False, False),
         (problem(500), False, False),
