@@ -10,13 +10,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import uvicorn
-
 from core.errors import InputError
 from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
 from farm.api.counting import counts_here
-from farm.api.doors import Doors, HttpServer, protocol
+from farm.api.doors import Doors, HttpServer, ask_for_descriptors, http_config
 from farm.api.rules import apply_quotas
 from farm.desk import make_pool
 from farm.service import keys
@@ -94,6 +92,7 @@ def serving(spec: ServeSpec, run: RunOptions, settings: Settings) -> Iterator[Ru
     places = ServicePlaces(spec.data)
     url = database_of(places, spec.database)
     places.make()
+    ask_for_descriptors()
     with ExitStack() as stack:
         listening = listen(spec)
         stack.callback(listening.close)
@@ -127,14 +126,7 @@ def serving(spec: ServeSpec, run: RunOptions, settings: Settings) -> Iterator[Ru
             secret=secret_of(places),
         )
         app = make_app(db, places, api, counts)
-        config = uvicorn.Config(
-            app,
-            http=protocol(Doors()),
-            log_level="warning",
-            timeout_graceful_shutdown=STOP_S,
-            server_header=False,
-            proxy_headers=True,
-        )
+        config = http_config(app, Doors(), log_level="warning", stop_s=STOP_S)
         server = HttpServer(config, app.state.context.hub.close)
         thread = threading.Thread(target=lambda: server.run(sockets=[listening]), name="http", daemon=True)
         try:

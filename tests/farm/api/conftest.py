@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-import uvicorn
 from starlette.types import ASGIApp
 
 from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
-from farm.api.doors import Doors, HttpServer, protocol
+from farm.api.doors import Doors, HttpServer, http_config
 from farm.service import keys
 from farm.service.database import Database, open_database
 from farm.service.places import ServicePlaces
@@ -48,14 +47,8 @@ class Server:
 
     def start(self) -> None:
         app = make_app(self.db, self.places, self.settings)
-        config = uvicorn.Config(
-            self._proxy(app),
-            http=protocol(Doors(), head_s=2.0),
-            host="127.0.0.1",
-            port=self.port,
-            log_level="error",
-            timeout_graceful_shutdown=1,
-        )
+        config = http_config(self._proxy(app), Doors(), head_s=2.0, log_level="error", stop_s=1)
+        config.port = self.port
         self._server = HttpServer(config, app.state.context.hub.close)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()

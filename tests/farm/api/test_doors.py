@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import resource
 import socket
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
+from uvicorn.server import ServerState
 
-from farm.api.doors import Doors, is_near
+from farm.api.doors import DESCRIPTORS, Doors, ask_for_descriptors, http_config, is_near
 from farm.api.limits import Limits
 from farm.api.receiving import LEAST_BYTES_A_S, Pace, TooSlow
 from tests.farm.api.conftest import House
@@ -44,6 +48,65 @@ def test_an_address_has_half_of_the_doors() -> None:
     assert doors.enter("192.0.2.2")
     assert Doors().most >= 16
     assert [is_near(text) for text in ("", "127.0.0.1", "::1", "10.0.0.1", "x")] == [True, True, True, False, False]
+
+
+def test_a_proxy_is_everybody(caplog: pytest.LogCaptureFixture) -> None:
+    doors = Doors(4, "10.1.0.0/16, 192.0.2.7,unix:x,2001:db8::/32")
+    proxies = ("10.1.2.3", "::ffff:10.1.2.3", "192.0.2.7", "2001:db8::1", "::ffff:127.0.0.1")
+    for address in proxies:
+        assert [doors.enter(address) for _ in range(4)] == [True] * 4
+        assert doors.open == 4
+        for _ in range(4):
+            doors.leave(address)
+    with caplog.at_level(logging.WARNING, "farm.api"):
+        assert [doors.enter("10.2.0.1") for _ in range(4)] == [True, True, False, False]
+    assert len(caplog.records) == 1
+    everybody = Doors(4, "*")
+    assert [everybody.enter("198.51.100.1") for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_descriptors_are_asked_for() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, before[0]), before[1]))
+        few = Doors().most
+        ask_for_descriptors()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert hard == before[1]
+        assert soft == (DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard))
+        assert Doors().most >= few
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("upgrade", ["websocket", "h2c", "none at all"])
+def test_an_upgrade_is_a_call_like_others(upgrade: str) -> None:
+    """A connection that asks for another protocol is answered in this one, and its door is free again after it."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def story() -> None:
+        doors = Doors(4)
+        config = http_config(app, doors, log_level="error", stop_s=1)
+        config.load()
+        make = partial(config.http_protocol_class, config=config, server_state=ServerState(), app_state={})
+        async with (
+            asyncio.timeout(BOUND_S),
+            await asyncio.get_running_loop().create_server(make, "127.0.0.1") as server,
+        ):
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            head = f"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n"
+            writer.write(f"{head}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode())
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 204")
+            assert doors.open == 1
+            writer.close()
+            while doors.open:
+                await asyncio.sleep(0)
+
+    asyncio.run(story())
 
 
 def test_a_small_body_has_a_time() -> None:
