@@ -2,6 +2,7 @@
 
 const HERE = new URL(".", document.baseURI);
 const STORE = "farm-key";
+const LOOK_MS = 2000; // between two questions whether a file is looked at
 
 export class Problem extends Error {
   constructor(status, body) {
@@ -32,13 +33,20 @@ async function answered(answer) {
   throw new Problem(answer.status, body);
 }
 
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
 export async function call(method, path, body, more = {}) {
   const json = body !== undefined;
-  const answer = await fetch(address(path), {
+  const send = () => fetch(address(path), {
     method,
     headers: headers({ ...(json ? { "Content-Type": "application/json" } : {}), ...more }),
     body: json ? JSON.stringify(body) : undefined,
   });
+  let answer = await send();
+  if (answer.status === 429) { // it was not taken: once more, when the service says
+    await pause(1000 * Math.min(10, Number(answer.headers.get("Retry-After")) || 1));
+    answer = await send();
+  }
   await answered(answer);
   return answer.status === 204 ? null : answer.json();
 }
@@ -81,13 +89,13 @@ async function sendParts(row, file, told, tries, before = -1) {
     for (;;) {
       const now = await call("POST", `v1/uploads/${row.id}/finish`, {});
       if (now.state !== "open") return ended(now);
-      await new Promise((done) => setTimeout(done, 2000));
+      await pause(LOOK_MS);
     }
   } catch (error) {
     // 403: the address of a part is too old; 0: the connection, or a bucket that takes nothing from this page (CORS).
     if (error.status === 0) error.next_step = "Try again. Where that does not help, the bucket takes nothing from this page: tell the operator.";
     if (tries >= 6 || (error.status && ![403, 408, 429, 500, 502, 503, 504].includes(error.status))) throw error;
-    await new Promise((done) => setTimeout(done, 500 * 2 ** tries));
+    await pause(500 * 2 ** tries);
     return sendParts(row, file, told, tries + 1, before);
   }
 }
@@ -103,11 +111,13 @@ async function sendFrom(row, file, told, tries) {
   try {
     return await put(row, file, offset, told);
   } catch (error) {
-    if (tries >= 6 || (error.status && ![408, 409, 429, 502, 503, 504].includes(error.status))) throw error;
-    await new Promise((done) => setTimeout(done, 500 * 2 ** tries));
+    // All is there, and the service looks at it, or a proxy does not wait so long: that takes as long as it takes.
+    const looks = offset >= row.size_bytes && (error.status === 409 || error.status === 504);
+    if (!looks && (tries >= 6 || (error.status && ![408, 409, 429, 502, 503, 504].includes(error.status)))) throw error;
+    await pause(looks ? LOOK_MS : 500 * 2 ** tries);
     const now = await call("GET", `v1/uploads/${row.id}`);
     if (now.state !== "open") return ended(now);
-    return sendFrom(now, file, told, now.received_bytes > offset ? 0 : tries + 1);
+    return sendFrom(now, file, told, looks || now.received_bytes > offset ? 0 : tries + 1);
   }
 }
 
@@ -163,7 +173,7 @@ export async function follow(job, last, heard, stop) {
       clearTimeout(silence);
       stop.removeEventListener("abort", end);
     }
-    await new Promise((done) => setTimeout(done, Math.min(10000, 500 * 2 ** failures)));
+    await pause(Math.min(10000, 500 * 2 ** failures));
   }
 }
 
