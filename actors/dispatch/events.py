@@ -232,10 +232,11 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Take the slot out of service for good."""
+    """Take the slot out of service for good. `node` where it is known."""
 
     slot: str
     reason: str
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

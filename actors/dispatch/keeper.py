@@ -2,7 +2,8 @@
 
 The keeper asks for slots and takes back those that have not come up; whoever brings slots does what it says. A slot
 that comes up is the dispatcher's from then on, which releases it when nothing was queued for a while. One that was
-taken out of service is replaced after a while, which is longer each time until something was done again.
+taken out of service is replaced after a while, which is the longer the more nodes were bad within the last hour,
+whatever others do meanwhile: one that is healthy says nothing of the next that comes.
 """
 
 from __future__ import annotations
@@ -30,9 +31,15 @@ from core.errors import FarmError
 
 # A slot whose node went is asked for again only after this: what places it may not know yet that the node is gone.
 REJOIN_S = 5.0
-# A slot that was taken out of service is replaced after the first of these, the second one in a row after twice that.
+HOUR_S = 3600.0
+# A slot that was taken out of service is replaced after the first of these; after twice that where another node had
+# one within the hour, and so on.
 REPLACE_S, REPLACE_AT_MOST_S = 10.0, 600.0
-BAD_IN_A_ROW = 4  # with nothing up and nothing done between, so many that were taken out are the end
+REPLACED_AN_HOUR = 60  # no more than so many: each may be a node that is paid for and does nothing
+# With nothing up and nothing done between, so many nodes with a slot that was taken out are the end, once nothing is
+# coming that was asked for within the last COMING_S, or twice the time that a slot takes.
+BAD_IN_A_ROW = 4
+COMING_S = 600.0
 SAY_S = 10.0
 BOOT_MEMORY = 0.9  # of the longest, at each that was shorter
 NONE_LEFT = "all were taken out of service"
@@ -50,13 +57,18 @@ class Keeper:
         self.report = ""  # what the cluster says of the slots that are waited for
         self.least = least
         self._most = most
-        self._replaced_s: list[float] = []  # when each slot that was taken out of service may be replaced
-        self._bad = 0  # slots taken out of service since the last that anything was done
+        # By node, or by the slot itself where no node is known, of slots that were taken out of service:
+        self._due: list[tuple[float, str]] = []  # when each of them may be replaced
+        self._bad_s: dict[str, float] = {}  # the last of each within the hour
+        self._in_a_row: set[str] = set()  # since the last that anything was done
+        self._replaced_s: list[float] = []  # when one was replaced, within the hour
+        self._held = False  # whether some are not replaced because of that
+        self._held_said = False
         self._why = NONE_LEFT
         self._may_come, self._reported = True, ""
         self._names = 0
         self._asked_s: dict[str, float] = {}
-        self._again: set[str] = set()  # slots that were up, and start again
+        self._again: dict[str, float] = {}  # slots that start again, since when
         self._resting = False  # the last job is over, and there is none
         self._not_before_s = 0.0
         self.boot_s = 0.0  # how long a slot takes from being asked for to being up; 0 while that is not known
@@ -77,18 +89,16 @@ class Keeper:
             case SlotDied():
                 self._up.discard(happening.slot)
             case Restart():
-                self._again.add(happening.slot)
+                self._again[happening.slot] = at_s
             case SlotUnfit():
                 self.unfit = None if self._up else happening.error
             case Done():
-                self._bad = 0
+                self._in_a_row.clear()
             case Quarantine():
-                self._bad += 1
-                wait_s = min(REPLACE_S * 2.0 ** (self._bad - 1), REPLACE_AT_MOST_S)
-                self._replaced_s.append(at_s + wait_s)
+                self._taken_out(happening.node or happening.slot, at_s)
                 self._why = happening.reason
             case Trust():
-                self._forget()
+                self._trust(happening.node)
             case Release(reason=reason) if reason != NOT_QUEUED:
                 self._not_before_s = at_s + REJOIN_S
             case NodeGone():
@@ -99,34 +109,66 @@ class Keeper:
     def _ready(self, ready: SlotReady, at_s: float) -> None:
         self.unfit = None
         self._up.add(ready.slot)
-        self._again.discard(ready.slot)
+        self._again.pop(ready.slot, None)
         self.peak = max(self.peak, len(self._up))
         asked_s = self._asked_s.pop(ready.slot, None)
         if asked_s is not None:
             self.boot_s = max(BOOT_MEMORY * self.boot_s, at_s - asked_s)
 
+    def _taken_out(self, node: str, at_s: float) -> None:
+        self._in_a_row.add(node)
+        self._bad_s = {other: bad_s for other, bad_s in self._bad_s.items() if at_s - bad_s < HOUR_S}
+        self._bad_s[node] = at_s
+        wait_s = REPLACE_S
+        for _ in range(len(self._bad_s) - 1):
+            wait_s = min(2 * wait_s, REPLACE_AT_MOST_S)
+        self._due.append((at_s + wait_s, node))
+
+    def _trust(self, node: str) -> None:
+        self._in_a_row.discard(node)
+        self._bad_s.pop(node, None)
+        self._due = [each for each in self._due if each[1] != node]
+
     def _forget(self) -> None:
-        self._bad = 0
+        self._in_a_row.clear()
+        self._bad_s.clear()
+        self._due.clear()
         self._replaced_s.clear()
+
+    def _replace(self, at_s: float) -> None:
+        """Those that were taken out of service and whose time is over may be replaced, some an hour."""
+        self._replaced_s = [replaced_s for replaced_s in self._replaced_s if at_s - replaced_s < HOUR_S]
+        due = sorted(each for each in self._due if each[0] <= at_s)
+        now = due[: REPLACED_AN_HOUR - len(self._replaced_s)]
+        for each in now:
+            self._due.remove(each)
+        self._replaced_s += [at_s] * len(now)
+        self._held = len(now) < len(due)
+
+    def _comes(self, at_s: float) -> bool:
+        """Whether something is coming that may still come up."""
+        long_s = max(COMING_S, 2 * self.boot_s)
+        return any(at_s - since_s < long_s for since_s in (*self._asked_s.values(), *self._again.values()))
 
     def look(self, dispatcher: Dispatcher, at_s: float) -> list[Event]:
         """The slots that join and leave now."""
         members = dispatcher.slots
         self._up &= members
-        self._again &= members
+        self._again = {slot: since_s for slot, since_s in self._again.items() if slot in members}
         self._asked_s = {slot: asked_s for slot, asked_s in self._asked_s.items() if slot in members}
-        self._replaced_s = [replaced_s for replaced_s in self._replaced_s if replaced_s > at_s]
-        coming = [*self._asked_s, *self._again]
+        self._replace(at_s)
+        coming = list({**self._asked_s, **self._again})
         events: list[Event] = []
-        may_come = bool(self._up) or self._bad < BAD_IN_A_ROW
+        enough = not self._up and len(self._in_a_row) >= BAD_IN_A_ROW
+        may_come = not enough or self._comes(at_s)
         if (may_come, self.report) != (self._may_come, self._reported):
             self._may_come, self._reported = may_come, self.report
             events.append(MayCome(may_come, self.report if may_come else self._why))
         if not may_come or (self._resting and not dispatcher.open):
             return events + [SlotLeft(slot, "it is not needed any more") for slot in coming]
-        room = max(0, self._most - len(self._replaced_s))
+        room = max(0, self._most - len(self._due))
         missing = self._wanted(dispatcher, room, len(members) - len(coming), len(coming)) - len(members)
-        if missing > 0 and at_s >= self._not_before_s:
+        if missing > 0 and at_s >= self._not_before_s and not enough:
             events += [self._ask(at_s) for _ in range(missing)]
         elif missing < 0:
             events += [SlotLeft(slot, "it is not needed any more") for slot in coming[missing:]]
@@ -134,7 +176,15 @@ class Keeper:
 
     def words(self, at_s: float, *, waits: bool) -> str:
         """What is waited for, now and then, while a job `waits` and no slot is up; else "". At once where the cluster
-        reports something new."""
+        reports something new. And once, that those that are bad are not replaced for now."""
+        if not (self._held and waits):
+            self._held_said = False
+        elif not self._held_said:
+            self._held_said = True
+            return (
+                f"{REPLACED_AN_HOUR} renderers that were taken out of service were replaced within an hour: no more "
+                f"are for now; the last: {self._why}"
+            )
         if self._up or not waits:
             self._dark_s, self._said = None, ""
             return ""

@@ -90,7 +90,7 @@ class Losses:
             home.why, home.bad_s = reason, at_s
             self._bad[node] = None
         self._fleet.remove(slot, at_s)
-        self._out.append(Quarantine(slot.name, reason))
+        self._out.append(Quarantine(slot.name, reason, node))
         if home is not None:
             self._out.append(Shun(node, reason))
         if home is not None and home.shunned:

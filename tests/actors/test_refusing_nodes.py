@@ -66,7 +66,7 @@ def fails(machine: Dispatcher, slot: str, error: FarmError, at_s: float = 0.0) -
 @pytest.mark.parametrize("error", [FULL, FAR, ABSENT], ids=lambda error: error.what)
 def test_what_one_node_cannot_do_another_one_does(error: FarmError) -> None:
     machine = farm("x/0", "y/0")
-    assert fails(machine, "x/0", error) == [Quarantine("x/0", str(error)), Shun("x", str(error))]
+    assert fails(machine, "x/0", error) == [Quarantine("x/0", str(error), "x"), Shun("x", str(error))]
     assert machine.queued[0] == "a0"
     assert feed(machine, Done("y/0", "a1", 1)) == [Assign("y/0", "a0", 2)]
     for number, task in enumerate(["a0", "a2", "a3", "a4", "a5"]):
@@ -177,7 +177,7 @@ def test_two_bad_slots_take_their_node_out_of_service() -> None:
     assert [d.slot for d in taken_out] == ["n/0"]
     feed(machine, SlotReady("n/3", 1))
     decisions = [d for _ in range(4) for d in feed(machine, SlotDied("n/1", "x"))]
-    assert decisions[-2:] == [Quarantine("n/1", "x"), Shun("n", "x")]
+    assert decisions[-2:] == [Quarantine("n/1", "x", "n"), Shun("n", "x")]
     assert machine.running == {"n/2": ("a0",), "n/3": ("a1",)}
     assert [type(d) for d in feed(machine, Done("n/2", "a0", 1))] == [Release]
     assert feed(machine, SlotJoined("n/5", "n", "x"), SlotReady("n/5", 1))[0].slot == "n/5"  # type: ignore[union-attr]
