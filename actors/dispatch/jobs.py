@@ -34,7 +34,7 @@ class Jobs:
         if known is not None:
             self.forget(event.job)
         self._number += 1
-        group = self._groups.setdefault(event.group, Group()) if event.group else Group()
+        group = self._groups.get(event.group) or Group(name=event.group)
         group.most = event.most
         ledger = Ledger(
             event.job,
@@ -51,6 +51,9 @@ class Jobs:
             if self._where.setdefault(task, base + rank) != base + rank:
                 raise PlanError(f"task {task} is there twice")
         self._ledgers[event.job] = self._numbered[self._number] = ledger
+        group.jobs += 1
+        if group.name:
+            self._groups[group.name] = group
         self.open += 1
         self._shares.offer(ledger)
         self.touch(ledger)
@@ -67,6 +70,9 @@ class Jobs:
             for task in ledger.ids:
                 del self._where[task]
             del self._ledgers[job], self._numbered[ledger.number]
+            ledger.group.jobs -= 1
+            if not ledger.group.jobs:
+                self._groups.pop(ledger.group.name, None)
 
     def find(self, task: str) -> tuple[Ledger, int] | None:
         packed = self._where.get(task)
@@ -134,6 +140,11 @@ class Jobs:
                 yield Finish(ledger.error, ledger.job)
 
     # ------------------------------------------------------------ views
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The names of those that are known."""
+        return frozenset(self._groups)
 
     @property
     def finished(self) -> bool:

@@ -41,10 +41,13 @@ class Totals:
 
 @dataclass(slots=True)
 class Group:
-    """Jobs that together may have `most` tasks worked on at once; None is without limit."""
+    """Jobs that together may have `most` tasks worked on at once; None is without limit. `jobs` is how many there
+    are."""
 
     most: int | None = None
     running: int = 0
+    name: str = ""
+    jobs: int = 0
 
     @property
     def room(self) -> float:

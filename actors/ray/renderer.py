@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,6 +22,9 @@ from core.kept import Kept
 SLOTS_AN_ACTOR = 2
 GROUPS = {"work": SLOTS_AN_ACTOR, "control": 1, "watch": 1}
 STORES_HELD = 8  # a store in a bucket has a client and its connections
+EARLY_HELD = 256  # most come too late; of those that do not, no more can wait than a renderer has orders
+
+Attempt = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,42 @@ class Introduction:
     unfit: FarmError | None = None
 
 
+class Cancels:
+    """Which attempts are not wanted any more: those under way, and the last of the others that were cancelled, which
+    may be over, or still to begin."""
+
+    def __init__(self) -> None:
+        self._gate = threading.Lock()
+        self._running: dict[Attempt, bool] = {}  # and whether it was cancelled
+        self._early: OrderedDict[Attempt, None] = OrderedDict()
+
+    def begin(self, attempt: Attempt) -> None:
+        with self._gate:
+            self._running[attempt] = attempt in self._early
+            self._early.pop(attempt, None)
+
+    def end(self, attempt: Attempt) -> None:
+        with self._gate:
+            del self._running[attempt]
+
+    def cancel(self, attempt: Attempt) -> None:
+        with self._gate:
+            if attempt in self._running:
+                self._running[attempt] = True
+                return
+            self._early[attempt] = None
+            while len(self._early) > EARLY_HELD:
+                self._early.popitem(last=False)
+
+    def __contains__(self, attempt: Attempt) -> bool:
+        """Whether an attempt that is under way was cancelled."""
+        return self._running.get(attempt, False)
+
+    def __len__(self) -> int:
+        """How many attempts are remembered."""
+        return len(self._running) + len(self._early)
+
+
 class Renderer:
     """The actor. Every method is safe to call while orders run."""
 
@@ -45,8 +86,8 @@ class Renderer:
         self._notices = NoticeWatch(metadata)
         self._worker = make(settings)
         self._stores: Kept[bytes, JobStore] = Kept(STORES_HELD)
-        self._frames: dict[tuple[str, int], int] = {}
-        self._cancelled: set[tuple[str, int]] = set()
+        self._frames: dict[Attempt, int] = {}
+        self._cancels = Cancels()
 
     def setup(self) -> Introduction:
         unfit: FarmError | None = None
@@ -74,10 +115,11 @@ class Renderer:
         key = (task, attempt)
 
         def heartbeat(frames: int) -> None:
-            if key in self._cancelled:
+            if key in self._cancels:
                 raise Interrupted("this attempt is not wanted any more")
             self._frames[key] = frames
 
+        self._cancels.begin(key)
         try:
             opened = self._stores.get(store, lambda: cast(JobStore, pickle.loads(store)))
             return self._worker.work(order, attempt, heartbeat, opened)
@@ -87,14 +129,14 @@ class Renderer:
             raise unexpected(error) from error
         finally:
             self._frames.pop(key, None)
-            self._cancelled.discard(key)
+            self._cancels.end(key)
 
     @ray.method(concurrency_group="control")
     def cancel(self, task: str, attempt: int) -> None:
         """Stop an attempt at its next sign of life, or before its first."""
-        self._cancelled.add((task, attempt))
+        self._cancels.cancel((task, attempt))
 
     @ray.method(concurrency_group="control")
-    def progress(self) -> tuple[dict[tuple[str, int], int], str]:
+    def progress(self) -> tuple[dict[Attempt, int], str]:
         """Frames done by task and attempt, of what runs now, and what else takes long."""
         return dict(self._frames), self._worker.words

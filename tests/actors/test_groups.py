@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from actors.dispatch import Assign, Cancel, Dispatcher, Done, Finish, JobAdded, JobStopped, SlotDied, SlotReady, Task
 from actors.dispatch.events import Event
+from actors.dispatch.jobs import Jobs
 from core.errors import Interrupted
 
 
@@ -101,3 +102,27 @@ def test_the_rest_of_the_pool_is_for_others_and_the_backlog_says_so() -> None:
     del pool.running[slot, task]
     pool.tell(Done(slot, task, attempt))
     assert len(pool.of_job("capped") | pool.of_job("more")) == 2, "the newest job of a group says how many"
+
+
+def test_a_group_is_forgotten_with_the_last_of_its_jobs() -> None:
+    jobs = Jobs()
+    for number in range(300):
+        for name in ("first", "second"):
+            jobs.add(JobAdded(f"{name}{number}", [Task(f"{name}{number}", 0, 1.0)], group=f"tenant{number}", most=1))
+        found = [jobs.take(1.0, None)]
+        assert found[0] is not None
+        assert jobs.take(1.0, None) is None, "the group has all that it may have"
+        ledger, rank = found[0]
+        for name in ("first", "second"):
+            assert jobs.groups == {f"tenant{number}"}
+            if not ledger.complete(rank):
+                raise AssertionError(ledger.job)
+            jobs.touch(ledger)
+            (finish,) = jobs.ended()
+            assert finish.job == f"{name}{number}"
+            jobs.forget(finish.job)
+            if name == "first":
+                taken = jobs.take(1.0, None)
+                assert taken is not None
+                ledger, rank = taken
+        assert jobs.groups == frozenset()
