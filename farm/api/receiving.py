@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
@@ -21,7 +22,7 @@ from core.media.guard import film_stream as video_of
 from farm.api.picture import picture_size
 from farm.api.problems import Refused, disk_full
 from farm.api.sniff import HEAD_BYTES, check_head, is_picture
-from farm.api.turns import Turns
+from farm.api.turns import Turns, to_its_end
 from farm.service import uploads
 from farm.service.database import Database
 from farm.service.errors import Conflict
@@ -68,42 +69,69 @@ class TooSlow(Exception):
 
 
 class Part:
-    """The file of an upload while it grows; nobody else writes it meanwhile."""
+    """The file of an upload while it grows; nobody else writes it meanwhile.
+
+    Its methods come from threads, whose call may have been given up before they end. A descriptor that is closed is
+    soon another file's, so none is used while it is closed: what comes later is a `StorageError`.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._folder = path.parent
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._handle)
-            raise Conflict("this upload is being sent already", hint="wait for the other connection to end") from None
+        self._path = path
+        self._lock = threading.Lock()
+        self._handle: int | None = None
+        self._closed = False
 
     def begin(self, offset: int, size_bytes: int) -> bytes:
-        """Go on at `offset`, which is what is here; the first bytes of what is here."""
-        here = os.fstat(self._handle).st_size
-        if offset != here:
-            raise Refused(
-                HTTPStatus.CONFLICT,
-                f"{here} of {size_bytes} bytes are here, these would begin at {offset}",
-                hint=f"send from byte {here} on, with the header Upload-Offset: {here}",
-                headers={"Upload-Offset": str(here)},
-            )
-        os.lseek(self._handle, offset, os.SEEK_SET)
-        return os.pread(self._handle, HEAD_BYTES, 0)
+        """Open it, to go on at `offset`, which is what is here; the first bytes of what is here. `Conflict` where
+        somebody else writes it."""
+        with self._lock:
+            if self._closed:
+                raise self._gone()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                hint = "wait for the other connection to end"
+                raise Conflict("this upload is being sent already", hint=hint) from None
+            here = os.fstat(handle).st_size
+            if offset != here:
+                raise Refused(
+                    HTTPStatus.CONFLICT,
+                    f"{here} of {size_bytes} bytes are here, these would begin at {offset}",
+                    hint=f"send from byte {here} on, with the header Upload-Offset: {here}",
+                    headers={"Upload-Offset": str(here)},
+                )
+            os.lseek(handle, offset, os.SEEK_SET)
+            return os.pread(handle, HEAD_BYTES, 0)
 
     def write(self, data: bytes) -> None:
-        check_room(self._folder, len(data))
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._handle, view) :]
+        with self._lock:
+            handle = self._open()
+            check_room(self._path.parent, len(data))
+            view = memoryview(data)
+            while view:
+                view = view[os.write(handle, view) :]
 
     def sync(self) -> None:
-        os.fsync(self._handle)
+        with self._lock:
+            os.fsync(self._open())
 
     def close(self) -> None:
-        os.close(self._handle)
+        """When nothing uses it."""
+        with self._lock:
+            self._closed = True
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
+
+    def _open(self) -> int:
+        if self._handle is None:
+            raise self._gone()
+        return self._handle
+
+    def _gone(self) -> StorageError:
+        return StorageError("this upload's file is closed", where=self._path.name, hint="send on from where it ends")
 
 
 async def receive(
@@ -117,17 +145,17 @@ async def receive(
     if row.state != "open":
         raise Conflict(f"this upload is {row.state}", hint="begin a new one with POST /v1/uploads")
     path = Path(row.place)
-    part = await run_in_threadpool(Part, path)
+    part = Part(path)
     here = offset
     try:
-        head = await run_in_threadpool(part.begin, offset, row.size_bytes)
+        head = await to_its_end(part.begin, offset, row.size_bytes)
         here = await take_in(db, row, part, here, head, stream, silence_s)
         if here < row.size_bytes:
             return await run_in_threadpool(uploads.received, db, row.tenant, row.id, here)
-        await run_in_threadpool(part.sync)
+        await to_its_end(part.sync)
         sha256 = await run_in_threadpool(hash_of, path)
         async with turns.turn(row.tenant):
-            return await run_in_threadpool(examine, db, row, path, sha256)
+            return await to_its_end(examine, db, row, path, sha256)
     except ClientDisconnect:
         raise
     except InputError as error:
@@ -140,7 +168,7 @@ async def receive(
             raise disk_full() from error
         raise StorageError(error.strerror or str(error), where=row.id, hint="tell the operator") from error
     finally:
-        part.close()
+        await to_its_end(part.close)
 
 
 async def take_in(
@@ -155,7 +183,7 @@ async def take_in(
         nonlocal looked, head, told
         data = bytes(buffer)
         buffer.clear()
-        await run_in_threadpool(part.write, data)
+        await to_its_end(part.write, data)
         if not looked:
             head = (head + data)[:HEAD_BYTES]
             if len(head) >= min(HEAD_BYTES, row.size_bytes):

@@ -20,6 +20,7 @@ from farm.api.context import Context
 from farm.api.parting import is_far
 from farm.api.schemas import Id, ResultLink
 from farm.api.still import still
+from farm.api.turns import to_its_end
 from farm.service import audit, jobs, uploads
 from farm.service.errors import Conflict, NotFound
 from farm.service.records import UPLOAD_SCHEME, JobRow, Result
@@ -155,7 +156,7 @@ async def preview(
     """The frame that is shown at a time, of the film as it was or as it is now."""
     place = await run_in_threadpool(place_of, ctx, key.tenant, job_id, side)
     async with ctx.previews.turn(key.tenant, PREVIEW_WAIT_S):
-        made = await run_in_threadpool(still, place, at, width)
+        made = await to_its_end(still, place, at, width)
     return Response(made, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=900"})
 
 

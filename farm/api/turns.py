@@ -7,11 +7,32 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import ParamSpec, TypeVar
+
+from starlette.concurrency import run_in_threadpool
 
 from farm.service.errors import TooFast
 
 FORGET_AT = 10_000  # keys that were seen
+
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
+
+
+async def to_its_end(work: Callable[P, Answer], *arguments: P.args, **named: P.kwargs) -> Answer:
+    """`work` on a thread. Whoever is cancelled meanwhile waits for its end: a thread cannot be stopped, and what it
+    works with, a turn or a file, is to be given back after it and not before."""
+    running = asyncio.ensure_future(run_in_threadpool(work, *arguments, **named))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # nobody is there to be told
+        raise
 
 
 class Turns:

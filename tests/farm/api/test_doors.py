@@ -92,7 +92,8 @@ def test_an_upgrade_is_a_call_like_others(upgrade: str) -> None:
         doors = Doors(4)
         config = http_config(app, doors, log_level="error", stop_s=1)
         config.load()
-        make = partial(config.http_protocol_class, config=config, server_state=ServerState(), app_state={})
+        made: Any = config.http_protocol_class
+        make = partial(made, config=config, server_state=ServerState(), app_state={})
         async with (
             asyncio.timeout(BOUND_S),
             await asyncio.get_running_loop().create_server(make, "127.0.0.1") as server,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import select
 import shutil
+import threading
 import zlib
 from pathlib import Path
 
@@ -12,13 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.errors import InputError
+from core.errors import InputError, StorageError
 from core.media.image import image_size, read_image
 from farm.api import receiving
 from farm.api.picture import picture_size
 from farm.api.problems import Refused
-from farm.api.turns import Rates, Turns
-from farm.service.errors import TooFast
+from farm.api.turns import Rates, Turns, to_its_end
+from farm.service.errors import Conflict, TooFast
+
+BOUND_S = 20.0
 
 
 def test_a_tenant_has_its_share_of_the_turns() -> None:
@@ -111,3 +116,93 @@ def test_a_disk_is_not_filled(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="disk is full") as told:
         receiving.check_room(tmp_path, shutil.disk_usage(tmp_path).free)
     assert told.value.status == 507
+
+
+def test_a_turn_is_held_until_its_thread_ends() -> None:
+    async def story() -> list[str]:
+        turns, began, over = Turns(1, 1), threading.Event(), threading.Event()
+        ended: list[str] = []
+
+        def work() -> None:
+            began.set()
+            over.wait(BOUND_S)
+            ended.append("thread")
+            raise InputError("nobody hears of this")
+
+        async def call() -> None:
+            async with turns.turn("a"):
+                await to_its_end(work)
+
+        task = asyncio.create_task(call())
+        await asyncio.to_thread(began.wait, BOUND_S)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(TooFast):
+            async with turns.turn("b", 0.0):
+                pass
+        over.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with turns.turn("b", 0.0):
+            return ended
+
+    assert asyncio.run(story()) == ["thread"]
+
+
+def test_an_answer_and_an_error_come_from_the_thread() -> None:
+    assert asyncio.run(to_its_end(divmod, 7, 2)) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(to_its_end(divmod, 7, 0))
+
+
+def piece_of(reader: int, most: int) -> bytes:
+    """What comes next out of a pipe, which has a bound."""
+    assert select.select([reader], [], [], BOUND_S)[0]
+    piece = os.read(reader, most)
+    assert piece, "it was closed before all was written"
+    return piece
+
+
+def test_a_file_is_closed_after_what_is_written(tmp_path: Path) -> None:
+    """A pipe is a file whose writer is held until somebody reads: who closes meanwhile waits for him."""
+    pipe, size = tmp_path / "pipe", 1 << 20
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    part = receiving.Part(pipe)
+    handle = os.open(pipe, os.O_RDWR)  # what `begin` makes of a file; a pipe has no offset
+    part._handle = handle
+    writer = threading.Thread(target=part.write, args=(b"x" * size,), daemon=True)
+    writer.start()
+    came = len(piece_of(reader, 1))
+    closer = threading.Thread(target=part.close, daemon=True)
+    closer.start()
+    while came < size:
+        came += len(piece_of(reader, size))
+    for thread in (writer, closer):
+        thread.join(BOUND_S)
+        assert not thread.is_alive()
+    os.close(reader)
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(handle)
+
+
+def test_nothing_is_written_after_the_end(tmp_path: Path) -> None:
+    one, other = receiving.Part(tmp_path / "one"), receiving.Part(tmp_path / "one")
+    assert one.begin(0, 9) == b""
+    with pytest.raises(Conflict, match="sent already"):
+        other.begin(0, 9)
+    other.close()
+    one.write(b"mine")
+    one.close()
+    one.close()
+    late = receiving.Part(tmp_path / "late")
+    late.close()
+    neighbour = os.open(tmp_path / "neighbour", os.O_RDWR | os.O_CREAT)  # has the number that was given back
+    try:
+        for call in (lambda: one.write(b"yours"), one.sync, lambda: late.begin(0, 9)):
+            with pytest.raises(StorageError, match="closed"):
+                call()
+    finally:
+        os.close(neighbour)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"one": b"mine", "neighbour": b""}
