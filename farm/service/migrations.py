@@ -88,7 +88,16 @@ FIRST = (
 
 LOSSES = ("ALTER TABLE jobs ADD COLUMN losses BIGINT NOT NULL DEFAULT 0",)
 
-STEPS = (Step(1, "the tables", FIRST), Step(2, "losses of renderers", LOSSES))
+LETTERS = (
+    "CREATE INDEX deliveries_in_turn ON deliveries (tenant, next_ms, id) WHERE state = 'waiting'",
+    "CREATE INDEX deliveries_waiting ON deliveries (webhook) WHERE state = 'waiting'",
+)
+
+STEPS = (
+    Step(1, "the tables", FIRST),
+    Step(2, "losses of renderers", LOSSES),
+    Step(3, "letters by tenant and by webhook", LETTERS),
+)
 
 LOCK = 0x6661726D  # "farm": PostgreSQL's advisory lock around a migration
 

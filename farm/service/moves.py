@@ -21,6 +21,7 @@ from farm.service.rows import json_of, text_of
 from farm.service.states import FROM, WAITING, WORKING, JobState
 
 jobs = tables.jobs.c
+MOST_WAITING = 5000  # letters to one webhook: what nobody takes does not pile up for ever
 NO_LEASE: dict[str, Any] = {"owner": "", "lease_ms": 0, "not_before_ms": 0, "segments_running": 0}
 
 
@@ -86,13 +87,16 @@ def tell(
 
 
 def _tell_webhooks(connection: Connection, now_ms: int, row: RowMapping, data: dict[str, object]) -> None:
-    hook = tables.webhooks.c
+    hook, letter = tables.webhooks.c, tables.deliveries.c
     mine = sql.select(hook.id, hook.states).where(
         hook.tenant == row["tenant"], hook.off_ms.is_(None), hook.job.in_(["", row["id"]])
     )
     for webhook, states in connection.execute(mine).all():
         if states and row["state"] not in states.split(" "):
             continue
+        waits = [letter.webhook == webhook, letter.state == sql.literal_column("'waiting'")]  # as the index has it
+        some = sql.select(letter.id).where(*waits).limit(MOST_WAITING).subquery()
+        full = int(connection.execute(sql.select(sql.func.count()).select_from(some)).scalar_one()) >= MOST_WAITING
         name = new_id("dlv")
         body = {
             "id": name,
@@ -108,12 +112,12 @@ def _tell_webhooks(connection: Connection, now_ms: int, row: RowMapping, data: d
                 job=row["id"],
                 seq=row["last_seq"],
                 body=text_of(body),
-                state="waiting",
+                state="dead" if full else "waiting",
                 tries=0,
                 next_ms=now_ms,
                 created_ms=now_ms,
                 last_status=None,
-                last_error="",
+                last_error=f"{MOST_WAITING} letters wait for this webhook already" if full else "",
             )
         )
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import sqlalchemy as sql
+from sqlalchemy import Connection
 
 from core.errors import FarmError
 from farm.service import tables
@@ -44,6 +45,7 @@ WHOLE_S = 15.0
 GONE = 410
 AT_ONCE = 32
 A_TENANT = 8
+WAITING: sql.ColumnElement[str] = sql.literal_column("'waiting'")
 NONE: Mapping[str, int] = MappingProxyType({})
 USER_AGENT = "farm-webhooks/1"
 
@@ -85,24 +87,22 @@ def claim(db: Database, most: int = AT_ONCE, *, under_way: Mapping[str, int] = N
     """Letters that are due, claimed: nobody else sends them for `CLAIM_MS`. Each counts as tried.
 
     The tenants take turns, and none has more than `A_TENANT` with those that are `under_way`. Letters of webhooks that
-    are off are nobody's.
+    are off are nobody's. What it costs does not grow with the letters that wait.
     """
+    with db.read() as connection:
+        tenants = _in_turn(connection, db.now_ms(connection), most, under_way)
+    if not tenants:
+        return []
     with db.write() as connection:
         now_ms = db.now_ms(connection)
-        due = [delivery.state == "waiting", delivery.next_ms <= now_ms]
-        place = sql.func.row_number().over(partition_by=delivery.tenant, order_by=[delivery.next_ms, delivery.id])
-        turn = (
-            sql.select(delivery.id, delivery.tenant, place.label("place"))
-            .join(tables.webhooks, hook.id == delivery.webhook)
-            .where(*due, hook.off_ms.is_(None))
-            .subquery()
-        )
-        busy = {name: A_TENANT - count for name, count in under_way.items()}
-        room = sql.case(busy, value=turn.c.tenant, else_=A_TENANT) if busy else sql.literal(A_TENANT)
-        chosen = sql.select(delivery.id).join(turn, turn.c.id == delivery.id).where(*due, turn.c.place <= room)
-        chosen = chosen.order_by(turn.c.place, delivery.next_ms, delivery.id).limit(most)
-        locked = chosen.with_for_update(skip_locked=True, of=tables.deliveries)
-        names = [str(name) for name in connection.execute(locked).scalars()]
+        first: list[tuple[int, int, str]] = []
+        for tenant in tenants:
+            room = min(most, A_TENANT - under_way.get(tenant, 0))
+            mine = sql.select(delivery.next_ms, delivery.id).where(*_due(now_ms), delivery.tenant == tenant)
+            in_order = mine.order_by(delivery.next_ms, delivery.id).limit(room)
+            locked = in_order.with_for_update(skip_locked=True, of=tables.deliveries)
+            first += [(place, row.next_ms, row.id) for place, row in enumerate(connection.execute(locked).all())]
+        names = [name for _, _, name in sorted(first)[:most]]
         if not names:
             return []
         taken = sql.update(tables.deliveries).where(delivery.id.in_(names))
@@ -116,6 +116,30 @@ def claim(db: Database, most: int = AT_ONCE, *, under_way: Mapping[str, int] = N
             .order_by(delivery.next_ms, delivery.id)
         )
         return [Letter(*row) for row in connection.execute(asked)]
+
+
+def _due(now_ms: int) -> list[sql.ColumnElement[bool]]:
+    """Of a letter: to be sent now. The state stands in the statement's text, where a database sees that an index over
+    what waits alone will do; webhooks are looked up one by one, so that the letters are read in that index's order."""
+    live = sql.select(hook.id).where(hook.id == delivery.webhook, hook.off_ms.is_(None)).exists()
+    return [delivery.state == WAITING, delivery.next_ms <= now_ms, live]
+
+
+def _in_turn(connection: Connection, now_ms: int, most: int, under_way: Mapping[str, int]) -> list[str]:
+    """At most `most` tenants who have letters that are due and room for them, whose waits longest first."""
+    known = tables.tenants.c
+    full = sorted(name for name, count in under_way.items() if count >= A_TENANT)
+    oldest = (
+        sql.select(delivery.next_ms)
+        .where(*_due(now_ms), delivery.tenant == known.id)
+        .order_by(delivery.next_ms)
+        .limit(1)
+        .correlate(tables.tenants)
+        .scalar_subquery()
+    )
+    heads = sql.select(known.id, oldest.label("at_ms")).where(known.id.not_in(full)).subquery()
+    asked = sql.select(heads.c.id).where(heads.c.at_ms.is_not(None)).order_by(heads.c.at_ms, heads.c.id).limit(most)
+    return [str(name) for name in connection.execute(asked).scalars()]
 
 
 def over(letter: Letter, answer: Answer) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from farm.service import clearing, held, jobs, tables, webhooks
+from farm.service import clearing, held, jobs, keys, moves, tables, webhooks
 from farm.service.database import Database
 from farm.service.errors import Conflict
 from farm.service.places import ServicePlaces
@@ -70,3 +70,31 @@ def test_webhooks_of_a_job_are_few_and_end_with_it(db: Database, clock: Hand) ->
     with db.read() as connection:
         assert connection.execute(sql.select(tables.webhooks.c.id).where(tables.webhooks.c.job == other)).all() == []
         assert connection.execute(sql.select(tables.webhooks.c.url).distinct()).scalars().all() == [""]
+
+
+def test_whose_letter_waits_longest_is_first_of_many_tenants(db: Database, clock: Hand) -> None:
+    names = [f"t{number}" for number in range(6)]
+    for name in names:
+        keys.make_tenant(db, name, tenant_id=name)
+        webhooks.make(db, name, URL)
+    for name in reversed(names):
+        clock.forward(1)
+        for _ in range(2):
+            submit(db, name)
+    assert [letter.tenant for letter in claim(db, 4)] == names[:1:-1]
+    full = dict.fromkeys(names[2:], A_TENANT)
+    assert [letter.tenant for letter in claim(db, 2, under_way=full)] == ["t1", "t0"]
+
+
+def test_letters_that_nobody_takes_are_so_many(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moves, "MOST_WAITING", 3)
+    tenants(db)
+    row, _ = webhooks.make(db, ACME, URL)
+    for _ in range(5):
+        submit(db)
+    told = [(one.state, one.last_error) for one in webhooks.deliveries(db, ACME, webhook=row.id).items]
+    assert told == [("dead", "3 letters wait for this webhook already")] * 2 + [("waiting", "")] * 3
+    for letter in claim(db):
+        settle(db, letter, Answer(200))
+    submit(db)
+    assert len(claim(db)) == 1
