@@ -1,8 +1,9 @@
 """What came into a bucket, looked at as the farm will open it: size, hash, first megabyte, headers.
 
 Reading all of a long film takes longer than a call may: the look goes on in a thread while calls come and go, and
-whoever asks meanwhile is told to come again. The row says that somebody looks, with a sign of life every few seconds,
-so that no two replicas read the same film, and one that dies in the middle is followed by the next that is asked.
+whoever asks meanwhile is told to come again. It begins when a turn of its tenant's comes. The row says that somebody
+looks, with a sign of life every few seconds, so that no two replicas read the same film, and one that dies in the
+middle is followed by the next that is asked.
 """
 
 from __future__ import annotations
@@ -11,52 +12,89 @@ import asyncio
 import logging
 import tempfile
 import threading
-import time
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
-from core.errors import FarmError, InputError
+from core.errors import FarmError, InputError, StorageError
 from farm.api.buckets import head_of
-from farm.api.receiving import facts, film_facts, problem_of
-from farm.api.sniff import check_head, is_picture
+from farm.api.receiving import check_first, facts, film_facts, problem_of
+from farm.api.sniff import is_picture
+from farm.api.turns import Turns
 from farm.paths import place as path_of
 from farm.service import uploads
 from farm.service.database import Database
-from farm.service.errors import Conflict
+from farm.service.errors import Conflict, Unreachable
 from farm.service.records import UploadRow
+from farm.store.heads import Head
 from farm.store.s3path import ObjectPath, as_object
 
 LOOKS_AT_ONCE = 4
+LOOKS_A_TENANT = 2
 SIGN_S = 5.0
 ASK_S = 0.2
-MOST_PICTURE_BYTES = 1 << 30
+MOST_FAULTS = 3  # of this program's own while it looked at an upload, which is refused then
 
 log = logging.getLogger("farm.api")
+Found = tuple[str, dict[str, object]]  # the SHA-256, and what the file is
 
 
 class Looks:
-    """The looks of this process."""
+    """The looks of this process, for one event loop. `look` examines an upload: `InputError` refuses it for good."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, look: Callable[[UploadRow, str], Found] | None = None) -> None:
         self._db = db
+        self._examine = look or examine
         self._threads = ThreadPoolExecutor(LOOKS_AT_ONCE, "look")
+        self._turns = Turns(LOOKS_AT_ONCE, LOOKS_A_TENANT)
+        self._here: dict[str, asyncio.Task[None]] = {}  # by the upload: what waits for its turn, or runs
+        self._faults: Counter[str] = Counter()
 
     def close(self) -> None:
         """Look at nothing more; what is being looked at is looked at again by whoever is asked next."""
+        for task in list(self._here.values()):
+            task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def at(self, row: UploadRow, sha256: str, wait_s: float) -> UploadRow:
-        """The row of a whole upload when it was looked at, or after `wait_s` as it is then."""
-        if await run_in_threadpool(uploads.claim_look, self._db, row.tenant, row.id):
-            self._threads.submit(self._look, row, sha256)
-        end_s = time.monotonic() + wait_s
+        """The row of a whole upload when it was looked at, or after `wait_s` as it is then. `FarmError` where the look
+        failed; the next call begins another."""
+        clock = asyncio.get_running_loop().time
+        task, end_s = self._task(row, sha256), clock() + wait_s
         while True:
+            if task.cancelled():
+                raise Unreachable("the service is about to end", hint="try again in a few seconds")
+            if task.done():
+                task.result()  # its error is the caller's
             row = await run_in_threadpool(uploads.get, self._db, row.tenant, row.id)
-            if row.state != "open" or time.monotonic() >= end_s:
+            if row.state != "open" or clock() >= end_s:
                 return row
-            await asyncio.sleep(ASK_S)
+            if task.done():  # another replica looks
+                await asyncio.sleep(ASK_S)
+            else:
+                await asyncio.wait([task], timeout=ASK_S)
+
+    def _task(self, row: UploadRow, sha256: str) -> asyncio.Task[None]:
+        """What looks at the upload in this process, begun where nothing does."""
+        task = self._here.get(row.id)
+        if task is None:
+            task = self._here[row.id] = asyncio.create_task(self._turn(row, sha256))
+            task.add_done_callback(lambda done: self._end(row.id, done))
+        return task
+
+    def _end(self, upload_id: str, task: asyncio.Task[None]) -> None:
+        del self._here[upload_id]
+        if not task.cancelled():
+            task.exception()  # told to whoever waits, if anybody does
+
+    async def _turn(self, row: UploadRow, sha256: str) -> None:
+        """What waits for a turn is nobody's yet: any replica that has one may take it."""
+        async with self._turns.turn(row.tenant):
+            if await run_in_threadpool(uploads.claim_look, self._db, row.tenant, row.id):
+                await asyncio.get_running_loop().run_in_executor(self._threads, self._look, row, sha256)
 
     def _look(self, row: UploadRow, sha256: str) -> None:
         over = threading.Event()
@@ -64,19 +102,40 @@ class Looks:
         signs.start()
         try:
             try:
-                found, media = examine(as_object(path_of(row.place)), row, sha256)
+                found, media = self._examine(row, sha256)
             except InputError as error:
-                uploads.refuse(self._db, row.tenant, row.id, problem_of(row, error))
+                self._refuse(row, error)
             else:
                 uploads.finish(self._db, row.tenant, row.id, size_bytes=row.size_bytes, sha256=found, media=media)
+            self._faults.pop(row.id, None)
         except Conflict:  # was removed meanwhile
             log.info("%s is not open any more", row.id)
-        except Exception as error:  # a thread has no caller; the upload is looked at again when it is asked for
+        except FarmError as error:
             log.error("%s was not looked at: %s", row.id, error)
             self._give_up(row)
+            raise
+        except Exception as error:
+            log.exception("%s was not looked at", row.id)
+            self._fault(row)
+            raise StorageError("the file could not be looked at", where=row.id, hint="tell the operator") from error
         finally:
             over.set()
             signs.join()
+
+    def _refuse(self, row: UploadRow, error: InputError) -> None:
+        uploads.refuse(self._db, row.tenant, row.id, problem_of(row, error))
+
+    def _fault(self, row: UploadRow) -> None:
+        """A fault of this program's, which the next look at the same file may well meet again."""
+        self._faults[row.id] += 1
+        if self._faults[row.id] < MOST_FAULTS:
+            self._give_up(row)
+            return
+        self._faults.pop(row.id, None)
+        try:
+            self._refuse(row, InputError("cannot be looked at", hint="export it again; tell the operator"))
+        except FarmError as error:
+            log.warning("%s: %s", row.id, error)
 
     def _signs(self, row: UploadRow, over: threading.Event) -> None:
         while not over.wait(SIGN_S):
@@ -92,9 +151,10 @@ class Looks:
             log.warning("%s: %s", row.id, error)
 
 
-def examine(far: ObjectPath, row: UploadRow, sha256: str) -> tuple[str, dict[str, object]]:
+def examine(row: UploadRow, sha256: str) -> Found:
     """The SHA-256 of the object, and what it is. `InputError`, with the upload's own name, where it is not what was
     announced: another size or hash, or no film and no picture."""
+    far = as_object(path_of(row.place))
     try:
         head = far.head()
         if head is None or head.size != row.size_bytes:
@@ -102,8 +162,8 @@ def examine(far: ObjectPath, row: UploadRow, sha256: str) -> tuple[str, dict[str
             told = f"has {size} bytes, and {row.size_bytes} were announced"
             raise InputError(told, hint="begin a new upload with the right size")
         first = head_of(far)
-        check_head(row.purpose, first, row.name)
-        media = picture_facts(far, row) if is_picture(first) else film_facts(far)
+        check_first(row, first)
+        media = picture_facts(far, head, row) if is_picture(first) else film_facts(far)
         with far.hashed() as whole:
             found = whole()
         if sha256 and found != sha256:
@@ -113,11 +173,9 @@ def examine(far: ObjectPath, row: UploadRow, sha256: str) -> tuple[str, dict[str
     return found, media
 
 
-def picture_facts(far: ObjectPath, row: UploadRow) -> dict[str, object]:
+def picture_facts(far: ObjectPath, head: Head, row: UploadRow) -> dict[str, object]:
     """What the picture is, of a copy that does not stay."""
-    if row.size_bytes > MOST_PICTURE_BYTES:
-        raise InputError(f"has more than {MOST_PICTURE_BYTES} bytes", hint="save the picture as JPEG or PNG")
     with tempfile.TemporaryDirectory(prefix="farm-look-") as folder:
         near = Path(folder) / "picture"
-        near.write_bytes(far.read_bytes())
+        far.bucket.download(head, near)
         return facts(near, row.purpose)

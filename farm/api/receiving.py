@@ -33,6 +33,7 @@ TOLD_BYTES = 64 << 20  # how often the table hears how much is here
 PROBE_S = 60.0
 LEAST_BYTES_A_S = 1024
 MAGIC_BYTES = 16
+MOST_PICTURE_BYTES = 128 << 20
 RESERVE_BYTES = 1 << 30  # of the disk, which the database may lie on too; of a small one a twentieth
 FULL = (errno.ENOSPC, errno.EDQUOT)
 MICROS = 1_000_000
@@ -188,7 +189,7 @@ async def take_in(
             head = (head + data)[:HEAD_BYTES]
             if len(head) >= min(HEAD_BYTES, row.size_bytes):
                 looked = True
-                check_head(row.purpose, head, row.name)
+                check_first(row, head)
         if here - told >= TOLD_BYTES:
             told = here
             await run_in_threadpool(uploads.received, db, row.tenant, row.id, here)
@@ -226,6 +227,15 @@ async def take_in(
         if here != told and here < row.size_bytes:
             await run_in_threadpool(uploads.received, db, row.tenant, row.id, here)
     return here
+
+
+def check_first(row: UploadRow, head: bytes) -> None:
+    """`InputError` where a file that begins with `head` cannot be what the upload is for, or is a picture that is
+    longer than any: it is read whole."""
+    check_head(row.purpose, head, row.name)
+    if is_picture(head) and row.size_bytes > MOST_PICTURE_BYTES:
+        told = f"is a picture of more than {MOST_PICTURE_BYTES >> 20} MiB"
+        raise InputError(told, where=row.name, hint="save it as JPEG, or smaller")
 
 
 def refuse(db: Database, row: UploadRow, path: Path, error: InputError) -> None:
