@@ -51,6 +51,13 @@ def write(
     connection.execute(sql.insert(tables.audit).values(values))
 
 
+def write_end(
+    connection: Connection, now_ms: int, actor: str, job: str, state: str, reasons: Sequence[str] = ()
+) -> None:
+    """The line of a job that ended."""
+    write(connection, now_ms, actor, "job.end", job, decision=state, reasons=reasons)
+
+
 def note(db: Database, actor: str, action: str, thing: str) -> None:
     """Add a line about what changes nothing else, as an address of a result that was given."""
     with db.write() as connection:

@@ -57,13 +57,18 @@ def clear(
         return
     with db.write() as connection:
         now_ms = db.now_ms(connection)
-        stale = sql.select(upload.id).where(upload.state == "open", upload.changed_ms < now_ms - UPLOAD_MS)
-        for one in list(connection.execute(stale.limit(AT_ONCE)).scalars()):
-            erasing.forget_upload(connection, now_ms, str(one))
+        old_ms = now_ms - UPLOAD_MS
+        stale = sql.select(upload.id).where(upload.state == "open", upload.changed_ms < old_ms).order_by(upload.id)
+        locked = stale.limit(AT_ONCE).with_for_update(skip_locked=True)
+        forgotten = [str(one) for one in connection.execute(locked).scalars()]
+        for one in forgotten:
+            erasing.forget_upload(connection, now_ms, one)
         connection.execute(sql.delete(tables.idempotency).where(name.created_ms < now_ms - NAME_MS))
         _clear_webhooks(connection, now_ms)
         old = [delivery.state != "waiting", delivery.created_ms < now_ms - LETTER_MS]
         connection.execute(sql.delete(tables.deliveries).where(*old))
+        for one in forgotten:
+            audit.write(connection, now_ms, ACTOR, "upload.remove", one)
     _clear_uploads(db, go_on)
 
 

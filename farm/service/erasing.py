@@ -14,8 +14,10 @@ from farm.service.states import ENDED, JobState, Wish
 job, upload, bound = tables.jobs.c, tables.uploads.c, tables.job_uploads.c
 
 
-def erase_row(connection: Connection, now_ms: int, job_id: str) -> None:
-    """Empty the job's row and what hangs on it. Uploads that no other job uses go with it."""
+def erase_row(connection: Connection, now_ms: int, job_id: str) -> bool:
+    """Empty the job's row and what hangs on it. Uploads that no other job uses go with it. Whether that ended the job:
+    one that had not ended is cancelled."""
+    state = connection.execute(sql.select(job.state).where(job.id == job_id)).scalar_one_or_none()
     statement = (
         sql.update(tables.jobs)
         .where(job.id == job_id, job.erased_ms.is_(None))
@@ -38,7 +40,7 @@ def erase_row(connection: Connection, now_ms: int, job_id: str) -> None:
         )
     )
     if connection.execute(statement).rowcount != 1:
-        return
+        return False
     for table in (
         tables.events,
         tables.segments,
@@ -55,6 +57,7 @@ def erase_row(connection: Connection, now_ms: int, job_id: str) -> None:
         connection.execute(sql.select(upload.id).where(upload.id == name).with_for_update())
         if connection.execute(sql.select(bound.job).where(bound.upload == name).limit(1)).first() is None:
             forget_upload(connection, now_ms, name)
+    return state not in ENDED
 
 
 def forget_upload(connection: Connection, now_ms: int, name: str) -> None:

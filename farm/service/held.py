@@ -130,7 +130,7 @@ def give_back(db: Database, held: Held, *, wait_ms: int = 0, lost: bool = False)
         if lost:
             values["losses"] = job.losses + 1
         if wish is Wish.erase:
-            erasing.erase_row(connection, now_ms, held.job)
+            _erase(connection, now_ms, held.job)
         else:
             ends = {"finished_ms": now_ms} if wish is Wish.cancel else {}
             row = _end(connection, now_ms, held, to.get(wish, JobState.queued), {"wish": Wish.run, **ends, **values})
@@ -184,11 +184,17 @@ def _note_end(connection: Connection, now_ms: int, row: RowMapping) -> None:
     if row["state"] in ENDED:
         problem = problem_of(row["problem"])
         reasons = [problem.kind] if problem is not None else []
-        decision = JobState(row["state"]).value
-        audit.write(connection, now_ms, audit.COORDINATOR, "job.end", row["id"], decision=decision, reasons=reasons)
+        audit.write_end(connection, now_ms, audit.COORDINATOR, row["id"], JobState(row["state"]).value, reasons)
+
+
+def _erase(connection: Connection, now_ms: int, job_id: str) -> None:
+    """Erase a job at its owner's wish; the last of its transaction."""
+    if erasing.erase_row(connection, now_ms, job_id):
+        audit.write_end(connection, now_ms, audit.COORDINATOR, job_id, JobState.cancelled.value)
 
 
 def _erase_if_wished(connection: Connection, now_ms: int, row: RowMapping) -> None:
+    """Of a job that has ended."""
     if row["wish"] == Wish.erase:
         erasing.erase_row(connection, now_ms, row["id"])
 
@@ -199,7 +205,7 @@ def _obey_late(connection: Connection, now_ms: int, row: RowMapping) -> None:
     free = {"wish": Wish.run, "epoch": job.epoch + 1}
     match Wish(row["wish"]):
         case Wish.erase:
-            erasing.erase_row(connection, now_ms, row["id"])
+            _erase(connection, now_ms, row["id"])
         case Wish.cancel:
             for ended in move(connection, now_ms, JobState.cancelled, one, {**free, "finished_ms": now_ms}):
                 _note_end(connection, now_ms, ended)

@@ -230,11 +230,14 @@ def erase(db: Database, tenant: str, job_id: str, *, actor: str = "") -> None:
             raise NotFound("no such job", where=job_id)
         if row["erased_ms"] is not None or row["wish"] == Wish.erase:
             return
+        by, ended = actor or tenant, False
         if row["state"] in WORKING and row["lease_ms"] >= now_ms:
             change(connection, now_ms, [job.id == job_id], {"wish": Wish.erase}, events=0)
         else:
-            erasing.erase_row(connection, now_ms, job_id)
-        audit.write(connection, now_ms, actor or tenant, "job.erase", job_id)
+            ended = erasing.erase_row(connection, now_ms, job_id)
+        audit.write(connection, now_ms, by, "job.erase", job_id)
+        if ended:
+            audit.write_end(connection, now_ms, by, job_id, JobState.cancelled.value)
 
 
 # ------------------------------------------------------------ what these share
@@ -291,6 +294,8 @@ def _ask(db: Database, tenant: str, job_id: str, wish: Wish, to: JobState, actor
             else:
                 tell(connection, now_ms, row, "wish", {"wish": wish})
             audit.write(connection, now_ms, actor or tenant, f"job.{wish}", job_id)
+            if row["state"] == to and ends:
+                audit.write_end(connection, now_ms, actor or tenant, job_id, to.value)
             return job_row(row)
         row = find(connection, tenant, job_id)
         if row["state"] == to or (row["wish"] == wish and row["state"] not in ENDED):

@@ -65,7 +65,7 @@ def take(
         now_ms = db.now_ms(connection)
         lapsed = _locked(connection, is_in(WORKING), job.lease_ms < now_ms)
         erased = _locked(connection, job.wish == Wish.erase, ~is_in(WORKING))
-        poisoned = _settle_lapsed(connection, now_ms, lapsed, erased)
+        ended = _settle_lapsed(connection, now_ms, lapsed, erased)
         taken = [_taken(row) for row in _take_lapsed(connection, now_ms, holder, lapsed, places, lease_ms)]
         if len(taken) < places:
             left = places - len(taken)
@@ -77,9 +77,9 @@ def take(
                 if name in mine:
                     rows = _lease(connection, now_ms, holder, lease_ms, [job.id == name])
                     taken += [_taken(row) for row in rows]
-        for name in poisoned:
-            reasons = [POISON.kind]
-            audit.write(connection, now_ms, audit.COORDINATOR, "job.end", name, decision="failed", reasons=reasons)
+        for name, state in ended:
+            reasons = [POISON.kind] if state is JobState.failed else []
+            audit.write_end(connection, now_ms, audit.COORDINATOR, name, state.value, reasons)
     return taken
 
 
@@ -147,19 +147,23 @@ def _locked(connection: Connection, *where: sql.ColumnElement[bool]) -> list[str
     return [str(name) for name in connection.execute(asked).scalars()]
 
 
-def _settle_lapsed(connection: Connection, now_ms: int, names: Sequence[str], erased: Sequence[str]) -> list[str]:
-    """Do what was asked of jobs while their coordinator died; end those that several died of, and say which."""
+def _settle_lapsed(
+    connection: Connection, now_ms: int, names: Sequence[str], erased: Sequence[str]
+) -> list[tuple[str, JobState]]:
+    """Do what was asked of jobs while their coordinator died; end those that several died of. Which ended, and how."""
     lapsed = [job.id.in_(names), is_in(WORKING)]
     free = {"wish": Wish.run, "epoch": job.epoch + 1, **NO_LEASE}
     ended = {"finished_ms": now_ms, **free}
-    move(connection, now_ms, JobState.cancelled, [*lapsed, job.wish == Wish.cancel], ended)
+    over = move(connection, now_ms, JobState.cancelled, [*lapsed, job.wish == Wish.cancel], ended)
     move(connection, now_ms, JobState.paused, [*lapsed, job.wish == Wish.pause], free)
     poisoned = [*lapsed, job.wish == Wish.run, job.lapses >= MOST_LAPSES - 1]
-    failed = move(connection, now_ms, JobState.failed, poisoned, {"problem": text_of(POISON), **ended})
+    over += move(connection, now_ms, JobState.failed, poisoned, {"problem": text_of(POISON), **ended})
     dead = sql.select(job.id).where(*lapsed, job.wish == Wish.erase)
+    told = [(str(row["id"]), JobState(row["state"])) for row in over]
     for name in [*erased, *(str(name) for name in connection.execute(dead).scalars())]:
-        erasing.erase_row(connection, now_ms, name)
-    return [str(row["id"]) for row in failed]
+        if erasing.erase_row(connection, now_ms, name):
+            told.append((name, JobState.cancelled))
+    return told
 
 
 def _take_lapsed(

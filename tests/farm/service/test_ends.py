@@ -13,14 +13,14 @@ from sqlalchemy import Connection
 from actors.local import LocalPool
 from farm.cost.prices import load_prices
 from farm.desk import worker_settings
-from farm.service import jobs, leasing, runner, uploads
+from farm.service import audit, clearing, jobs, leasing, runner, uploads
 from farm.service.database import Database
 from farm.service.errors import Unreachable
 from farm.service.places import ServicePlaces
 from farm.service.records import TenantQuota
 from farm.service.states import JobState
 from farm.settings import RunOptions, Settings
-from tests.farm.service.farmhouse import ACME, COORDINATOR, order, report, submit, tenants
+from tests.farm.service.farmhouse import ACME, COORDINATOR, Hand, order, report, submit, tenants
 from tests.farm.service.test_tenants import begin, finish
 
 
@@ -74,3 +74,36 @@ def test_no_job_succeeds_without_its_film(db: Database, tmp_path: Path, monkeypa
     assert "for which there is no room" in row.problem.what
     assert row.result is None
     assert not film.exists()
+
+
+def test_every_end_has_its_line(db: Database, clock: Hand) -> None:
+    """Of jobs that no coordinator had, or whose coordinator died, and of uploads that nobody finished."""
+    tenants(db)
+    queued, erased = submit(db).id, submit(db).id
+    jobs.cancel(db, ACME, queued, actor="key1")
+    jobs.cancel(db, ACME, queued, actor="key1")
+    jobs.erase(db, ACME, erased, actor="key2")
+    left, gone = submit(db).id, submit(db).id
+    assert len(leasing.take(db, COORDINATOR, 2)) == 2
+    jobs.cancel(db, ACME, left)
+    jobs.erase(db, ACME, gone)
+    clock.forward(leasing.LEASE_MS / 1000 + 1)
+    assert leasing.take(db, "coordinator-2", 2) == []
+    ends = [(one.actor, one.object, one.decision) for one in audit.listed(db).items if one.action == "job.end"]
+    assert sorted(ends) == sorted(
+        [
+            ("key1", queued, "cancelled"),
+            ("key2", erased, "cancelled"),
+            ("coordinator", left, "cancelled"),
+            ("coordinator", gone, "cancelled"),
+        ]
+    )
+    stale = [begin(db) for _ in range(3)]
+    clock.forward(clearing.UPLOAD_MS / 1000 + 1)
+    fresh = begin(db)
+    clearing.clear(db, ServicePlaces(Path("/nowhere")))
+    removed = [one for one in audit.listed(db).items if one.action == "upload.remove"]
+    assert sorted(one.object for one in removed) == sorted(stale)
+    assert {one.actor for one in removed} == {clearing.ACTOR}
+    assert uploads.get(db, ACME, fresh).state == "open"
+    audit.check(db)

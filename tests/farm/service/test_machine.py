@@ -27,7 +27,7 @@ from farm.service.database import Database, open_database
 from farm.service.errors import Conflict, LeaseLost, NotFound
 from farm.service.events import after
 from farm.service.records import Held, Progress, SegmentRow, Spent
-from farm.service.states import FROM, WORKING, JobState, Wish
+from farm.service.states import ENDED, FROM, WORKING, JobState, Wish
 from tests.farm.service import farmhouse
 from tests.farm.service.farmhouse import ACME, DONE, FAILED, OTHER, Hand, report, submit
 from tests.postgres import Postgres
@@ -206,6 +206,16 @@ class Table(RuleBasedStateMachine):
     @invariant()
     def the_audit_is_whole(self) -> None:
         audit.check(self.db)
+
+    @invariant()
+    def the_audit_knows_how_every_job_ended(self) -> None:
+        line, job = tables.audit.c, tables.jobs.c
+        with self.db.read() as connection:
+            ends = sql.select(line.object, line.decision).where(line.action == "job.end").order_by(line.seq)
+            told = {row.object: row.decision for row in connection.execute(ends)}
+            ended = sql.select(job.id, job.state).where(job.state.in_(sorted(ENDED)))
+            states = {row.id: row.state for row in connection.execute(ended)}
+        assert {name: told.get(name) for name in states} == states
 
 
 def test_the_table_on_sqlite() -> None:
