@@ -12,7 +12,8 @@ The rules, from ray.md:
 - Four deaths in a row of one slot quarantine it, and two such slots the rest of their node. With every slot
   quarantined the jobs fail, unless nodes may still come. A node of which nothing is left is given up.
 - A slot takes a second task, which decodes while the first one renders, only when no slot without work could
-  take it. It then waits for its turn, so a slot hangs only when none of its tasks moves.
+  take it. It then waits for its turn, so a slot hangs only when none of its tasks moves. One that is set up hangs by
+  the same measure, from when its renderer has begun.
 - An error that the work itself raised is never retried: the same input would raise it again. One of a kind that a node
   may have for itself (actors.dispatch.refusals) quarantines the slot instead, and another node tries; it ends the job
   when a second node says the same, or there is no other.
@@ -49,6 +50,7 @@ from actors.dispatch.events import (
     Restart,
     Slept,
     SlotDied,
+    SlotHere,
     SlotJoined,
     SlotLeft,
     SlotReady,
@@ -191,6 +193,8 @@ class Dispatcher(Losses):
 
     def _fleet_event(self, event: FleetEvent, at_s: float) -> None:
         match event:
+            case SlotHere():
+                self._here(event, at_s)
             case SlotReady():
                 self._ready(event, at_s)
             case SlotDied():
@@ -240,6 +244,13 @@ class Dispatcher(Losses):
     def _joined(self, event: SlotJoined, at_s: float) -> None:
         slot = self._fleet.join(event.slot, event.kind, event.rate, far=event.far)
         if slot is not None:
+            self._fleet.lives_on(slot, event.node)
+            self._settle(slot, at_s)
+
+    def _here(self, event: SlotHere, at_s: float) -> None:
+        slot = self._fleet.slots.get(event.slot)
+        if slot is not None and not slot.capacity:
+            self._fleet.set_up(slot, at_s)
             self._fleet.lives_on(slot, event.node)
             self._settle(slot, at_s)
 
@@ -311,8 +322,9 @@ class Dispatcher(Losses):
                 continue
             slot.killed_s = at_s
             self._fleet.bench.seat(slot)
-            position = min(attempt.ledger.positions[attempt.rank] for attempt in slot.running.values())
-            self._out.append(Kill(slot.name, f"segment {position} did not move for {self._hang_s:g} s"))
+            at = [attempt.ledger.positions[attempt.rank] for attempt in slot.running.values()]
+            what = f"segment {min(at)}" if at else "its set-up"
+            self._out.append(Kill(slot.name, f"{what} did not move for {self._hang_s:g} s"))
         if at_s - self._swept_s >= SWEEP_S and not self._jobs.backlog().queued:
             self._swept_s = at_s
             if self._jobs.totals.running:

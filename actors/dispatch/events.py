@@ -75,6 +75,14 @@ class SlotJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotHere:
+    """The renderer of a slot has begun, on this node, and is being set up. From here on it is to move, as work is."""
+
+    slot: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class SlotReady:
     """A slot is set up and takes work; `capacity` tasks at a time. `node` and `kind` where they are known only now."""
 
@@ -199,7 +207,8 @@ class Tick:
 
 
 WorkEvent = Done | Failed | Beat | Busy
-FleetEvent = SlotJoined | SlotReady | SlotDied | SlotLeft | SlotUnfit | SlotsMayCome | NoPlace | NodeLeaves | NodeGone
+SlotEvent = SlotJoined | SlotHere | SlotReady | SlotDied | SlotLeft | SlotUnfit | SlotsMayCome
+FleetEvent = SlotEvent | NoPlace | NodeLeaves | NodeGone
 Event = WorkEvent | FleetEvent | JobAdded | JobStopped | Slept | Tick
 
 # ---------------------------------------------------------------- decisions

@@ -108,12 +108,18 @@ class Fleet:
         else:
             self._up.pop(slot.name, None)
         slot.killed_s = None
-        slot.held = False
+        slot.held = slot.setting_up = False
         self.starting.pop(slot.name, None)
         if self._up:
             self.dark_since_s = None
         elif self.dark_since_s is None:
             self.dark_since_s = at_s
+
+    def set_up(self, slot: Slot, at_s: float) -> None:
+        """The slot's renderer has begun."""
+        slot.setting_up = True
+        slot.moved_s = at_s
+        self.watch.add(slot)
 
     def remove(self, slot: Slot, at_s: float) -> None:
         """Out of service for good. Nothing runs on it any more."""

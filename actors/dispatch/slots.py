@@ -62,6 +62,7 @@ class Slot:
     killed_s: float | None = None
     leaving: bool = False  # its node goes, or is not trusted: nothing new
     held: bool = False  # kept for a suspect that waits for a slot of its own
+    setting_up: bool = False  # its renderer has begun, and is not up yet
     watched: bool = False  # in the heap of the watch for hangs
     down: bool = False  # died while no job was open: to be restarted with the next job
     warm: Scale | None = None  # the sort of work that it did last, and so has loaded all for
@@ -75,6 +76,11 @@ class Slot:
     @property
     def up(self) -> bool:
         return self.capacity > 0 and self.killed_s is None
+
+    @property
+    def moves(self) -> bool:
+        """Whether it has anything to do that takes time."""
+        return bool(self.running) or self.setting_up
 
     @property
     def where(self) -> str:

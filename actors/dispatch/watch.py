@@ -19,7 +19,7 @@ class Watch:
         self._entries = 0
 
     def add(self, slot: Slot) -> None:
-        """The slot works from now on."""
+        """The slot works, or is set up, from now on."""
         if not slot.watched and math.isfinite(self._hang_s):
             slot.watched = True
             self._push(slot.moved_s + self._hang_s, slot)
@@ -32,7 +32,7 @@ class Watch:
         while self._heap and self._heap[0][0] <= at_s:
             _, _, slot = heappop(self._heap)
             slot.watched = False
-            if not slot.running:
+            if not slot.moves:
                 continue
             # by the sum that is in the heap: the difference may round to the other side, for ever
             if slot.killed_s is None and slot.moved_s + self._hang_s > at_s:
@@ -43,7 +43,7 @@ class Watch:
                 self._push(slot.killed_s + KILL_S, slot)
                 continue
             yield slot
-            if slot.running and slot.killed_s is not None:
+            if slot.moves and slot.killed_s is not None:
                 slot.watched = True
                 self._push(slot.killed_s + KILL_S, slot)
 

@@ -39,6 +39,12 @@ class Introduction:
     unfit: FarmError | None = None
 
 
+def node_here() -> tuple[str, str]:
+    """This process's node: its id in Ray, and what it is called."""
+    node_id = ray.get_runtime_context().get_node_id()
+    return node_id, node_name(cast(Any, ray).util.get_node_ip_address(), node_id)
+
+
 class Cancels:
     """Which attempts are not wanted any more: those under way, and the last of the others that were cancelled, which
     may be over, or still to begin."""
@@ -89,16 +95,19 @@ class Renderer:
         self._frames: dict[Attempt, int] = {}
         self._cancels = Cancels()
 
+    @ray.method(concurrency_group="control")
+    def here(self) -> tuple[str, str]:
+        """The node's id in Ray and what it is called; answered while `setup` still works."""
+        return node_here()
+
     def setup(self) -> Introduction:
         unfit: FarmError | None = None
         try:
             self._worker.setup()
         except FarmError as error:  # an answer, so that whoever asked knows of which node
             unfit = error
-        here = ray.get_runtime_context()
-        node_id = here.get_node_id()
-        name = node_name(cast(Any, ray).util.get_node_ip_address(), node_id)
-        kind = node_kind(cast(Any, here).get_node_labels(), self._device)
+        node_id, name = node_here()
+        kind = node_kind(cast(Any, ray.get_runtime_context()).get_node_labels(), self._device)
         return Introduction(node_id, name, kind, code_here(), unfit)
 
     @ray.method(concurrency_group="watch")

@@ -14,7 +14,19 @@ from typing import Any, cast
 
 from actors.code import code_here, difference
 from actors.deaths import address_in, as_farm_error, at_node, in_doubt, lost_reason, unfit
-from actors.dispatch import Assign, Beat, Busy, Done, Event, Failed, NodeDecision, SlotDied, SlotReady, SlotUnfit
+from actors.dispatch import (
+    Assign,
+    Beat,
+    Busy,
+    Done,
+    Event,
+    Failed,
+    NodeDecision,
+    SlotDied,
+    SlotHere,
+    SlotReady,
+    SlotUnfit,
+)
 from actors.dispatch.refusals import of_a_node
 from actors.ray.fleet import FleetWatch
 from actors.ray.joining import cloudpickle, ray
@@ -37,7 +49,7 @@ class _Call:
 
     slot: str
     epoch: int
-    kind: str  # setup | work | progress | notice
+    kind: str  # here | setup | work | progress | notice
     assign: Assign | None = None
 
 
@@ -70,6 +82,7 @@ class RayTransport:
         if slot not in self._actors:
             self._actors[slot] = self._new_actor(self._fleet.shunned)
         self._coming.add(slot)
+        self._call(_Call(slot, self._epoch[slot], "here"), self._actors[slot].here.remote())
         self._call(_Call(slot, self._epoch[slot], "setup"), self._actors[slot].setup.remote())
 
     def submit(self, assign: Assign, order: Order, store: JobStore) -> None:
@@ -157,14 +170,14 @@ class RayTransport:
         self._answers.put(event)
 
     def _ask(self) -> None:
-        """Ask every slot that works how far it is, one question at a time."""
+        """Ask every slot that works or is set up how far it is, one question at a time."""
         now_s = time.monotonic()
         if now_s - self._asked_s < BEAT_S:
             return
         self._asked_s = now_s
         waiting = {call.slot for call in self._calls if call.kind == "progress"}
         working = {call.slot for call in self._calls if call.kind == "work" and self._current(call)}
-        for slot in working - waiting:
+        for slot in (working | (self._coming & self._homes.keys())) - waiting:
             self._call(_Call(slot, self._epoch[slot], "progress"), self._actors[slot].progress.remote())
 
     def _current(self, call: _Call) -> bool:
@@ -179,8 +192,8 @@ class RayTransport:
             return [(Done(call.slot, call.assign.task, call.assign.attempt), value)]
         if not self._current(call):
             return []
-        if call.kind == "setup":
-            return [(self._introduced(call, value), None)]
+        if call.kind in ("here", "setup"):
+            return self._begun(call.slot, *value) if call.kind == "here" else [(self._introduced(call, value), None)]
         if call.kind == "notice":
             if value is not None:
                 self._fleet.leaves(self._homes[call.slot], value.left_s, value.what)
@@ -188,6 +201,13 @@ class RayTransport:
         frames, words = value
         beats: list[Event] = [Beat(call.slot, task, attempt, count) for (task, attempt), count in frames.items()]
         return [(event, None) for event in (*beats, *([Busy(call.slot, words)] if words else []))]
+
+    def _begun(self, slot: str, node_id: str, node: str) -> list[Told]:
+        """A renderer is there, and may not be set up yet."""
+        if slot not in self._coming:
+            return []
+        self._homes[slot] = node_id
+        return [(SlotHere(slot, node), None)]
 
     def _introduced(self, call: _Call, renderer: Introduction) -> Event:
         """A renderer is set up: it takes work, if it is one of ours and can do it."""
@@ -203,6 +223,8 @@ class RayTransport:
         return SlotReady(call.slot, SLOTS_AN_ACTOR, renderer.node, renderer.kind)
 
     def _refusal(self, error: BaseException, call: _Call) -> list[Told]:
+        if call.kind == "here":
+            return []  # what ended it is told by the set-up, and better
         reason = lost_reason(error)
         if call.kind == "setup" and self._current(call) and (told := unfit(error)) is not None:
             address = address_in(error)

@@ -1,0 +1,116 @@
+"""A renderer that hangs while it is set up is ended as one that hangs at work is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from actors.dispatch import (
+    MAX_DEATHS_IN_A_ROW,
+    Assign,
+    Busy,
+    Decision,
+    Dispatcher,
+    Done,
+    Event,
+    Finish,
+    Kill,
+    NodeGone,
+    Quarantine,
+    Restart,
+    Shun,
+    SlotDied,
+    SlotHere,
+    SlotReady,
+    Task,
+    Tick,
+)
+from actors.drive import Happening, Patience
+from actors.pool import ClusterSpec, RayPool
+from actors.worker import WorkerSettings
+from farm.artifacts import DiskStore
+from tests.actors.stand_ins import Clerk, clerk_orders
+
+HANG_S = 100.0
+STUCK_S = 300.0
+
+
+def farm(*slots: str) -> Dispatcher:
+    tasks = [Task(f"t{number}", number, 1.0) for number in range(2)]
+    return Dispatcher(tasks, slots, at_s=0.0, hang_s=HANG_S, start_s=1e9)
+
+
+def feed(machine: Dispatcher, at_s: float, *events: Event) -> list[Decision]:
+    return [decision for event in events for decision in machine.handle(event, at_s)]
+
+
+def test_one_that_has_begun_and_does_not_come_up_is_ended_and_at_last_replaced() -> None:
+    machine = farm("s0", "s1")
+    feed(machine, 0.0, SlotReady("s1", 1, "y"))
+    at_s = 0.0
+    for death in range(1, MAX_DEATHS_IN_A_ROW + 1):
+        assert feed(machine, at_s, SlotHere("s0", "x"), Tick()) == []
+        moves = Busy("s0", f"the library is loaded {death}")
+        assert feed(machine, at_s + HANG_S / 2, moves) == []
+        assert feed(machine, at_s + 1.4 * HANG_S, Busy("s1", str(death)), Tick()) == []
+        at_s += 1.5 * HANG_S
+        kill = Kill("s0", f"its set-up did not move for {HANG_S:g} s")
+        assert feed(machine, at_s, Tick(), Tick()) == [kill]
+        told = feed(machine, at_s, SlotDied("s0", "renderer died"))
+        if death < MAX_DEATHS_IN_A_ROW:
+            assert told == [Restart("s0", "renderer died")]
+        else:
+            assert told[0] == Quarantine("s0", "renderer died", "x")
+            assert all(isinstance(decision, Shun) for decision in told[1:])
+    assert machine.slots == {"s1"}
+    told = feed(machine, at_s, Done("s1", "t0", 1), Done("s1", "t1", 1))
+    assert (told[0], told[-1]) == (Assign("s1", "t1", 1), Finish(None, ""))
+
+
+def test_one_that_has_not_begun_waits_for_its_node_and_one_that_is_up_may_stand_idle() -> None:
+    machine = farm("waits", "idle", "works")
+    feed(machine, 0.0, SlotHere("idle", "x"), SlotHere("works", "y"), SlotReady("works", 2, "y"))
+    feed(machine, 1.0, SlotReady("idle", 2, "x"), SlotHere("idle", "x"))  # answers may come in any order
+    feed(machine, 2.0, *[Done(slot, task, 1) for slot, (task,) in list(machine.running.items())[1:]])
+    assert feed(machine, 50 * HANG_S, Tick()) == []
+
+
+def test_a_node_that_goes_takes_those_with_it_that_were_set_up_there() -> None:
+    machine = farm("s0", "s1")
+    feed(machine, 0.0, SlotHere("s0", "x"), SlotHere("s1", "y"), NodeGone("x", "its node is gone"))
+    assert machine.slots == {"s1"}
+    feed(machine, 0.0, SlotReady("s1", 1, "y"))
+    assert feed(machine, HANG_S + 1.0, Tick())[0] == Kill("s1", f"segment 0 did not move for {HANG_S:g} s")
+
+
+class OnceStuck(Clerk):
+    """A clerk whose set-up does not come to an end the first time that anyone is set up."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
+        self._marks = DiskStore(settings.model_cache)
+
+    def setup(self) -> None:
+        if self._marks.write("jobs/first", b""):
+            time.sleep(STUCK_S)
+
+
+@pytest.mark.heavy
+def test_on_ray_a_renderer_that_hangs_in_its_set_up_is_ended_and_the_next_one_works(
+    cluster: None, tmp_path: Path
+) -> None:
+    patience = Patience(hang_s=4.0, start_s=STUCK_S)
+    spec = ClusterSpec(None, workers=1, cpu_workers=1, cores=2, patience=patience)
+    pool = RayPool(WorkerSettings(str(tmp_path / "marks"), 1, 1), spec, make=OnceStuck)
+    heard: list[Happening] = []
+    begun_s = time.monotonic()
+    try:
+        store = DiskStore(str(tmp_path / "store"))
+        batch = pool.run(clerk_orders(2), lambda what, _: heard.append(what), store=store, stop_on_damage=True)
+    finally:
+        pool.close()
+    assert (batch.error, len(batch.receipts)) == (None, 2)
+    assert time.monotonic() - begun_s < STUCK_S
+    assert sum(isinstance(what, SlotHere) for what in heard) >= 1
