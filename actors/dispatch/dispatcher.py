@@ -16,7 +16,7 @@ The rules, from ray.md:
   the same measure, from when its renderer has begun.
 - An error that the work itself raised is never retried: the same input would raise it again. One of a kind that a node
   may have for itself (actors.dispatch.refusals) quarantines the slot instead, and another node tries; it ends the job
-  when a second node says the same, or there is no other.
+  when a second node says the same of the same task, or with nothing of the job done between, or there is no other.
 - Damage rule: when a finished task reports damage, queued tasks after it are dropped and those before it are
   finished, so that the first damaged frame of the whole film is known.
 - When nothing is queued any more, slots without work take over what waits elsewhere, and copy what is late: never
@@ -63,7 +63,7 @@ from actors.dispatch.events import (
 from actors.dispatch.fleet import Fleet
 from actors.dispatch.ledger import DONE, DROPPED
 from actors.dispatch.losses import NOT_QUEUED, Losses
-from actors.dispatch.refusals import of_a_node
+from actors.dispatch.refusals import MEMORY_S, of_a_node
 from actors.dispatch.wanted import Backlog
 from actors.dispatch.watch import KILL_S
 from core.errors import WorkerLost
@@ -208,7 +208,7 @@ class Dispatcher(Losses):
             case SlotsMayCome():
                 self._awaits_nodes = event.yes
                 self._awaited = event.reason
-                self._any_left(event.reason)
+                self._any_left(event.reason, at_s)
             case NoPlace():
                 self._no_place(event, at_s)
             case NodeLeaves():
@@ -227,7 +227,7 @@ class Dispatcher(Losses):
                 slot.down = False
                 self._fleet.starting[slot.name] = None
                 self._out.append(Restart(slot.name, "there is work again"))
-        self._any_left("all were taken out of service")
+        self._any_left("all were taken out of service", at_s)
 
     def _job_stopped(self, event: JobStopped, at_s: float) -> None:
         ledger = self._jobs.halt(event.job, event.error)
@@ -279,6 +279,7 @@ class Dispatcher(Losses):
             self._settle(slot, at_s)
         # A late result of an attempt given up for lost is as good as any: what is published is published once.
         if ledger.complete(rank):
+            self._refusals.done(ledger.job)
             self._cancel_all(event.task, at_s, "another attempt was first")
             self._jobs.touch(ledger)
             if event.damaged:
@@ -312,7 +313,7 @@ class Dispatcher(Losses):
         dark_s = self._fleet.dark_since_s
         if dark_s is not None and at_s - dark_s >= self._start_s:
             told = f"no renderer came up in {self._start_s:g} s{': ' if self._awaited else ''}{self._awaited}"
-            self._jobs.halt_all(self._refusals.last() or WorkerLost(told, hint=BRING if self._awaits_nodes else ALONE))
+            self._end_each(WorkerLost(told, hint=BRING if self._awaits_nodes else ALONE), at_s - MEMORY_S)
             return
         if self._bad:
             self._give_up(at_s)

@@ -233,7 +233,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Bring the slot up again; a SlotReady is to follow."""
+    """Bring the slot up again, on any node that is not shunned, or on its own; a SlotReady is to follow."""
 
     slot: str
     reason: str
@@ -266,7 +266,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Shun:
-    """Bring up nothing new on the node."""
+    """Bring up nothing new on the node. A slot that lives there may start again."""
 
     node: str
     reason: str

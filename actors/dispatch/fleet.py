@@ -97,6 +97,13 @@ class Fleet:
         if self.dark_since_s is not None:
             self.dark_since_s += seconds
 
+    @property
+    def one_is_home(self) -> bool:
+        """Whether a slot starts again on a node where nothing new does, because of another slot of that node."""
+        starting = (self.slots[name] for name in self.starting if name in self.slots)
+        homes = (self.home(slot) for slot in starting)
+        return any(home is not None and home.bad_slots > 0 and not home.shunned for home in homes)
+
     def home(self, slot: Slot) -> Node | None:
         return self.nodes.get(slot.node)
 

@@ -126,6 +126,10 @@ class Jobs:
         self.touch(ledger)
         return ledger
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._ledgers)
+
     def halt_all(self, error: FarmError) -> None:
         for job in self._ledgers:
             self.halt(job, error)

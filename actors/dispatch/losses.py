@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from actors.dispatch import stragglers
 from actors.dispatch.events import (
     Cancel,
@@ -22,7 +24,7 @@ from actors.dispatch.events import (
 from actors.dispatch.fleet import ELSEWHERE, THERE, Fleet, Node
 from actors.dispatch.jobs import Jobs
 from actors.dispatch.ledger import RUNNING, Ledger
-from actors.dispatch.refusals import ANY_JOB, Refusal, Refusals
+from actors.dispatch.refusals import ANY_JOB, MEMORY_S, Refusal, Refusals
 from actors.dispatch.slots import Attempt, Slot
 from core.errors import FarmError, WorkerLost
 
@@ -63,14 +65,14 @@ class Losses:
         self._lose(slot, event.reason, at_s, fault=event.blame and not announced, counts=not announced)
         if announced:
             self._fleet.remove(slot, at_s)
-            self._any_left(event.reason)
+            self._any_left(event.reason, at_s)
             return
         slot.deaths_in_a_row += event.blame
         if not event.blame:
             self._fleet.leave_home(slot)  # its next renderer comes up elsewhere, whatever becomes of the node
         if slot.deaths_in_a_row >= MAX_DEATHS_IN_A_ROW or slot.leaving:
             self._take_out(slot, event.reason, at_s)
-            self._any_left(event.reason)
+            self._any_left(event.reason, at_s)
         elif self._jobs.open:
             if event.blame:  # else a node may have to come up for it first: nothing is held back for it
                 self._fleet.starting[slot.name] = None
@@ -141,14 +143,14 @@ class Losses:
             self._lose(slot, event.reason, at_s, fault=False, counts=not home.leaves)
             self._fleet.remove(slot, at_s)
         self._fleet.nodes.pop(event.node, None)
-        self._any_left(event.reason)
+        self._any_left(event.reason, at_s)
 
     def _left(self, event: SlotLeft, at_s: float) -> None:
         slot = self._fleet.slots.get(event.slot)
         if slot is not None:
             self._lose(slot, event.reason, at_s, fault=False, counts=False)
             self._fleet.remove(slot, at_s)
-            self._any_left(event.reason)
+            self._any_left(event.reason, at_s)
 
     def _unfit(self, event: SlotUnfit, at_s: float) -> None:
         slot = self._fleet.slots.get(event.slot)
@@ -161,14 +163,14 @@ class Losses:
         if not self._fleet.up and self._refusals.agreed(refusal):
             self._jobs.halt_all(event.error)
             self._withdraw(refusal)
-        self._any_left(str(event.error))
+        self._any_left(str(event.error), at_s)
 
     def _refuse(self, slot: Slot, attempt: Attempt, error: FarmError, at_s: float) -> bool:
         """The work ended with an error that its node may have for itself alone: the slot goes out of service, and
-        another node tries. False, and nothing done, where another node said the same, or there is no other one, or the
-        job has failed anyway."""
+        another node tries. False, and nothing done, where another node said the same (of the same task, or with nothing
+        of the job done between), or there is no other one, or the job has failed anyway."""
         ledger, rank = attempt.ledger, attempt.rank
-        refusal = Refusal(ledger.job, slot.where, error, at_s)
+        refusal = Refusal(ledger.job, slot.where, error, at_s, ledger.ids[rank])
         if ledger.error is not None:
             return False
         ledger.depart(rank)
@@ -180,7 +182,7 @@ class Losses:
         self._return(attempt)
         self._lose(slot, str(error), at_s, fault=False, counts=False)
         self._take_out(slot, str(error), at_s)
-        self._any_left(str(error))
+        self._any_left(str(error), at_s)
         return True
 
     def _another(self, slot: Slot) -> bool:
@@ -195,13 +197,13 @@ class Losses:
 
     def _no_place(self, event: NoPlace, at_s: float) -> None:
         """With nothing up, that is the end; what starts already is waited for a while."""
-        if self._fleet.up:
+        if self._fleet.up or self._fleet.one_is_home:
             self._no_place_s = None
             return
         if self._no_place_s is None:
             self._no_place_s = at_s
         if not self._fleet.starting or at_s - self._no_place_s >= NO_PLACE_S:
-            self._end_all(event.reason)
+            self._end_all(event.reason)  # what was refused is why there is no place, however long ago that was
 
     def _settle(self, slot: Slot, at_s: float) -> None:
         """Its tasks or its trust changed: put it where it belongs; one that goes and has nothing left is released."""
@@ -210,7 +212,7 @@ class Losses:
             if slot.leaving and slot.name in self._fleet.slots:
                 self._fleet.remove(slot, at_s)
                 self._out.append(Release(slot.name, "its node leaves, or is not trusted"))
-                self._any_left("their nodes left")
+                self._any_left("their nodes left", at_s)
                 return
         self._fleet.bench.seat(slot)
 
@@ -257,16 +259,17 @@ class Losses:
         if attempt.ledger.state(attempt.rank) == RUNNING and not attempt.ledger.current[attempt.rank]:
             self._jobs.put_back(attempt.ledger, attempt.rank)
 
-    def _any_left(self, reason: str) -> None:
+    def _any_left(self, reason: str, at_s: float) -> None:
         if not self._fleet.slots and not self._awaits_nodes:
-            self._end_all(reason)
+            self._end_all(reason, at_s - MEMORY_S)
 
-    def _end_all(self, reason: str) -> None:
+    def _end_all(self, reason: str, since_s: float = -math.inf) -> None:
         """No slot is left, and none will come."""
-        refused = self._refusals.last()
-        if refused is not None:
-            self._jobs.halt_all(refused)
-        else:
-            what = f"every renderer died {MAX_DEATHS_IN_A_ROW} times in a row or left, last: {reason}"
-            hint = "what was finished is kept: see `farm doctor`, then run the same command again"
-            self._jobs.halt_all(WorkerLost(what, hint=hint))
+        what = f"every renderer died {MAX_DEATHS_IN_A_ROW} times in a row or left, last: {reason}"
+        hint = "what was finished is kept: see `farm doctor`, then run the same command again"
+        self._end_each(WorkerLost(what, hint=hint), since_s)
+
+    def _end_each(self, told: FarmError, since_s: float) -> None:
+        """Every job ends with what was last refused of it since then, or else with what is told of all."""
+        for job in self._jobs.names:
+            self._jobs.halt(job, self._refusals.last(job, since_s) or told)

@@ -18,19 +18,26 @@ def of_a_node(error: FarmError) -> bool:
     return isinstance(error, OF_A_NODE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Refusal:
-    """At `at_s` a slot at `where`, which is its node or the slot itself, said that it cannot do a job's work."""
+    """At `at_s` a slot at `where`, which is its node or the slot itself, said that it cannot do a job's work; `task` is
+    what it was asked for, "" where that was nothing yet. `refuted`: work of the job was done since."""
 
     job: str | None
     where: str
     error: FarmError
     at_s: float
+    task: str = ""
+    refuted: bool = False
 
     def same(self, other: Refusal) -> bool:
         """Whether both say the same of one job, or one of every job."""
         about = self.job == other.job or None in (self.job, other.job)
         return about and type(self.error) is type(other.error) and self.error.what == other.error.what
+
+    def confirmed_by(self, later: Refusal) -> bool:
+        """Whether both say the same, and not of a node each: of one task, or with nothing done between."""
+        return self.same(later) and (not self.refuted or self.task == later.task != "")
 
 
 class Refusals:
@@ -43,22 +50,32 @@ class Refusals:
         self._said = [said for said in self._said if refusal.at_s - said.at_s <= MEMORY_S]
         self._said.append(refusal)
 
+    def done(self, job: str) -> None:
+        """Work of the job was done: what was said before is of those nodes that said it."""
+        for said in self._said:
+            if said.job in (job, ANY_JOB):
+                said.refuted = True
+
     def agreed(self, refusal: Refusal) -> bool:
-        """Whether another node said the same, not long before."""
+        """Whether another node said the same, not long before, and of the same task or with nothing done since."""
         lately = (said for said in self._said if refusal.at_s - said.at_s <= MEMORY_S)
-        return any(said.where != refusal.where and said.same(refusal) for said in lately)
+        return any(said.where != refusal.where and said.confirmed_by(refusal) for said in lately)
 
     def withdraw(self, refusal: Refusal) -> Iterator[str]:
         """It was no node's fault: who said so, once for each time."""
         said, self._said = self._said, []
         for each in said:
-            if each.same(refusal):
+            if each.confirmed_by(refusal):
                 yield each.where
             else:
                 self._said.append(each)
 
-    def last(self) -> FarmError | None:
-        return self._said[-1].error if self._said else None
+    def last(self, job: str, since_s: float) -> FarmError | None:
+        """The last that was said of the job, or of every one, since then; not what work that was done refuted."""
+        for said in reversed(self._said):
+            if said.at_s >= since_s and said.job in (job, ANY_JOB) and not said.refuted:
+                return said.error
+        return None
 
     def clear(self) -> None:
         self._said.clear()

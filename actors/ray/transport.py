@@ -77,10 +77,11 @@ class RayTransport:
 
     # ------------------------------------------------------------ decisions
 
-    def start(self, slot: str) -> None:
+    def start(self, slot: str, home: str = "") -> None:
+        """Bring a slot up, on no node that is shunned but its `home`, the id of the node where it was."""
         self._epoch[slot] = self._epoch.get(slot, 0) + 1
         if slot not in self._actors:
-            self._actors[slot] = self._new_actor(self._fleet.shunned)
+            self._actors[slot] = self._new_actor(self._fleet.shunned - {home})
         self._coming.add(slot)
         self._call(_Call(slot, self._epoch[slot], "here"), self._actors[slot].here.remote())
         self._call(_Call(slot, self._epoch[slot], "setup"), self._actors[slot].setup.remote())
@@ -95,8 +96,9 @@ class RayTransport:
             self._actors[slot].cancel.remote(task, attempt)
 
     def restart(self, slot: str) -> None:
+        home = self._homes.get(slot, "")
         self._end(slot)
-        self.start(slot)
+        self.start(slot, home)
 
     def retire(self, slot: str) -> None:
         self._end(slot)

@@ -1,18 +1,34 @@
-"""What a renderer says and what the dispatcher makes of it: the transport between the two, without a cluster."""
+"""What a renderer says and what the dispatcher makes of it: the transport between the two."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import ray
 from ray.exceptions import RayTaskError
 
 from actors.code import code_here
-from actors.dispatch import Assign, Decision, Dispatcher, Failed, Finish, JobAdded, Quarantine, SlotJoined, Task
+from actors.dispatch import (
+    Assign,
+    Decision,
+    Dispatcher,
+    Failed,
+    Finish,
+    JobAdded,
+    Quarantine,
+    Shun,
+    SlotJoined,
+    SlotReady,
+    Task,
+)
+from actors.ray.nodes import node_name
 from actors.ray.renderer import Introduction
 from actors.ray.transport import RayTransport
 from core.errors import FarmError, InputError, ModelError, StorageError, WorkerLost
@@ -20,6 +36,7 @@ from farm.store.disk import DiskStore
 from tests.actors.stand_ins import clerk_orders
 
 POLL_S = 5.0
+DEADLINE_S = 60.0
 
 
 class Answer:
@@ -50,6 +67,7 @@ class Refuser:
     def __init__(self, number: int, error: FarmError) -> None:
         node = Introduction(f"{number:056x}", f"10.0.0.{number}/{number:08x}", "L4", code_here())
         raised = cast(Any, RayTaskError)("work", "a traceback", error).as_instanceof_cause()
+        self.here = Method(partial(Answer, (node.node_id, node.node)))
         self.setup = Method(partial(Answer, node))
         self.notice = Method(partial(Answer, None))
         self.work = Method(partial(Answer, None, raised))
@@ -105,6 +123,49 @@ def test_what_a_node_lacks_is_tried_on_another_before_it_ends_the_job(error: Far
     told = end.error
     assert told is not None
     assert (told.what, told.exit_code) == (error.what, WorkerLost.exit_code), "a job that a node could not do resumes"
+
+
+class Quiet:
+    """An actor that comes up and says where."""
+
+    def here(self) -> tuple[str, str]:
+        (node,) = cast(Any, ray).nodes()
+        node_id = str(node["NodeID"])
+        return node_id, node_name(str(node["NodeManagerAddress"]), node_id)
+
+    def setup(self) -> Introduction:
+        return Introduction(*self.here(), "L4", code_here())
+
+    def notice(self) -> None:
+        """There is none."""
+
+    def progress(self) -> tuple[dict[tuple[str, int], int], str]:
+        return {}, ""
+
+
+@pytest.mark.heavy
+def test_on_a_node_with_a_bad_slot_a_good_one_starts_again_and_nothing_new_does(cluster: None) -> None:
+    asked: list[frozenset[str]] = []
+
+    def make(shunned: frozenset[str]) -> Any:
+        asked.append(shunned)
+        return cast(Any, ray).remote(Quiet).options(num_cpus=0).remote()
+
+    transport = RayTransport(make, {"CPU": 1.0})
+    with ExitStack() as ends:
+        ends.callback(transport.end)
+        transport.watch()
+        transport.start("good")
+        events: list[SlotReady] = []
+        until_s = time.monotonic() + DEADLINE_S
+        while not events and time.monotonic() < until_s:
+            events += [event for event, _ in transport.poll(1.0) if isinstance(event, SlotReady)]
+        (ready,) = events
+        transport.regard(Shun(ready.node, "another slot of it was bad"))
+        transport.restart("good")
+        transport.start("new")
+    (node,) = cast(Any, ray).nodes()
+    assert asked == [frozenset(), frozenset(), {node["NodeID"]}]
 
 
 def test_what_is_wrong_with_the_film_is_tried_nowhere_else(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What one node cannot do, another one is asked for: full disks, stores out of reach, missing models.
 
-The job ends when a second node says the same, or when there is no other one; what is wrong with the film ends it at
-once, wherever that is found.
+The job ends when a second node says the same of the same task, or with nothing of the job done between, or when there
+is no other one; what is wrong with the film ends it at once, wherever that is found.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from actors.dispatch import (
     NoPlace,
     Quarantine,
     Release,
+    Restart,
     Shun,
     Slept,
     SlotDied,
     SlotJoined,
     SlotReady,
+    SlotsMayCome,
     SlotUnfit,
     Task,
     Tick,
@@ -99,6 +101,37 @@ def test_the_same_much_later_is_another_matter() -> None:
     assert machine.open == 1
 
 
+def test_full_disks_here_and_there_end_no_job_that_the_others_do() -> None:
+    """Of 50 nodes a fifth runs full, one after the other within minutes, each at another task."""
+    nodes = [f"n{number}/0" for number in range(50)]
+    machine = farm(*nodes, tasks=200)
+    bad, good = nodes[:10], nodes[10:]
+    for number, slot in enumerate(bad):
+        decisions = fails(machine, slot, FULL, at_s=30.0 * number)
+        assert [type(each) for each in decisions] == [Quarantine, Shun]
+        (task,) = machine.running[good[number]]
+        feed(machine, Done(good[number], task, 1 + (task in {f"a{back}" for back in range(10)})), at_s=30.0 * number)
+    assert machine.open == 1
+    assert machine.slots == set(good)
+
+
+def test_a_task_that_two_nodes_refuse_ends_its_job_whatever_else_is_done() -> None:
+    machine = farm("x/0", "y/0", "z/0")
+    fails(machine, "x/0", FULL)
+    assert feed(machine, Done("y/0", "a1", 1)) == [Assign("y/0", "a0", 2)]
+    assert feed(machine, Failed("y/0", "a0", 2, FULL)) == [Trust("x")]
+    assert feed(machine, Done("z/0", "a2", 1)) == [Finish(FULL, "a")]
+
+
+def test_what_another_job_did_says_nothing() -> None:
+    machine = farm("x/0", "y/0", "z/0", tasks=2)
+    feed(machine, JobAdded("b", [Task("b0", 0, 1.0)]))
+    assert machine.running["z/0"] == ("b0",)
+    fails(machine, "x/0", FAR)
+    feed(machine, Done("z/0", "b0", 1))
+    assert Trust("x") in fails(machine, "y/0", FAR)
+
+
 def test_all_slots_of_one_node_are_one_word() -> None:
     machine = farm("x/0", "x/1", "y/0")
     fails(machine, "x/0", FULL)
@@ -136,6 +169,16 @@ def test_with_nothing_up_and_no_place_for_another_the_refusal_is_the_end() -> No
     assert feed(machine, Tick(), at_s=1000.0) == [GiveUp("x", str(FULL))]
     feed(machine, SlotJoined("x/1", far=True))
     assert feed(machine, NoPlace("no other node"), at_s=1001.0) == [Finish(FULL, "a")]
+
+
+def test_a_good_slot_of_a_node_with_a_bad_one_has_its_place_there() -> None:
+    machine = farm("x/0", "x/1")
+    fails(machine, "x/0", FULL)
+    assert [type(each) for each in feed(machine, SlotDied("x/1", "died"))] == [Restart]
+    for at_s in (10.0, 10.0 + NO_PLACE_S, 10.0 * NO_PLACE_S):
+        assert feed(machine, NoPlace("no other node"), at_s=at_s) == []
+    assert machine.open == 1
+    assert [type(each) for each in feed(machine, SlotReady("x/1", 1, "x"))] == [Assign]
 
 
 def test_no_place_means_nothing_while_something_is_up_and_waits_for_what_starts() -> None:
@@ -182,6 +225,56 @@ def test_two_bad_slots_take_their_node_out_of_service() -> None:
     assert [type(d) for d in feed(machine, Done("n/2", "a0", 1))] == [Release]
     assert feed(machine, SlotJoined("n/5", "n", "x"), SlotReady("n/5", 1))[0].slot == "n/5"  # type: ignore[union-attr]
     assert "n/5" not in machine.running
+
+
+# ---------------------------------------------------------------- what the end is told with
+
+DARK_S = 1800.0
+
+
+def dark(*, at_s: float) -> Dispatcher:
+    """Slots of which one refused job "a", with job "b" beside it; the other one went at `at_s`."""
+    machine = Dispatcher(None, [], at_s=0.0, hang_s=1e6, start_s=DARK_S, awaits_nodes=True)
+    feed(machine, SlotJoined("x/0", "x"), SlotJoined("y/0", "y"))
+    feed(machine, *(JobAdded(job, [Task(f"{job}{number}", number, 1.0) for number in range(9)]) for job in "ab"))
+    feed(machine, SlotReady("x/0", 1), SlotReady("y/0", 1))
+    (task,) = machine.running["x/0"]
+    assert task.startswith("a")
+    feed(machine, Failed("x/0", task, 1, FAR))
+    feed(machine, NodeGone("y", "gone"), at_s=at_s)
+    return machine
+
+
+def errors(decisions: list[Decision]) -> dict[str, FarmError | None]:
+    return {each.job: each.error for each in decisions if isinstance(each, Finish)}
+
+
+def test_no_renderer_for_long_is_told_with_what_the_cluster_says_and_not_with_an_old_refusal() -> None:
+    machine = dark(at_s=5.0)
+    feed(machine, SlotsMayCome(True, "sold out"))
+    ends = errors(feed(machine, Tick(), at_s=5.0 + DARK_S))
+    assert {job: str(error).split(";")[0] for job, error in ends.items()} == dict.fromkeys(
+        "ab", "no renderer came up in 1800 s: sold out"
+    )
+
+
+def test_the_end_of_a_job_is_told_with_what_was_refused_of_it_alone() -> None:
+    ends = errors(feed(dark(at_s=5.0), SlotsMayCome(False, "all were taken out"), at_s=20.0))
+    assert ends["a"] is FAR
+    assert isinstance(ends["b"], WorkerLost)
+    assert "last: all were taken out" in str(ends["b"])
+    machine = dark(at_s=5.0)
+    feed(machine, SlotJoined("z/0", "z"), SlotUnfit("z/0", ABSENT, "z"), at_s=10.0)
+    ends = errors(feed(machine, SlotsMayCome(False), at_s=20.0))
+    assert ends == dict.fromkeys("ab", ABSENT), "that is of every job"
+
+
+def test_what_was_refused_before_work_was_done_is_not_the_end() -> None:
+    machine = farm("x/0", "y/0")
+    fails(machine, "x/0", FULL)
+    feed(machine, Done("y/0", "a1", 1), NodeGone("y", "gone"))
+    ends = errors(feed(machine, SlotsMayCome(False, "y went"), at_s=5.0))
+    assert "last: y went" in str(ends["a"])
 
 
 # ---------------------------------------------------------------- a driver that was stopped
