@@ -21,7 +21,7 @@ from farm.api.looking import Looks
 from farm.api.problems import MEDIA_TYPE, add_handlers
 from farm.api.schemas import NewCast, View
 from farm.api.stream import Hub
-from farm.api.turns import Rates, Turns
+from farm.api.turns import Rates, Slots, Turns
 from farm.service.database import Database
 from farm.service.places import ServicePlaces
 from farm.versions import versions
@@ -91,13 +91,14 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
         },
     )
     counts = counts or counts_here(db)[0]
-    hub = Hub(db, settings.poll_s, settings.watchers_a_tenant, counts.watchers)
+    hub = Hub(db, settings.poll_s, settings.watchers_a_tenant, counts.watchers, most=settings.watchers)
+    sending = Slots(settings.uploads, settings.uploads_a_tenant, "files are being sent")
     buckets = Buckets(settings.bucket_endpoint)
     decoding, previews = (Turns(settings.decodes, settings.decodes_a_tenant) for _ in range(2))
     parsing = Turns(PARSES, 1)
     rates = Rates(settings.calls_a_second, settings.calls_at_once)
     app.state.context = Context(
-        db, places, settings, hub, buckets, Looks(db), counts, decoding, previews, parsing, rates
+        db, places, settings, hub, buckets, Looks(db), counts, decoding, previews, parsing, sending, rates
     )
     add_handlers(app)
     for part in (jobs, uploads, results, quality, casts, webhooks, admin, probes):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from farm.api.counting import Counts
     from farm.api.looking import Looks
     from farm.api.stream import Hub
-    from farm.api.turns import Rates, Turns
+    from farm.api.turns import Rates, Slots, Turns
 
 GIB = 1 << 30
 
@@ -28,10 +28,11 @@ class ApiSettings:
     `prefix`: where a proxy mounts the service ("/farm"), "" at the root. `allowed_urls`: beginnings of s3:// addresses
     that jobs may read, none by default. `link_s`: how long a result's address is good. `keep_alive_s`: how often a
     stream of events says that it lives, and its key is looked at again; `stream_s`: when it ends, and who watches
-    comes back. `look_s`: how long a call waits while an upload is looked at. `decodes`: how
-    many uploads are opened at once, and how many previews are made. `calls_a_second`, and `calls_at_once` after a
-    pause: what a key may ask. `metrics`: whether /metrics is here. `rules`: which addresses webhooks may have.
-    `bucket_endpoint`: the S3 server as clients reach it, "" as the service does.
+    comes back. `watchers`: how many streams this process has at once, and `uploads`: how many files come in through
+    it. `look_s`: how long a call waits while an upload is looked at. `decodes`: how many uploads are opened at once,
+    and how many previews are made. `calls_a_second`, and `calls_at_once` after a pause: what a key may ask. `metrics`:
+    whether /metrics is here. `rules`: which addresses webhooks may have. `bucket_endpoint`: the S3 server as clients
+    reach it, "" as the service does.
     """
 
     prefix: str = ""
@@ -42,6 +43,9 @@ class ApiSettings:
     stream_s: float = 3600.0
     poll_s: float = 0.5
     watchers_a_tenant: int = 200
+    watchers: int = 1000
+    uploads_a_tenant: int = 16
+    uploads: int = 400
     silence_s: float = 30.0
     look_s: float = 20.0
     decodes: int = 4
@@ -66,6 +70,7 @@ class Context:
     decoding: Turns
     previews: Turns
     parsing: Turns
+    sending: Slots
     rates: Rates
 
 

@@ -36,6 +36,8 @@ from farm.watching.metrics import Metrics
 PLACE = {"num_cpus": 0, "resources": {"service": 1}}
 LONG_S = 300.0  # a film goes up or down through a call; a replica that goes lets it
 STREAM_S = 60.0  # and it waits for event streams too, which would not end by themselves: who watches comes back
+WATCHERS, WATCHERS_A_TENANT, UPLOADS = 1000, 100, 400  # of a replica, at once: calls that last
+ONGOING = 4000  # calls of a replica at once: far more, so that those that last leave room for those that do not
 GIVE_BACK_S = 75.0  # a coordinator that is ended stops its segments and gives its jobs back
 
 
@@ -77,7 +79,7 @@ def opened(args: Args) -> tuple[Database, ServicePlaces]:
     return open_database(url, connections=args.db_connections), places
 
 
-@serve.deployment(ray_actor_options=PLACE, max_ongoing_requests=400, graceful_shutdown_timeout_s=LONG_S)
+@serve.deployment(ray_actor_options=PLACE, max_ongoing_requests=ONGOING, graceful_shutdown_timeout_s=LONG_S)
 @serve.ingress()
 class Calls:
     """Answers HTTP."""
@@ -97,6 +99,9 @@ class Calls:
             rules=rules_of(args.webhook_networks, args.webhook_ca),
             bucket_endpoint=args.bucket_endpoint,
             stream_s=STREAM_S,
+            watchers=WATCHERS,
+            watchers_a_tenant=WATCHERS_A_TENANT,
+            uploads=UPLOADS,
             secret=secret_of(self._places),
         )
         # What this process counts goes out through Ray's agents, because /metrics is answered by any replica; there

@@ -26,6 +26,7 @@ from farm.service.errors import NotFound, TooFast, Unreachable
 from farm.service.records import EventRow, JobRow
 
 RETRY_MS = 2000
+MOST_WATCHERS = 1000
 Head = tuple[int, int]
 GONE: Head = (-1, -1)  # of a job that was erased
 
@@ -49,13 +50,19 @@ class Hub:
     """Wakes those who watch a job when its row or its events changed; asks the table once for all of them."""
 
     def __init__(
-        self, db: Database, poll_s: float, most_a_tenant: int, counted: Callable[[int], None] = lambda _: None
+        self,
+        db: Database,
+        poll_s: float,
+        most_a_tenant: int,
+        counted: Callable[[int], None] = lambda _: None,
+        *,
+        most: int = MOST_WATCHERS,
     ) -> None:
-        """`counted` hears how many watch, whenever that changes."""
+        """`counted` hears how many watch, whenever that changes; `most` may, of all tenants together."""
         self._counted = counted
         self._db = db
         self._poll_s = poll_s
-        self._most = most_a_tenant
+        self._most, self._most_a_tenant = most, most_a_tenant
         self._watchers: dict[str, set[Watcher]] = {}
         self._tenants: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
@@ -69,8 +76,10 @@ class Hub:
         """`TooFast` where the tenant watches as much as it may, `Unreachable` where the service is about to end."""
         if self._closed:
             raise Unreachable("the service is about to end", hint="try again in a few seconds")
-        if self._tenants[watcher.tenant] >= self._most:
-            raise TooFast(f"{self._most} connections watch already", hint="end some of them, or poll instead")
+        if self._tenants.get(watcher.tenant, 0) >= self._most_a_tenant:
+            raise TooFast(f"{self._most_a_tenant} connections watch already", hint="end some of them, or poll instead")
+        if self.watchers >= self._most:
+            raise TooFast("as many connections watch as the service can serve", hint="poll instead")
         self._tenants[watcher.tenant] += 1
         self._watchers.setdefault(watcher.job, set()).add(watcher)
         self._counted(self.watchers)

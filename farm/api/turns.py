@@ -6,8 +6,8 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import ParamSpec, TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -70,6 +70,38 @@ class Turns:
             self._waiting[tenant] -= 1
             if not self._waiting[tenant]:
                 del self._waiting[tenant], self._tenants[tenant]
+
+
+class Slots:
+    """Calls that last as long as their client likes, as one that sends a film: so many at once, so many of one tenant,
+    and a further one is refused at once. For one event loop. `what` names them in a refusal."""
+
+    def __init__(self, most: int, most_a_tenant: int, what: str) -> None:
+        self._most, self._most_a_tenant, self._what = most, most_a_tenant, what
+        self._tenants: Counter[str] = Counter()
+
+    def enter(self, tenant: str) -> None:
+        """`TooFast` where the tenant, or all together, have as many as they may."""
+        own = self._tenants.get(tenant, 0)
+        if own >= self._most_a_tenant:
+            raise TooFast(f"{own} {self._what} already", hint="wait for some of them to end")
+        if self._tenants.total() >= self._most:
+            raise TooFast(f"the service is full: too many {self._what}", hint="wait, and try again")
+        self._tenants[tenant] += 1
+
+    def leave(self, tenant: str) -> None:
+        self._tenants[tenant] -= 1
+        if not self._tenants[tenant]:
+            del self._tenants[tenant]
+
+    @contextmanager
+    def slot(self, tenant: str) -> Iterator[None]:
+        """From `enter` to `leave`."""
+        self.enter(tenant)
+        try:
+            yield
+        finally:
+            self.leave(tenant)
 
 
 class Rates:

@@ -100,7 +100,8 @@ async def send(
     if is_far(row.place):
         raise Conflict("this file goes into a bucket, in parts", hint="put the parts that `parts` lists, then `finish`")
     data = counted(request.stream(), ctx.counts)
-    row = await receive(ctx.db, row, upload_offset, data, ctx.settings.silence_s, ctx.decoding)
+    with ctx.sending.slot(key.tenant):
+        row = await receive(ctx.db, row, upload_offset, data, ctx.settings.silence_s, ctx.decoding)
     return upload_view(row, ctx.settings.prefix)
 
 

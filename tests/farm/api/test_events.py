@@ -133,6 +133,21 @@ def test_so_many_watch_and_no_more(house: House) -> None:
     asyncio.run(story())
 
 
+def test_all_tenants_together_watch_so_much(house: House) -> None:
+    async def story() -> None:
+        hub = Hub(house.db, 0.01, 2, most=3)
+        watchers = [Watcher(tenant, "job_x") for tenant in "abcd"]
+        for watcher in watchers[:3]:
+            hub.enter(watcher)
+        with pytest.raises(TooFast, match="can serve"):
+            hub.enter(watchers[3])
+        hub.leave(watchers[0])
+        hub.enter(watchers[3])
+        await hub.close()
+
+    asyncio.run(story())
+
+
 def test_who_watches_an_erased_job_is_woken(house: House, job: str) -> None:
     async def story() -> None:
         hub, watcher = Hub(house.db, 0.01, 2), Watcher(house.name, job)

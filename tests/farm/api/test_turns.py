@@ -10,6 +10,7 @@ import shutil
 import threading
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from core.media.image import image_size, read_image
 from farm.api import receiving
 from farm.api.picture import picture_size
 from farm.api.problems import Refused
-from farm.api.turns import Rates, Turns, to_its_end
+from farm.api.turns import Rates, Slots, Turns, to_its_end
 from farm.service.errors import Conflict, TooFast
 
 BOUND_S = 20.0
@@ -116,6 +117,29 @@ def test_a_disk_is_not_filled(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="disk is full") as told:
         receiving.check_room(tmp_path, shutil.disk_usage(tmp_path).free)
     assert told.value.status == 507
+
+
+def test_so_many_are_in_and_no_more() -> None:
+    slots = Slots(3, 2, "files are being sent")
+    with slots.slot("a"), slots.slot("a"):
+        with pytest.raises(TooFast, match="2 files are being sent already"), slots.slot("a"):
+            pass
+        with slots.slot("b"), pytest.raises(TooFast, match="full"), slots.slot("c"):
+            pass
+        with pytest.raises(ZeroDivisionError), slots.slot("c"):
+            raise ZeroDivisionError
+        with slots.slot("d"):
+            pass
+    with slots.slot("a"), slots.slot("a"), slots.slot("b"):
+        pass
+
+
+def test_a_replica_has_room_beside_calls_that_last() -> None:
+    from farm.api.ingress import ONGOING, UPLOADS, WATCHERS, WATCHERS_A_TENANT, Calls  # noqa: PLC0415 - loads Ray Serve
+
+    calls: Any = Calls
+    assert calls.max_ongoing_requests == ONGOING >= 2 * (WATCHERS + UPLOADS)
+    assert WATCHERS_A_TENANT <= 100
 
 
 def test_a_turn_is_held_until_its_thread_ends() -> None:
