@@ -159,8 +159,8 @@ class RayTransport:
                     call, answer = heard
                     del self._calls[call]
                     events += self._answer(call, answer)
-                elif heard is not None:
-                    events.append((heard, None))
+                elif heard is not None and not (isinstance(heard, SlotDied) and heard.slot not in self._doubted):
+                    events.append((heard, None))  # but no death of a renderer that another one has followed already
                 heard = self._answers.get_nowait()
         except queue.Empty:
             return events

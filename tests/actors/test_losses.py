@@ -8,6 +8,7 @@ import pytest
 
 from actors.dispatch import Event, NodeGone, SlotDied
 from actors.ray.fleet import FleetWatch
+from actors.ray.transport import RayTransport
 
 
 class Tables(FleetWatch):
@@ -74,3 +75,20 @@ def test_a_table_that_could_not_be_read_loses_no_loss() -> None:
         tables._look_and_tell()
     tables._look_and_tell()
     assert told == [SlotDied("s0", "renderer died", blame=True)]
+
+
+def no_actor(_: frozenset[str]) -> None:
+    raise AssertionError("nothing is started")
+
+
+def test_a_death_that_is_told_late_is_not_that_of_the_renderer_that_came_after() -> None:
+    transport = RayTransport(no_actor, {"CPU": 1.0})
+    died = SlotDied("s0", "renderer died")
+    transport._homes["s0"] = "a"
+    assert transport._lost("s0", "renderer died", doubt=False) == []
+    transport._tell(died)
+    assert transport.poll(0.0) == [(died, None)]
+    transport.retire("s0")
+    transport._tell(died)
+    transport._tell(NodeGone("10.0.0.1/a", "its node is gone"))
+    assert transport.poll(0.0) == [(NodeGone("10.0.0.1/a", "its node is gone"), None)]
