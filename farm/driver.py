@@ -105,9 +105,7 @@ def run_job(
                 if done or not (owes or run.keep or store.holds_work()):
                     clear(store, keep=run.keep)
 
-            untidy = tidied(leave)
-            if untidy and not done:
-                progress.note(untidy)  # beside the error that is on its way, and not in its place
+            untidy = tidied(leave)  # where an error is on its way, that is the one line
         return with_note(report, untidy)
 
 

@@ -151,7 +151,7 @@ def test_renderers_on_ray_with_keys_of_their_own_ask_nothing_that_their_role_ref
     film = slow_carphone(tmp_path / "people.mp4", seconds=6, rate=1)
     Image.fromarray(astronaut()).save(tmp_path / "face.png")
     files = raised.client("s3")
-    files.upload_file(str(film), BUCKET, "films/people.mp4")
+    files.upload_file(str(film), BUCKET, "films/crew.mp4")
     files.upload_file(str(tmp_path / "face.png"), BUCKET, "films/face.png")
     for name, value in (raised.environment("AKIANODES") | SETTINGS).items():
         monkeypatch.setenv(name, value)
@@ -160,9 +160,9 @@ def test_renderers_on_ray_with_keys_of_their_own_ask_nothing_that_their_role_ref
         for name, value in raised.environment("AKIADRIVER").items():
             monkeypatch.setenv(name, value)
         here = ["--address", cluster.address, "--segment-seconds", "2"]
-        target, face = f"s3://{BUCKET}/films/people.mp4", f"s3://{BUCKET}/films/face.png"
+        target, face = f"s3://{BUCKET}/films/crew.mp4", f"s3://{BUCKET}/films/face.png"
         assert farm("cast", target, *here[:2]).code == 0
-        assert farm("cast", target, "-o", f"s3://{BUCKET}/casts/people", *here[:2]).code == 0
+        assert farm("cast", target, "-o", f"s3://{BUCKET}/casts/crew", *here[:2]).code == 0
         for number, more in enumerate(([], ["--store", f"s3://{BUCKET}/state/people"], ["--quality"])):
             out = f"s3://{BUCKET}/out/people-{number}.mp4"
             ran = farm("render", target, "--source", face, "-o", out, *here, *more)
@@ -171,7 +171,7 @@ def test_renderers_on_ray_with_keys_of_their_own_ask_nothing_that_their_role_ref
         cluster.end()
     nodes, driver = asked_for(raised, "AKIANODES"), asked_for(raised, "AKIADRIVER")
     written = {resource for action, resource in nodes if action == "s3:PutObject"}
-    for place in ("films/people.cast/store/analysis", "casts/people/store/analysis", "out/people-0.mp4.farm/segments"):
+    for place in ("films/crew.cast/store/analysis", "casts/crew/store/analysis", "out/people-0.mp4.farm/segments"):
         assert any(f"/{place}/" in resource for resource in written), place
     assert refused("worker", nodes) == []
     assert refused("head", driver) == []
