@@ -7,14 +7,15 @@ be put than was announced. Which parts are there is what the bucket says; nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from core.errors import InputError
 from farm.api.parting import Part, parts_of
+from farm.api.turns import Turns, to_its_end
 from farm.paths import place as path_of
 from farm.service.errors import Conflict
 from farm.store.bucket import Bucket
@@ -22,9 +23,12 @@ from farm.store.refusals import Missing, Patience
 from farm.store.s3path import ObjectPath, as_object
 
 SOON = Patience(tries=4, connect_s=5.0, read_s=20.0)  # somebody waits for the answer
+READS, READS_A_TENANT = 12, 6  # at once: of the 40 threads that all calls share
+READ_WAIT_S = 10.0
 PART_S = 3600  # how long the address of a part is good: a slow line sends a part in it
 HEAD_BYTES = 1 << 20
 AGAIN = "begin another one with POST /v1/uploads"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,13 @@ class Buckets:
     """What the calls ask of buckets. `endpoint`: the S3 server as clients reach it, "" as the service does."""
 
     endpoint: str = ""
+    reading: Turns = field(default_factory=lambda: Turns(READS, READS_A_TENANT))
+
+    async def read(self, tenant: str, work: Callable[[], T]) -> T:
+        """What `work` reads of a job's files, in a thread, when a turn comes: a bucket that does not answer keeps only
+        so many threads waiting. `TooFast` where no turn comes."""
+        async with self.reading.turn(tenant, READ_WAIT_S):
+            return await to_its_end(work)
 
     def begin(self, place: str) -> str:
         """Begin an upload to `place`: the bucket's id of it."""
@@ -97,6 +108,11 @@ class Buckets:
         """The origin of such addresses, for a page's Content-Security-Policy."""
         parts = urlsplit(self.link(str(root / "origin"), "origin", "text/plain", 1))
         return f"{parts.scheme}://{parts.netloc}"
+
+
+def soon(path: Path) -> Path:
+    """`path`, for somebody who waits: a bucket is asked with little patience."""
+    return path.patient(SOON) if isinstance(path, ObjectPath) else path
 
 
 def _at(place: str) -> tuple[ObjectPath, Bucket]:

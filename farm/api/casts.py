@@ -9,14 +9,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from fastapi import Path as InPath
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
 from core.errors import InputError, PlanError
 from farm.api.auth import Ctx, Reader, Writer
+from farm.api.buckets import soon
 from farm.api.context import Context
 from farm.api.orders import check_places, place_text
 from farm.api.problems import Refused
 from farm.api.schemas import CastView, Id, JobView, NewCast, PersonView
+from farm.api.turns import to_its_end
 from farm.api.views import job_view
 from farm.castedit import PersonEdit, recast
 from farm.castform import MOST_BYTES, cast_people
@@ -29,7 +30,8 @@ router = APIRouter(prefix="/v1/jobs/{job_id}/cast", tags=["cast"])
 CAST = "cast.toml"
 PEOPLE = "people"  # farm.sheet.job.PICTURES, which loads OpenCV
 PICTURE_TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
-TOML = "application/toml"
+TOML, JSON = "application/toml", "application/json"
+PARSE_WAIT_S = 30.0
 Picture = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 
 
@@ -40,7 +42,7 @@ def sheet_text(ctx: Context, tenant: str, job_id: str) -> str:
     if put is not None:
         return put
     try:
-        return (ctx.places.cast_folder(row.id) / CAST).read_bytes().decode()
+        return (soon(ctx.places.cast_folder(row.id)) / CAST).read_bytes().decode()
     except FileNotFoundError:
         if row.order is not None and row.order.wait_for_cast and not row.ended:
             what, hint = f"the job is {row.state}: nobody was looked for yet", "wait until the state is casting"
@@ -72,12 +74,12 @@ def person_view(entry: dict[str, Any], here: str) -> PersonView:
 @router.get("", operation_id="getCast")
 async def get(job_id: Id, ctx: Ctx, key: Reader) -> CastView:
     """The people of the film with their pictures, and the whole cast.toml."""
-    async with ctx.parsing.turn(key.tenant):
-        return await run_in_threadpool(cast_view, ctx, key.tenant, job_id)
+    text = await ctx.buckets.read(key.tenant, lambda: sheet_text(ctx, key.tenant, job_id))
+    async with ctx.parsing.turn(key.tenant, PARSE_WAIT_S):
+        return await to_its_end(cast_view, ctx, job_id, text)
 
 
-def cast_view(ctx: Context, tenant: str, job_id: str) -> CastView:
-    text = sheet_text(ctx, tenant, job_id)
+def cast_view(ctx: Context, job_id: str, text: str) -> CastView:
     here = f"{ctx.settings.prefix}/v1/jobs/{job_id}/cast"
     return CastView(people=[person_view(entry, here) for entry in cast_people(text)], toml=text)
 
@@ -97,23 +99,24 @@ def cast_view(ctx: Context, tenant: str, job_id: str) -> CastView:
 )
 async def put(job_id: Id, request: Request, ctx: Ctx, key: Writer) -> JobView:
     """Who becomes whom. As application/toml the whole cast.toml, as application/json all people who get a face."""
-    data, kind = await request.body(), request.headers.get("content-type", "")
-    async with ctx.parsing.turn(key.tenant):
-        return await run_in_threadpool(kept, ctx, key, job_id, kind, data)
+    data = await request.body()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    sheet = await ctx.buckets.read(key.tenant, lambda: sheet_text(ctx, key.tenant, job_id)) if kind == JSON else ""
+    async with ctx.parsing.turn(key.tenant, PARSE_WAIT_S):
+        return await to_its_end(kept, ctx, key, job_id, kind, data, sheet)
 
 
-def kept(ctx: Context, key: KeyRow, job_id: str, content_type: str, data: bytes) -> JobView:
-    """Keep the cast that was sent. Parsing it takes time, so nothing else is done in this thread, and a job that is not
-    there is told before."""
+def kept(ctx: Context, key: KeyRow, job_id: str, kind: str, data: bytes, sheet: str) -> JobView:
+    """Keep the cast that was sent: `data` as TOML, or as JSON what it changes of `sheet`. Parsing it takes time, so
+    nothing else is done in this thread, and a job that is not there is told before."""
     jobs.get(ctx.db, key.tenant, job_id)
-    kind = content_type.partition(";")[0].strip().lower()
     if kind == TOML:
         try:
             text = data.decode()
         except UnicodeDecodeError:
             raise InputError("the cast is not UTF-8", hint="save it as UTF-8") from None
-    elif kind == "application/json":
-        text = edited(ctx, key.tenant, job_id, parsed(data))
+    elif kind == JSON:
+        text = edited(ctx, sheet, parsed(data))
     else:
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{kind or 'no type'} is no cast", hint=f"send {TOML} or JSON")
     cast_people(text)
@@ -132,15 +135,15 @@ def parsed(data: bytes) -> NewCast:
         raise RequestValidationError(faults) from None
 
 
-def edited(ctx: Context, tenant: str, job_id: str, body: NewCast) -> str:
-    """The job's cast with the faces of `body` and no others. `Conflict` where its text cannot be changed so."""
+def edited(ctx: Context, sheet: str, body: NewCast) -> str:
+    """The job's cast `sheet` with the faces of `body` and no others. `Conflict` where its text cannot be changed so."""
     edits = {}
     for person, entry in body.people.items():
         places = [place_text(place, ctx.settings) for place in entry.source.images] if entry.source else []
         face = entry.source.face if entry.source else None
         edits[person] = PersonEdit(tuple(places), face, entry.name, entry.swapper, entry.same_as)
     try:
-        return recast(sheet_text(ctx, tenant, job_id), edits)
+        return recast(sheet, edits)
     except PlanError as error:
         raise Conflict(error.what, hint=error.hint) from None
 
@@ -151,10 +154,14 @@ def edited(ctx: Context, tenant: str, job_id: str, body: NewCast) -> str:
     response_class=Response,
     responses={200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-def picture(job_id: Id, picture: Picture, ctx: Ctx, key: Reader) -> Response:
+async def picture(job_id: Id, picture: Picture, ctx: Ctx, key: Reader) -> Response:
     """A person's picture."""
-    row = jobs.get(ctx.db, key.tenant, job_id)
-    folder, kind = ctx.places.cast_folder(row.id), PICTURE_TYPES.get(PurePosixPath(picture).suffix)
+    return await ctx.buckets.read(key.tenant, lambda: picture_of(ctx, key.tenant, job_id, picture))
+
+
+def picture_of(ctx: Context, tenant: str, job_id: str, picture: str) -> Response:
+    row = jobs.get(ctx.db, tenant, job_id)
+    folder, kind = soon(ctx.places.cast_folder(row.id)), PICTURE_TYPES.get(PurePosixPath(picture).suffix)
     for file in (folder / PEOPLE / picture, folder / picture) if kind is not None else ():
         try:
             data = file.read_bytes()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 from fastapi import APIRouter
 from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
 
 from core import codec
 from core.records import PersonQuality, QualityReport
 from farm.api.auth import Ctx, Reader
+from farm.api.buckets import soon
+from farm.api.context import Context
 from farm.api.results import result_of
 from farm.api.schemas import Id, View
 from farm.paths import place
@@ -88,13 +91,22 @@ def person_plots(report: QualityReport, person: PersonQuality) -> list[Plot]:
 
 
 @router.get("/v1/jobs/{job_id}/quality", operation_id="getQuality")
-def quality(job_id: Id, ctx: Ctx, key: Reader) -> Quality:
+async def quality(job_id: Id, ctx: Ctx, key: Reader) -> Quality:
     """Lines over time for each person; 404 where the job was not asked to measure."""
-    made = result_of(jobs.get(ctx.db, key.tenant, job_id))
+    data = await ctx.buckets.read(key.tenant, lambda: measured(ctx, key.tenant, job_id))
+    return await run_in_threadpool(drawn, data)
+
+
+def measured(ctx: Context, tenant: str, job_id: str) -> bytes:
+    """What was measured of the job's film, as it is kept."""
+    made = result_of(jobs.get(ctx.db, tenant, job_id))
     try:
-        data = (default_folder(place(made.place)) / REPORT).read_bytes()
+        return (soon(default_folder(place(made.place))) / REPORT).read_bytes()
     except FileNotFoundError:
         raise NotFound("the quality was not measured", hint="submit the job with quality: true") from None
+
+
+def drawn(data: bytes) -> Quality:
     report = codec.decode(data, QualityReport)
     plots = [plot for person in report.people for plot in person_plots(report, person)]
     return Quality(frames=report.frames, plots=plots, notes=list(report.notes))

@@ -62,21 +62,22 @@ class Bucket:
         self.matching = matching
         self.patience = patience or Patience()
         self._lock = threading.Lock()
-        self._made: Any = None
+        self._made: dict[tuple[float, float], Any] = {}  # by how long they wait to connect and to read
         self._signers: dict[str, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _bucket, (self.name, self.conditional, self.matching, self.patience)
 
     def settled(self, *, patience: Patience, conditional: bool | None = None, matching: bool | None = None) -> Bucket:
-        """The same bucket through the same client, with other ways."""
+        """The same bucket with other ways: the same clients, of which each waits as long as one patience says."""
         other = Bucket(
             self.name,
             conditional=self.conditional if conditional is None else conditional,
             matching=self.matching if matching is None else matching,
             patience=patience,
         )
-        other._made = self._client()
+        other._lock = self._lock
+        other._made = self._made
         other._signers = self._signers
         return other
 
@@ -354,22 +355,24 @@ class Bucket:
         return str(made)
 
     def _client(self) -> Any:
-        """This process's client, of a session of its own because boto3's shared one is not made for threads."""
+        """This process's client that waits so long, of a session of its own because boto3's shared one is not made for
+        threads."""
+        waits = self.patience.connect_s, self.patience.read_s
         with self._lock:
-            if self._made is None:
+            if waits not in self._made:
                 config = Config(
-                    connect_timeout=self.patience.connect_s,
-                    read_timeout=self.patience.read_s,
+                    connect_timeout=waits[0],
+                    read_timeout=waits[1],
                     retries={"total_max_attempts": 1},  # ours are counted, and go on where a body broke
                     max_pool_connections=32,
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                 )
                 try:
-                    self._made = boto3.session.Session().client("s3", config=config)
+                    self._made[waits] = boto3.session.Session().client("s3", config=config)
                 except Exception as error:
                     raise translate(error, self.where(""), "client") from error
-            return self._made
+            return self._made[waits]
 
 
 def _bucket(name: str, conditional: bool, matching: bool, patience: Patience) -> Bucket:

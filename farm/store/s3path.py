@@ -26,6 +26,7 @@ from core.media.far import FarPath
 from farm.store.bucket import Bucket
 from farm.store.heads import Head
 from farm.store.ranged import AHEAD_BLOCKS, BLOCK_BYTES, Blocks, ObjectFile
+from farm.store.refusals import Patience
 from farm.store.s3 import LOOK, early, s3_place
 
 __all__ = ["AHEAD_BLOCKS", "BLOCK_BYTES", "ObjectPath", "is_s3", "place_of"]
@@ -128,6 +129,12 @@ class ObjectPath(FarPath):
         """Another address in this bucket, through the same client."""
         made = ObjectPath(url)
         made.bucket = self.bucket
+        return made
+
+    def patient(self, patience: Patience) -> ObjectPath:
+        """The same address, asked with another patience; so is what is below it."""
+        made = ObjectPath(self.url)
+        made.bucket = self.bucket.settled(patience=patience)
         return made
 
     # ------------------------------------------------------------ the object

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import struct
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 
 from core.errors import InputError
 from farm.api.app import secret_of
-from farm.api.buckets import Buckets
+from farm.api.buckets import READS, READS_A_TENANT, SOON, Buckets, soon
 from farm.api.context import ApiSettings
 from farm.api.embedded import ServeSpec, database_of, first_key
 from farm.api.parting import MOST_PARTS, PART_BYTES, parts_of
@@ -27,12 +29,16 @@ from farm.service.clearing import clear
 from farm.service.database import open_database
 from farm.service.places import ServicePlaces
 from farm.settings import Settings
+from farm.store.s3path import ObjectPath
 from tests.farm.api.conftest import ALL, House, Server
 from tests.farm.api.flows import film_bytes, picture_bytes
 from tests.farm.api.test_calls import is_problem
+from tests.farm.s3_proxy import Exchange, proxy
+from tests.farm.service.farmhouse import submit
 from tests.farm.service.running import Farm as Works
 from tests.farm.service.running import wait_for
 
+BOUND_S = 15.0
 BUCKET, ROOT = "films", "s3://films/state/service"
 
 
@@ -245,3 +251,43 @@ def test_a_root_that_cannot_be_is_told(s3: str, store: Any) -> None:
         ServicePlaces(place("s3://nobody-made-this/x")).make()
     with pytest.raises(InputError, match="--database"):
         database_of(ServicePlaces(ServeSpec(place(ROOT)).data), "")
+
+
+def test_a_bucket_that_does_not_answer_keeps_few_waiting(
+    far: House, store: Any, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for what has nothing to do with it is answered."""
+    job = submit(far.db, far.name).id
+    cast = f"{far.server.places.cast_folder(job)}".removeprefix(f"s3://{BUCKET}/")
+    store.put_object(Bucket=BUCKET, Key=f"{cast}/people/p1.jpg", Body=b"a picture")
+    go_on, asked = threading.Event(), threading.Semaphore(0)
+
+    def hold(exchange: Exchange) -> None:
+        del exchange
+        asked.release()
+        go_on.wait(BOUND_S)
+
+    with proxy(s3, hold) as address, far.http() as http, ThreadPoolExecutor(READS) as threads:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        try:
+            where = f"/v1/jobs/{job}/cast/p1.jpg"
+            pictures = [threads.submit(http.get, where) for _ in range(READS)]
+            for _ in range(READS_A_TENANT):
+                assert asked.acquire(timeout=BOUND_S)
+            assert http.get("/v1/me").status_code == 200
+            assert not asked.acquire(blocking=False), "the others wait without a thread"
+        finally:
+            go_on.set()
+        assert {one.result(BOUND_S).content for one in pictures} == {b"a picture"}
+
+
+def test_clients_of_a_bucket_wait_as_long_as_each_patience_says(store: Any) -> None:
+    del store
+    root = place(ROOT)
+    assert isinstance(root, ObjectPath)
+    patient = root.bucket._client().meta.config
+    brief = (soon(root) / "a").bucket  # type: ignore[attr-defined]
+    assert (patient.read_timeout, patient.connect_timeout) == (60.0, 10.0)
+    assert brief._client().meta.config.read_timeout == SOON.read_s
+    assert brief._client() is soon(root).bucket._client()  # type: ignore[attr-defined]
+    assert brief.patience == SOON
