@@ -42,7 +42,7 @@ def behind_relay(place: Ground) -> Iterator[tuple[Trial, Relay]]:
 
 RARELY = pytest.mark.heavy
 STEPS = [
-    "put_object S3/state/segments/",
+    pytest.param("put_object S3/state/segments/", marks=RARELY),
     pytest.param("put_object S3/state/plan/", marks=RARELY),
     pytest.param("put_object S3/out.mp4", marks=RARELY),
 ]

@@ -48,6 +48,7 @@ def done(ran: Ran) -> Any:
     return ran.json
 
 
+@pytest.mark.heavy
 def test_probe_and_verify_say_of_an_object_what_they_say_of_a_file(films: Any, clips: Path) -> None:
     near, far = make_clip("cfr_mp4", clips), "s3://films/in/a film.mp4"
     films.put_object(Key="in/a film.mp4", Body=near.read_bytes())

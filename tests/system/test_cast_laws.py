@@ -132,6 +132,7 @@ def test_law_1_one_renderer(
     assert told(report, output) == undisturbed
 
 
+@pytest.mark.heavy
 def test_law_2_what_changed_is_done_again_and_nothing_else(folder: Path, cast: CastFile, tmp_path: Path) -> None:
     """14 segments of two frames; the astronaut is in 12 of them, the man in all."""
     film = folder / "film.mkv"

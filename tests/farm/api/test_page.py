@@ -88,7 +88,7 @@ def house_at(folder: Path, server_proxy: Callable[[ASGIApp], ASGIApp] | None, pr
             server.stop()
 
 
-@pytest.fixture(params=["stripped", "kept"])
+@pytest.fixture(params=[pytest.param("stripped", marks=pytest.mark.heavy), "kept"])
 def mounted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
     """A service behind a proxy under /farm, which takes the prefix off or leaves it."""
     yield from house_at(tmp_path / "service", proxy(strips=request.param == "stripped"), PREFIX)

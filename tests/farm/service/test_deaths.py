@@ -130,6 +130,7 @@ def farm_at(url: str, root: Path) -> Iterator[Farm]:
         yield Farm(db, places, Settings(cores=2, model_cache=root / "none"))
 
 
+@pytest.mark.heavy
 def test_a_coordinator_is_killed(film: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/farm.db"
     with farm_at(url, tmp_path / "farm") as farm:
