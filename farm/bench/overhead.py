@@ -29,7 +29,7 @@ from farm.settings import RunOptions, Settings
 
 # x264 at these takes seconds of work for a second of film
 WORK = EncodeSpec(codec="h264", crf=18, preset="slow")
-SEGMENT_S = Fraction(4)
+SEGMENT_S = Fraction(2)
 
 
 class PlainLoop:

@@ -86,7 +86,7 @@ def farm(
     simulated: Annotated[int, typer.Option(min=1, help="Segments of the simulated farm.")] = 100_000,
     work: Annotated[
         int, typer.Option(min=0, help="Seconds of 1080p film that are rendered in earnest; 0 leaves it out.")
-    ] = 16,
+    ] = 8,
 ) -> None:
     """The dispatcher's rate, the driver's memory, the farm's own time beside real work and beside renderers that only
     sleep, and the time to resume. Exit code 4 when a goal is missed."""
