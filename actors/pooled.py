@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from actors.dispatch import Keeper
@@ -21,7 +22,7 @@ from core.errors import FarmError, Interrupted, WorkerLost
 _Word = tuple[Happening, float] | Batch | FarmError | None
 
 
-class Pooled:
+class Pooled(ABC):
     """What the pools have in common. Whoever inherits it brings up a transport in `start` and hands it to `_begin`."""
 
     def __init__(self, *, quiet_s: float, slots_end: bool = True) -> None:
@@ -36,8 +37,9 @@ class Pooled:
         self._over: FarmError | None = None  # why the loop has ended
         self._closing = False
 
+    @abstractmethod
     def start(self) -> None:
-        raise NotImplementedError
+        """Bring up what orders need. Again, it is nothing."""
 
     def run(
         self,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from actors.dispatch import Done
 from actors.drive import Batch, JobStore, Order, Receipt, Terms, Watch
@@ -81,17 +82,9 @@ class Timed:
     def start(self) -> None:
         self._pool.start()
 
-    def run(
-        self,
-        orders: Sequence[Order],
-        watch: Watch,
-        *,
-        store: JobStore,
-        stop_on_damage: bool,
-        terms: Terms = Terms(),  # noqa: B008 - frozen
-    ) -> Batch:
+    def run(self, orders: Sequence[Order], watch: Watch, **how: Any) -> Batch:
         began = time.monotonic()
-        batch = self._pool.run(orders, watch, store=store, stop_on_damage=stop_on_damage, terms=terms)
+        batch = self._pool.run(orders, watch, **how)
         self.seconds, self.orders = time.monotonic() - began, len(orders)
         return batch
 
