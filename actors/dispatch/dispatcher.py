@@ -28,7 +28,7 @@ The rules, from ray.md:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 
 from actors.dispatch import placing
 from actors.dispatch.events import (
@@ -142,6 +142,11 @@ class Dispatcher(Losses):
     def slots(self) -> frozenset[str]:
         """All that were not taken out of service, up or not."""
         return frozenset(self._fleet.slots)
+
+    @property
+    def members(self) -> KeysView[str]:
+        """`slots` as they are at any time, without a copy."""
+        return self._fleet.slots.keys()
 
     @property
     def speed(self) -> float:

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 from actors.dispatch.dispatcher import Dispatcher
 from actors.dispatch.events import (
+    Assign,
+    Beat,
+    Busy,
+    Cancel,
     Decision,
     Done,
     Event,
@@ -23,6 +27,7 @@ from actors.dispatch.events import (
     SlotLeft,
     SlotReady,
     SlotUnfit,
+    Tick,
     Trust,
 )
 from actors.dispatch.events import SlotsMayCome as MayCome
@@ -42,6 +47,7 @@ BAD_IN_A_ROW = 4
 COMING_S = 600.0
 SAY_S = 10.0
 BOOT_MEMORY = 0.9  # of the longest, at each that was shorter
+OF_WORK = frozenset({Assign, Beat, Busy, Cancel, Tick})  # what says nothing of who is there
 NONE_LEFT = "all were taken out of service"
 
 
@@ -75,6 +81,8 @@ class Keeper:
         self.peak = 0  # the most slots that were up at one time
         self.unfit: FarmError | None = None  # the last such slot's reason, while none was fit
         self._up: set[str] = set()
+        self._changed = True  # slots may have come or gone since the last look
+        self._members = 0  # how many there were then
 
     def reopen(self) -> None:
         """A job comes where there was none: it may find what took slots out of service repaired."""
@@ -83,6 +91,14 @@ class Keeper:
         self.unfit = None
 
     def hear(self, happening: Event | Decision, at_s: float) -> None:
+        kind = type(happening)
+        if kind is Done:
+            self._in_a_row.clear()
+        elif kind not in OF_WORK:  # millions of those come by
+            self._hear(happening, at_s)
+
+    def _hear(self, happening: Event | Decision, at_s: float) -> None:
+        self._changed = True
         match happening:
             case SlotReady():
                 self._ready(happening, at_s)
@@ -92,8 +108,6 @@ class Keeper:
                 self._again[happening.slot] = at_s
             case SlotUnfit():
                 self.unfit = None if self._up else happening.error
-            case Done():
-                self._in_a_row.clear()
             case Quarantine():
                 self._taken_out(happening.node or happening.slot, at_s)
                 self._why = happening.reason
@@ -152,10 +166,12 @@ class Keeper:
 
     def look(self, dispatcher: Dispatcher, at_s: float) -> list[Event]:
         """The slots that join and leave now."""
-        members = dispatcher.slots
-        self._up &= members
-        self._again = {slot: since_s for slot, since_s in self._again.items() if slot in members}
-        self._asked_s = {slot: asked_s for slot, asked_s in self._asked_s.items() if slot in members}
+        members = dispatcher.members
+        if self._changed or len(members) != self._members:
+            self._changed, self._members = False, len(members)
+            self._up.intersection_update(members)
+            self._again = {slot: since_s for slot, since_s in self._again.items() if slot in members}
+            self._asked_s = {slot: asked_s for slot, asked_s in self._asked_s.items() if slot in members}
         self._replace(at_s)
         coming = list({**self._asked_s, **self._again})
         events: list[Event] = []
@@ -207,7 +223,10 @@ class Keeper:
     def _wanted(self, dispatcher: Dispatcher, room: int, up: int, coming: int) -> int:
         """How many there should be now, those that start and those that stand idle included."""
         backlog = dispatcher.backlog
-        for_queue = backlog.queued
-        if up and dispatcher.speed and backlog.cost <= dispatcher.speed * self.boot_s:
-            for_queue = min(for_queue, coming)  # done before another one could be up
-        return min(room, max(self.least, up + for_queue))
+        wanted = min(room, max(self.least, up + backlog.queued))
+        fewer = min(room, max(self.least, up + min(backlog.queued, coming)))
+        if up and fewer < wanted:  # only then, because the speed is a sum over all slots
+            speed = dispatcher.speed
+            if speed and backlog.cost <= speed * self.boot_s:
+                return fewer  # done before another one could be up
+        return wanted
