@@ -66,6 +66,7 @@ def small_scene(renderers: int, segments: int, segment_s: float) -> Scene:
         renderers,
         segments,
         types=(kind,),
+        fixed=True,
         segment_s=segment_s,
         spread=0.25,
         noise=0.0,

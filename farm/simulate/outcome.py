@@ -18,7 +18,10 @@ class Outcome:
 
     `lower_bound_s`: see farm.simulate.sums. `wasted`: slot-seconds by cause, against the useful ones. `fairness`: jobs
     get equal shares, so of what was done when half of all was done, Jain's index (1 is best), and the largest
-    difference between two jobs in segments of mean length.
+    difference between two jobs in segments of mean length; jobs that do not come at one time are not compared (1 and
+    0). `nodes_brought` were asked for, the most of them at one time were `nodes_at_once`; `node_hours` by type, and
+    `money` for them, are from when a node is asked for until it goes, or until the last job ends. `empty_money` of it
+    is for nodes on which no renderer was.
     """
 
     scene: Scene
@@ -36,7 +39,12 @@ class Outcome:
     job_finished_s: dict[str, float]
     fairness_jain: float
     fairness_gap_segments: float
+    nodes_brought: int
+    nodes_at_once: int
+    slots_at_once: int
+    node_hours: dict[str, float]
     money: float
+    empty_money: float
     events: int
     decisions: int
     machine: Machine
@@ -59,23 +67,33 @@ class Outcome:
         """For people: a figure a line."""
         scene, machine = self.scene, self.machine
         causes = ", ".join(f"{why} {seconds / 3600:.2f} h" for why, seconds in sorted(self.wasted.items())) or "none"
+        hours = ", ".join(f"{kind} {hours:.2f}" for kind, hours in self.node_hours.items()) or "none"
         rows = [
-            ("farm", f"{scene.nodes} nodes, {scene.slots} slots, {scene.segments} segments, {scene.jobs} jobs"),
+            ("farm", f"at most {scene.nodes} nodes, {scene.slots} slots, {scene.segments} segments, {scene.jobs} jobs"),
             ("makespan", f"{self.makespan_s:.1f} s"),
             ("lower bound (all slots at work while they were up)", f"{self.lower_bound_s:.1f} s"),
             ("bound / makespan", f"{100 * self.efficiency:.2f} %"),
             ("segments done", f"{self.done} in {self.attempts} attempts, {self.copies} of them copies"),
             ("useful work", f"{self.useful_s / 3600:.2f} slot-hours"),
             ("wasted work", f"{100 * self.wasted_share:.3f} % ({causes})"),
+            (
+                "nodes",
+                f"{self.nodes_brought} brought up, at most {self.nodes_at_once} at a time with {self.slots_at_once} "
+                "renderers",
+            ),
+            ("node-hours", hours),
             ("lost", f"{self.node_losses} nodes, {self.renderer_deaths} renderers, {self.hangs} attempts hung"),
             ("jobs finished", f"{first_last(self.job_finished_s)}"),
             (
                 "fairness when half was done",
                 f"Jain {self.fairness_jain:.6f}, largest gap {self.fairness_gap_segments:.1f} segments",
             ),
-            ("price of the nodes, by the types' prices", f"{self.money:.2f}"),
+            (
+                "price of the nodes, by the types' prices",
+                f"{self.money:.2f}, {self.empty_money:.2f} of it without a renderer",
+            ),
             ("decisions", f"{self.decisions} on {self.events} events"),
-            ("dispatcher", f"{machine.dispatcher_s:.2f} s, {machine.decisions_per_s:.0f} decisions/s"),
+            ("dispatcher and keeper", f"{machine.dispatcher_s:.2f} s, {machine.decisions_per_s:.0f} decisions/s"),
             ("whole simulation", f"{machine.simulation_s:.1f} s, {machine.peak_mb:.0f} MB"),
         ]
         rows += [(f"job {job}", f"failed: {error}") for job, error in sorted(self.errors.items())]
@@ -85,7 +103,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the simulation took here: seconds of a processor, peak memory of the process."""
+    """What the simulation took here: seconds of a processor, peak memory of the process. The dispatcher's are with the
+    keeper's."""
 
     dispatcher_s: float
     simulation_s: float
@@ -121,7 +140,12 @@ def simulate(scene: Scene) -> Outcome:
         job_finished_s=sums.finished_s,
         fairness_jain=jain(shares),
         fairness_gap_segments=(max(shares) - min(shares)) / mean if shares else 0.0,
+        nodes_brought=sums.nodes,
+        nodes_at_once=sums.nodes_at_once,
+        slots_at_once=world.keeper.peak,
+        node_hours={kind: seconds / 3600 for kind, seconds in sums.node_s.items()},
         money=sums.money,
+        empty_money=sums.empty_money,
         events=sums.events,
         decisions=sums.decisions,
         machine=Machine(
@@ -134,7 +158,10 @@ def simulate(scene: Scene) -> Outcome:
 
 
 def fair_shares(scene: Scene, sums: Sums) -> list[float]:
-    """Cost done by job when half of all was done; a job that failed has no share."""
+    """Cost done by job when half of all was done; a job that failed has no share, nor has one where they came one after
+    the other."""
+    if scene.job_every_s > 0:
+        return []
     return [sums.served_at_half.get(job, 0.0) for job in range(scene.jobs) if str(job) not in sums.errors]
 
 

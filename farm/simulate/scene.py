@@ -14,7 +14,7 @@ from core.errors import InputError
 class NodeType:
     """A kind of machine: slots, faces a second and slot, time to boot, share of the farm, price of an hour.
 
-    `spot`: it can be taken away.
+    `spot`: it can be taken away. `out` are spans of seconds, from and until, in which no more of it can be had.
     """
 
     name: str
@@ -24,6 +24,7 @@ class NodeType:
     share: float = 1.0
     price_h: float = 0.0
     spot: bool = True
+    out: tuple[tuple[float, float], ...] = ()
 
 
 # Rates stand to each other as the cards' fp16 rates in farm.bench.gpu (L4 121, A10G 70 TFLOPS); prices are those of
@@ -39,10 +40,16 @@ FARM = (
 class Scene:
     """A farm and its work. Shares and odds are 0 to 1.
 
-    `loss_per_hour` of a spot node, `notice_share` of them with a notice of `notice_s`; a node that goes is replaced,
-    after the boot time. `slow_nodes` of the nodes work at `slow_rate` of their type. A slot's first task takes
-    `cold_engines_s` longer. `hang_share` of the attempts stop moving. `poisoned` segments, in the first job, kill
-    whoever works on them. `prepare_s` a task opens its film before it can render, beside its neighbour.
+    `nodes` is the most that there may be at one time, by type as their shares say; as many come as the keeper asks for
+    (actors.dispatch), those of the first type first. A job comes `job_every_s` after the one before it. `fixed` is a
+    fixed number of renderers, as many as there may be, instead of as many as there is work for. With nothing queued, a
+    renderer without work is released after `idle_s`, and a node without renderers goes after `idle_timeout_s`. The
+    jobs end when no renderer was up for `start_s`.
+
+    `loss_per_hour` of a spot node, `notice_share` of them with a notice of `notice_s`. `slow_nodes` of the nodes work
+    at `slow_rate` of their type. A slot's first task takes `cold_engines_s` longer. `hang_share` of the attempts stop
+    moving. `poisoned` segments, in the first job, kill whoever works on them. `prepare_s` a task opens its film before
+    it can render, beside its neighbour.
     `segment_s` is the mean time of a segment on the mean slot, and single ones take `spread` more or less; nobody
     needs longer than `3 * segment_s` then. `noise` is how much one attempt differs from what its cost says.
     """
@@ -66,14 +73,28 @@ class Scene:
     beat_s: float = 30.0
     hang_s: float = 600.0
     capacity: int = 2
+    job_every_s: float = 0.0
+    fixed: bool = False
+    idle_s: float = 60.0
+    idle_timeout_s: float = 720.0
+    start_s: float = 1800.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         whole = self.nodes >= 1 and self.segments >= 0 and self.jobs >= 1 and self.poisoned >= 0 and self.capacity >= 1
         odds = (self.notice_share, self.slow_nodes, self.hang_share, self.spread, self.noise)
-        times = (self.loss_per_hour, self.notice_s, self.cold_engines_s, self.prepare_s)
-        positive = (self.segment_s, self.beat_s, self.hang_s, self.slow_rate, sum(kind.share for kind in self.types))
+        times = (self.loss_per_hour, self.notice_s, self.cold_engines_s, self.prepare_s, self.job_every_s, self.idle_s)
+        positive = (
+            self.segment_s,
+            self.beat_s,
+            self.hang_s,
+            self.slow_rate,
+            self.idle_timeout_s,
+            self.start_s,
+            sum(kind.share for kind in self.types),
+        )
         kinds = all(kind.slots >= 1 and kind.rate > 0 and kind.boot_s >= 0 and kind.share >= 0 for kind in self.types)
+        kinds = kinds and all(0 <= since_s < until_s for kind in self.types for since_s, until_s in kind.out)
         fine = all(0 <= share <= 1 for share in odds) and min(times) >= 0 and min(positive) > 0
         if not (whole and fine and kinds and self.noise < 1 and self.poisoned <= self.segments):
             raise InputError("a farm that cannot be", hint="numbers are not negative, shares lie between 0 and 1")

@@ -17,12 +17,16 @@ class Sums:
     events: int = 0
     decisions: int = 0
     assigned: int = 0
-    dispatcher_s: float = 0.0  # of the processor
+    dispatcher_s: float = 0.0  # of the processor, with the keeper
     cpu_s: float = 0.0  # of the whole simulation
     done: int = 0
     losses: int = 0
     hangs: int = 0
+    nodes: int = 0  # that were brought up, or were to be
+    nodes_at_once: int = 0  # the most of them, those that boot among them
+    node_s: dict[str, float] = field(default_factory=dict)  # by type, from when a node is asked for until it goes
     money: float = 0.0
+    empty_money: float = 0.0  # of it, for nodes while no renderer was on them, and those that never had one
     served: dict[int, float] = field(default_factory=dict)
     served_at_half: dict[int, float] = field(default_factory=dict)
     finished_s: dict[str, float] = field(default_factory=dict)

@@ -1,22 +1,21 @@
-"""The farm that is simulated: a heap of what comes next, nodes that boot, work, hang and go, and the real dispatcher.
+"""The farm that is simulated: renderers that are set up, work, hang and die, the real dispatcher, and the real keeper.
 
 A slot renders one task at a time, in the order in which it got them, as actors.worker does; what it got meanwhile has
-opened its film (`prepare_s`) by the time its turn comes. The dispatcher sees the events that a pool would give it
-and nothing else. No clock but for the dispatcher's own seconds, so that a seed gives one result.
+opened its film (`prepare_s`) by the time its turn comes. The keeper asks for slots and takes them back, and is told
+and asked when actors.loop does that; a cloud (farm.simulate.cloud) brings nodes for them. The dispatcher sees the
+events that a pool would give it and nothing else. No clock but for the seconds of these two, so that a seed gives one
+result.
 """
 
 from __future__ import annotations
 
 import gc
-import random
+import math
 import time
 import zlib
 from array import array
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
-from typing import Any
 
 from actors.dispatch import (
     Assign,
@@ -29,26 +28,34 @@ from actors.dispatch import (
     Finish,
     GiveUp,
     JobAdded,
+    Keeper,
     Kill,
     NodeGone,
     NodeLeaves,
     Quarantine,
     Release,
     Restart,
+    Shun,
     SlotDied,
+    SlotHere,
     SlotJoined,
+    SlotLeft,
     SlotReady,
+    Task,
     Tick,
+    Trust,
 )
-from farm.simulate.scene import NodeType, Scene
+from actors.loop import KEEP_S
+from farm.simulate.clock import Clock
+from farm.simulate.cloud import RENDERER_S, Cloud, Node
+from farm.simulate.scene import Scene
 from farm.simulate.sums import Sums
 
 TICK_S = 10.0
 END_TICK_S = 1.0  # when nothing is queued, and late tasks are looked for
-RESTART_S = 15.0  # a renderer that died on a node that lives: process, runtime, models
 POISON_S = 5.0  # a poisoned segment kills its renderer after so much of its work
 REACT_S = 1.0  # a renderer that is told to end has ended
-DARK_S = 24 * 3600.0
+NEEDS = "a place on a node"
 
 
 @dataclass(slots=True, eq=False)
@@ -63,143 +70,142 @@ class Running:
     given_s: float
     dice: int
     began_s: float = -1.0
-    wakes: int = 0  # entries of the heap made for it; only the last one counts
+    wakes: int = 0  # entries of the clock made for it; only the last one counts
 
 
 @dataclass(slots=True, eq=False)
 class SimSlot:
+    """A renderer that has a place on a node."""
+
     name: str
-    node: SimNode
+    node: Node
     queue: deque[Running] = field(default_factory=deque)
     cold: bool = True
     up_since_s: float = -1.0
     life: int = 0  # renderers it has had
 
 
-@dataclass(slots=True, eq=False)
-class SimNode:
-    name: str
-    kind: NodeType
-    rate: float
-    since_s: float
-    slots: list[SimSlot] = field(default_factory=list)
-    there: bool = True
-
-
-class World:
+class World(Clock):
     """Run once with `run`; the sums are in `sums` then, and the time in `now_s`."""
 
     def __init__(self, scene: Scene) -> None:
+        super().__init__()
         self.scene = scene
-        self.now_s = 0.0
         self.sums = Sums()
-        self.dispatcher = Dispatcher(None, [], at_s=0.0, hang_s=scene.hang_s, start_s=DARK_S, awaits_nodes=True)
-        self._dice = random.Random(f"{scene.seed}/world")
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._entries = 0
-        self._nodes = 0
+        idle_s = math.inf if scene.fixed else scene.idle_s
+        self.dispatcher = Dispatcher(
+            None, [], at_s=0.0, hang_s=scene.hang_s, start_s=scene.start_s, idle_s=idle_s, awaits_nodes=True
+        )
+        self.keeper = Keeper(scene.slots if scene.fixed else 0, scene.slots, NEEDS)
+        self.said: list[tuple[float, str]] = []  # what the keeper said, and when
+        self._keeps = 0  # looks of the keeper
+        self._cloud = Cloud(scene, self, self.sums, self)
+        self._to_come = scene.jobs
         self._slots: dict[str, SimSlot] = {}
-        self._given_up: dict[str, SimNode] = {}  # nodes with slots that were taken out of service
         self._costs = [array("d", bytes(8 * size)) for size in scene.sizes()]
         self._published = [bytearray(size) for size in scene.sizes()]
 
     def run(self) -> None:
-        """From the first boot to the end of the last job."""
+        """From the first job to the end of the last one."""
         scene = self.scene
-        for job, costs in enumerate(self._costs):
-            tasks = list(scene.tasks(job))
-            for task in tasks:
-                costs[task.position] = task.cost
-            self._tell(JobAdded(str(job), tasks))
-        for kind, count in zip(scene.types, scene.counts(), strict=True):
-            for _ in range(count):
-                self._boot(kind)
-        self._later(TICK_S, self._tick)
+        self._keep()
+        for job in range(scene.jobs):
+            tasks = self._tasks(job)
+            if job and scene.job_every_s > 0:
+                self.later(job * scene.job_every_s, self._add, job, tasks)
+            else:
+                self._add(job, tasks)
+        self.later(TICK_S, self._tick)
         # What lives to the end is no rubbish: looking through it again and again took a fifth of the time.
         gc.freeze()
         wall_s, cpu_s = time.perf_counter(), time.process_time()
-        while not self.dispatcher.finished:
-            self.now_s, _, happens, about = heappop(self._heap)
-            happens(*about)
+        while self._to_come or not self.dispatcher.finished:
+            self.step()
         # Two looks at the processor's clock an event would cost more than the event; on a busy machine the wall's
         # clock counts what others do. So: the wall's, by the share of a processor that this process had.
         gc.unfreeze()
         self.sums.cpu_s = time.process_time() - cpu_s
         self.sums.dispatcher_s *= min(1.0, self.sums.cpu_s / max(time.perf_counter() - wall_s, 1e-9))
-        for node in {slot.node.name: slot.node for slot in self._slots.values()}.values():
-            self._pay(node)
+        self._cloud.settle()
         for slot in self._slots.values():
             self._span_ends(slot)
 
-    def _later(self, seconds: float, happens: Callable[..., None], *about: Any) -> None:
-        self._entries += 1
-        heappush(self._heap, (self.now_s + seconds, self._entries, happens, about))
+    def _tasks(self, job: int) -> list[Task]:
+        tasks = list(self.scene.tasks(job))
+        for task in tasks:
+            self._costs[job][task.position] = task.cost
+        return tasks
+
+    def _add(self, job: int, tasks: list[Task]) -> None:
+        """A job comes, as actors.loop adds one."""
+        self._to_come -= 1
+        if not self.dispatcher.open:
+            self.keeper.reopen()
+        self._keep()
+        self._tell(JobAdded(str(job), tasks))
 
     def _tick(self) -> None:
         self._tell(Tick())
-        self._later(TICK_S if self.dispatcher.backlog.queued else END_TICK_S, self._tick)
+        self.later(TICK_S if self.dispatcher.backlog.queued else END_TICK_S, self._tick)
 
-    # ------------------------------------------------------------ nodes
+    # ------------------------------------------------------------ the keeper
 
-    def _boot(self, kind: NodeType) -> None:
-        """A node comes: it boots, and is there until it is taken away."""
-        scene = self.scene
-        name = f"n{self._nodes}"
-        self._nodes += 1
-        slow = self._dice.random() < scene.slow_nodes
-        node = SimNode(name, kind, kind.rate * (scene.slow_rate if slow else 1.0), self.now_s)
-        boot_s = kind.boot_s * (0.75 + 0.5 * self._dice.random())
-        for number in range(kind.slots):
-            slot = SimSlot(f"{name}/{number}", node)
-            node.slots.append(slot)
-            self._slots[slot.name] = slot
-            self._tell(SlotJoined(slot.name, name, kind.name))
-            self._later(boot_s, self._slot_up, slot, slot.life)
-        if kind.spot and scene.loss_per_hour > 0:
-            life_s = self._dice.expovariate(scene.loss_per_hour / 3600.0)
-            if self._dice.random() < scene.notice_share:
-                self._later(boot_s + max(0.0, life_s - scene.notice_s), self._notice, node)
-            else:
-                self._later(boot_s + life_s, self._node_goes, node)
+    def _keep(self) -> None:
+        """Let slots join and leave: at once when a job comes, and a second after the last time."""
+        began = time.perf_counter()
+        self.keeper.report = self._cloud.report
+        events = self.keeper.look(self.dispatcher, self.now_s)
+        self.sums.dispatcher_s += time.perf_counter() - began
+        for event in events:
+            self._tell(event)
+            if isinstance(event, SlotJoined):
+                self._cloud.ask(event.slot)
+            elif isinstance(event, SlotLeft):
+                self._retire(event.slot)
+        words = self.keeper.words(self.now_s, waits=bool(self.dispatcher.open))
+        if words:
+            self.said.append((self.now_s, words))
+        self._keeps += 1
+        self.later(KEEP_S, self._keep_again, self._keeps)
 
-    def _notice(self, node: SimNode) -> None:
-        if not node.there:
-            return
-        self._later(self.scene.notice_s, self._node_goes, node)
-        self._tell(NodeLeaves(node.name, self.now_s + self.scene.notice_s))
+    def _keep_again(self, number: int) -> None:
+        if number == self._keeps:
+            self._keep()
 
-    def _node_goes(self, node: SimNode) -> None:
-        """A node is taken away; another one of its kind is asked for in its place."""
-        if not node.there:
-            return
-        self.sums.losses += 1
-        node.there = False
-        for slot in node.slots:
-            self._slot_ends(slot, "nodes lost")
-            self._slots.pop(slot.name, None)
-        self._pay(node)
-        self._tell(NodeGone(node.name, "spot"))
-        self._boot(node.kind)
+    # ------------------------------------------------------------ what the cloud tells
 
-    def _replace(self, name: str) -> None:
-        """A node that the dispatcher gave up is ended, and another one of its kind is asked for in its place."""
-        node = self._given_up.pop(name, None)
-        if node is not None and node.there:
-            node.there = False
-            self._pay(node)
-            self._tell(NodeGone(name, "given up"))
-            self._boot(node.kind)
+    def begins(self, slot: str, node: Node) -> None:
+        self._slots[slot] = SimSlot(slot, node)
+        self._set_up(self._slots[slot], node.start_s)
 
-    def _pay(self, node: SimNode) -> None:
-        self.sums.money += (self.now_s - node.since_s) / 3600.0 * node.kind.price_h
+    def notice(self, node: Node, by_s: float) -> None:
+        self._tell(NodeLeaves(node.name, by_s))
+
+    def gone(self, node: Node, why: str) -> None:
+        for name in node.slots:
+            self._slot_ends(self._slots.pop(name), "nodes lost")
+        self._tell(NodeGone(node.name, why))
+
+    # ------------------------------------------------------------ slots
+
+    def _set_up(self, slot: SimSlot, seconds: float) -> None:
+        self.later(0.0, self._slot_here, slot, slot.life)  # whoever decided this is to be heard out first
+        self.later(seconds, self._slot_up, slot, slot.life)
+
+    def _slot_here(self, slot: SimSlot, life: int) -> None:
+        if self._lives(slot, life):
+            self._tell(SlotHere(slot.name, slot.node.name))
 
     def _slot_up(self, slot: SimSlot, life: int) -> None:
-        if slot.life == life and slot.node.there and slot.name in self._slots:
+        if self._lives(slot, life):
             slot.up_since_s = self.now_s
-            self._tell(SlotReady(slot.name, self.scene.capacity))
+            self._tell(SlotReady(slot.name, self.scene.capacity, slot.node.name, slot.node.kind.name))
+
+    def _lives(self, slot: SimSlot, life: int) -> bool:
+        return slot.life == life and self._slots.get(slot.name) is slot
 
     def _slot_dies(self, slot: SimSlot, life: int, why: str) -> None:
-        if slot.life == life and slot.node.there:
+        if self._lives(slot, life):
             self._slot_ends(slot, why)
             self._tell(SlotDied(slot.name, why))
 
@@ -213,6 +219,13 @@ class World:
         self._span_ends(slot)
         slot.cold = True
         slot.life += 1
+
+    def _retire(self, name: str) -> None:
+        """The slot is out of service, released or taken back: its place is free."""
+        slot = self._slots.pop(name, None)
+        if slot is not None:
+            self._slot_ends(slot, "taken back")
+        self._cloud.leave(name)
 
     def _span_ends(self, slot: SimSlot) -> None:
         if slot.up_since_s >= 0:
@@ -233,7 +246,7 @@ class World:
 
     def _wake(self, slot: SimSlot, running: Running, seconds: float) -> None:
         running.wakes += 1
-        self._later(seconds, self._turn, slot, running, running.wakes)
+        self.later(seconds, self._turn, slot, running, running.wakes)
 
     def _turn(self, slot: SimSlot, running: Running, wake: int) -> None:
         if running.wakes != wake:
@@ -252,7 +265,7 @@ class World:
     def _render(self, slot: SimSlot, running: Running) -> None:
         running.began_s = self.now_s
         if running.job == 0 and running.position < self.scene.poisoned:
-            self._later(POISON_S, self._poison, slot, running, slot.life)
+            self.later(POISON_S, self._poison, slot, running, slot.life)
         elif (running.dice >> 16) / 65536 < self.scene.hang_share:
             self.sums.hangs += 1
         else:
@@ -295,7 +308,11 @@ class World:
 
     def _tell(self, event: Event) -> None:
         began = time.perf_counter()
-        decisions = self.dispatcher.handle(event, self.now_s)
+        now_s, hear = self.now_s, self.keeper.hear
+        decisions = self.dispatcher.handle(event, now_s)
+        hear(event, now_s)
+        for decision in decisions:
+            hear(decision, now_s)
         self.sums.dispatcher_s += time.perf_counter() - began
         self.sums.events += 1
         self.sums.decisions += len(decisions)
@@ -309,22 +326,19 @@ class World:
             case Cancel():
                 self._cancel(decision)
             case Restart():
-                slot = self._slots[decision.slot]
-                self._later(RESTART_S, self._slot_up, slot, slot.life)
+                self._set_up(self._slots[decision.slot], RENDERER_S)
             case Kill():
                 slot = self._slots[decision.slot]
-                self._later(REACT_S, self._slot_dies, slot, slot.life, "hung")
+                self.later(REACT_S, self._slot_dies, slot, slot.life, "hung")
             case Quarantine() | Release():
-                slot = self._slots.pop(decision.slot)
-                if isinstance(decision, Quarantine):
-                    self._given_up[slot.node.name] = slot.node
-                self._span_ends(slot)
-            case GiveUp():
-                self._replace(decision.node)
+                self._retire(decision.slot)
+            case Shun() | Trust() | GiveUp():
+                self._cloud.regard(decision)
             case Finish():
                 self.sums.finished_s[decision.job] = self.now_s
                 if decision.error is not None:
                     self.sums.errors[decision.job] = str(decision.error)
+                self.dispatcher.forget(decision.job)
 
     def _assign(self, assign: Assign) -> None:
         slot = self._slots[assign.slot]

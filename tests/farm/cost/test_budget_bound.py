@@ -121,7 +121,7 @@ class BudgetWorld(World):
 def run(nodes: int, segments: int, budget: float, *, spread: float = 0.0) -> tuple[BudgetWorld, CostMeter]:
     """Nodes of one a second, and segments of about 20 s."""
     kind = NodeType("gpu", rate=50.0, boot_s=0.0)
-    scene = Scene(nodes, segments, types=(kind,), noise=0.0, spread=spread, prepare_s=0.0)
+    scene = Scene(nodes, segments, types=(kind,), fixed=True, noise=0.0, spread=spread, prepare_s=0.0)
     worlds: list[BudgetWorld] = []
     clock = lambda: worlds[0].now_s if worlds else 0.0  # noqa: E731
     meter = CostMeter(prices(3600.0, "gpu"), machine_of(2), budget=budget, clock=clock)

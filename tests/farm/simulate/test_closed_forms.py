@@ -20,8 +20,9 @@ PLAIN = NodeType("plain", rate=10.0, boot_s=0.0, spot=False)
 
 
 def scene(nodes: int, segments: int, *types: NodeType, **more: float) -> Scene:
-    """A farm in which nothing is random: equal segments of 20 s, no noise."""
-    return replace(Scene(nodes, segments, types=types or (PLAIN,), spread=0.0, noise=0.0, prepare_s=PREPARE_S), **more)
+    """A farm in which nothing is random, with a fixed number of renderers: equal segments of 20 s, no noise."""
+    fixed = Scene(nodes, segments, types=types or (PLAIN,), fixed=True, spread=0.0, noise=0.0, prepare_s=PREPARE_S)
+    return replace(fixed, **more)
 
 
 @pytest.mark.parametrize(("nodes", "segments"), [(1, 1), (1, 7), (4, 8), (4, 9), (7, 100), (10, 3)])
