@@ -27,8 +27,10 @@ from core.records.cost import (
     EstimateReport,
     KindCost,
     KindEstimate,
+    NodePlan,
     Range,
     Spent,
+    WithinEstimate,
     WorkEstimate,
 )
 from core.records.faces import EYE_OUTER, MESH_POINTS, FaceTable, SourceIdentity
@@ -126,6 +128,7 @@ __all__ = [
     "ModelUse",
     "Moment",
     "MomentReason",
+    "NodePlan",
     "OnDamage",
     "Outside",
     "OutsideSeries",
@@ -156,6 +159,7 @@ __all__ = [
     "Transport",
     "VerifyReport",
     "VideoInfo",
+    "WithinEstimate",
     "WorkEstimate",
     "WorkOrder",
 ]

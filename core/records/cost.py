@@ -118,6 +118,30 @@ class KindEstimate:
 
 
 @dataclass(frozen=True)
+class NodePlan:
+    """Nodes, by kind, with which the open work is done in time, their boot included: `nodes` however it goes within the
+    spans of the rates, `at_best` if all goes as fast as it may. None where no number of them does, and then `why`.
+    `kinds` are those that were thought of. `seconds` is until the work is done and `money` what the nodes cost until
+    then, with `nodes`, or where there is none with `at_best`.
+    """
+
+    kinds: tuple[str, ...]
+    nodes: dict[str, int] | None
+    at_best: dict[str, int] | None
+    seconds: Range | None = None
+    money: Range | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class WithinEstimate:
+    """`--within`: how many nodes finish the open work in `seconds`. The plans that do come first, cheapest first."""
+
+    seconds: float
+    plans: tuple[NodePlan, ...]
+
+
+@dataclass(frozen=True)
 class WorkEstimate:
     """What is open: segments and frames to look at and to render, and faces to replace as a span."""
 
@@ -134,7 +158,8 @@ class WorkEstimate:
 
 @dataclass(frozen=True)
 class EstimateReport:
-    """`farm render --estimate`: the work, what it costs where it would run (`here`), and on other kinds of nodes."""
+    """`farm render --estimate`: the work, what it costs where it would run (`here`), and on other kinds of nodes; and
+    `within`, where it was asked, the nodes that finish it in a given time."""
 
     target: str
     output: str
@@ -146,6 +171,7 @@ class EstimateReport:
     earlier: Spent = Spent()
     earlier_runs: int = 0
     notes: tuple[str, ...] = ()
+    within: WithinEstimate | None = None
 
     @property
     def money(self) -> Range | None:

@@ -12,6 +12,7 @@ import typer
 from core import codec
 from core.records import JobSpec
 from farm.cli.out import put
+from farm.cli.parse import duration
 from farm.paths import place, usable_path
 from farm.settings import RunOptions, load_settings
 
@@ -44,17 +45,39 @@ class CostOptions:
         bool,
         typer.Option("--estimate", rich_help_panel=COST, help="Render nothing: say what it would cost, as a span."),
     ] = False
+    within: Annotated[
+        float | None,
+        typer.Option(
+            parser=duration,
+            metavar="TIME",
+            rich_help_panel=COST,
+            help="With --estimate: how many nodes, of which type, finish it in that time, as 8h or 90m.",
+        ),
+    ] = None
+    cluster: Annotated[
+        Path | None,
+        typer.Option(
+            parser=place,
+            metavar="FILE",
+            rich_help_panel=COST,
+            help="With --within: a cluster.yaml, for its types and how many nodes of each there may be.",
+        ),
+    ] = None
 
 
 def check_costs(options: CostOptions) -> None:
-    """`typer.BadParameter` for what is no sum of money."""
+    """`typer.BadParameter` for what is no sum of money, and for parts of a question that is not asked."""
+    if options.within is not None and not options.estimate:
+        raise typer.BadParameter("--within asks for an estimate: add --estimate")
+    if options.cluster is not None and options.within is None:
+        raise typer.BadParameter("--cluster says which nodes may come: add --within, as --within 8h")
     if options.max_cost is not None and not options.max_cost < float("inf"):
         raise typer.BadParameter(f"--max-cost {options.max_cost}: write a number, e.g. 12.50")
     if options.prices is not None:
         usable_path(options.prices, "choose another with --prices")
 
 
-def tell_estimate(spec: JobSpec, run: RunOptions, *, as_json: bool) -> None:
+def tell_estimate(spec: JobSpec, run: RunOptions, costs: CostOptions, *, as_json: bool) -> None:
     """Work out what the job would cost, and print it."""
     from farm.cost.job import estimate_job  # noqa: PLC0415 - other commands start without the media core
     from farm.cost.texts import estimate_page  # noqa: PLC0415
@@ -62,7 +85,7 @@ def tell_estimate(spec: JobSpec, run: RunOptions, *, as_json: bool) -> None:
 
     progress = StderrProgress(sys.stderr)
     try:
-        report = estimate_job(spec, run, load_settings(), progress)
+        report = estimate_job(spec, run, load_settings(), progress, within_s=costs.within, cluster=costs.cluster)
     finally:
         progress.close()
     put(codec.encode(report).decode() + "\n" if as_json else "\n".join(estimate_page(report)) + "\n")

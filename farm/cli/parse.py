@@ -10,7 +10,7 @@ from typing import cast, get_args
 import typer
 
 from core.records import MaskKind, Select, SourceSpec
-from farm.seconds import seconds_of
+from farm.seconds import duration_of, seconds_of
 
 SIDES = 4
 REFERENCE = "reference"
@@ -23,6 +23,14 @@ def seconds(text: str) -> Fraction:
         raise typer.BadParameter(f"{text!r}: no time is shorter than nothing, write 10, 1.5 or 1001/30")
     if value is None:
         raise typer.BadParameter(f"{text!r} is no number of seconds, write 10, 1.5 or 1001/30, 0 for one a keyframe")
+    return value
+
+
+def duration(text: str) -> float:
+    """A length of time above 0 with its unit, in seconds: 8h, 90m, 1h30m or 45s."""
+    value = duration_of(text)
+    if not value:
+        raise typer.BadParameter(f"{text!r} is no length of time, write 8h, 90m, 1h30m or 45s")
     return value
 
 

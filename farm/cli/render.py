@@ -80,7 +80,7 @@ def render(
     if costs.estimate:
         if write_job is not None:
             raise typer.BadParameter("--estimate and --write-job exclude each other")
-        tell_estimate(spec, run, as_json=json)
+        tell_estimate(spec, run, costs, as_json=json)
         return
     if write_job is not None:
         from farm.jobfile import JobFile  # noqa: PLC0415 - only now

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 from actors.machine import machine_kind
 from core.records import JobSpec
-from core.records.cost import EstimateReport, WorkEstimate
+from core.records.cost import EstimateReport, Range, WorkEstimate
 from farm.artifacts import Store
+from farm.clusterfile.supply import NodeSupply, node_supply
 from farm.cost.borrowed import borrow
-from farm.cost.estimate import Place, estimate_on, least_money, own_machine, places_of
+from farm.cost.estimate import Place, cloud_node, estimate_on, least_money, own_machine, places_of
 from farm.cost.kept import CostFile, load_kept
 from farm.cost.listener import CostMeter
 from farm.cost.prices import Prices, load_prices
 from farm.cost.spending import machine_of
+from farm.cost.within import MOST, Supply, within
 from farm.cost.work import LookingDesk, NoPool, OpenWork, open_work
 from farm.desk import Clock
 from farm.paths import place
@@ -66,13 +70,44 @@ def costing(store: Store, prices: Prices, run: RunOptions, settings: Settings, *
             meter.close()
 
 
-def estimate_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: Progress) -> EstimateReport:
-    """What is open of the job and what it would cost; nothing is rendered, and nothing of the job's is changed.
+def supplies(
+    prices: Prices, run: RunOptions, cluster: NodeSupply | None, segments: int
+) -> tuple[list[list[Supply]], list[str]]:
+    """The nodes that may come, in groups that one cluster has together: all types of the `cluster` that have a price,
+    or each of the price table's kinds alone. And what is to be said of it."""
+    most = run.workers or run.max_workers  # renderers
+    if cluster is None:
+        alone = [Supply(place) for place in places_of(prices, None, segments)]
+        limited = [one if most is None else replace(one, at_most=max(1, most // one.slots)) for one in alone]
+        return [[one] for one in limited], []
+    boot = Range(cluster.boot_s, cluster.boot_s) if cluster.boot_s is not None else None
+    group, notes = [], []
+    for kind, at_most in cluster.types.items():
+        price = prices.of(kind)
+        if price is None:
+            notes.append(f"no price of {kind} is known, so none of them are counted on: see docs/cost.md")
+        else:
+            group.append(Supply(cloud_node(kind, price, None, segments), min(at_most, cluster.at_most), boot))
+    return [group], notes
+
+
+def estimate_job(
+    spec: JobSpec,
+    run: RunOptions,
+    settings: Settings,
+    progress: Progress,
+    *,
+    within_s: float | None = None,
+    cluster: Path | None = None,
+) -> EstimateReport:
+    """What is open of the job and what it would cost; nothing is rendered, and nothing of the job's is changed. With
+    `within_s`, also which nodes of the file `cluster`, or of the price table's kinds, finish it in that time.
 
     Raises what the job itself would for a film, a source, a cast or models that will not do.
     """
     from farm.driver import check_models, check_spec  # noqa: PLC0415 - which needs the meter
 
+    supply = node_supply(cluster) if cluster is not None else None
     spec = absolute_spec(spec)
     output = place(spec.output)
     check_spec(spec)
@@ -91,6 +126,12 @@ def estimate_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: P
     notes = [
         f"no price of {one.kind} is known: see docs/cost.md" for one in told if one.money is None and one.kind != "cpu"
     ]
+    wanted = None
+    if within_s is not None:
+        groups, told_of_nodes = supplies(prices, run, supply, work.segments)
+        notes += told_of_nodes
+        most = supply.at_most if supply is not None else MOST
+        wanted = within(groups, work, within_s, most)
     return EstimateReport(
         target=spec.target,
         output=spec.output,
@@ -102,6 +143,7 @@ def estimate_job(spec: JobSpec, run: RunOptions, settings: Settings, progress: P
         earlier=kept.in_currency(prices.currency),
         earlier_runs=len(kept.runs),
         notes=tuple(notes),
+        within=wanted,
     )
 
 

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-from core.records.cost import CostReport, EstimateReport, KindCost, KindEstimate, Range, Spent
+from core.records.cost import (
+    CostReport,
+    EstimateReport,
+    KindCost,
+    KindEstimate,
+    NodePlan,
+    Range,
+    Spent,
+    WithinEstimate,
+)
 
 PARTS = (("done", "work"), ("lost", "lost work"), ("running", "under way"), ("idle", "idle"), ("starting", "start-up"))
 SHOWN_LOST = 10
@@ -125,6 +135,8 @@ def estimate_page(report: EstimateReport) -> list[str]:
         lines.append("elsewhere:")
         for kind in report.elsewhere:
             lines += _kind_lines(kind, report.currency)
+    if report.within is not None:
+        lines += within_lines(report.within, report.currency)
     if any(kind.money is not None for kind in (*report.here, *report.elsewhere)):
         lines.append(report.prices)
     return lines + [f"note: {note}" for note in report.notes]
@@ -135,3 +147,31 @@ def _kind_lines(kind: KindEstimate, currency: str) -> list[str]:
     what = "GPU" if kind.gpu_s.high > 0 else "renderer"
     used = f"{times_of(kind.slot_s)} of {what}s, {times_of(kind.seconds)} with {kind.slots}"
     return [f"  {kind_name(kind)}: {money}; {used}", *(f"    by {text}" for text in kind.rests_on)]
+
+
+def within_lines(within: WithinEstimate, currency: str) -> list[str]:
+    """How many nodes finish the work in time, a line a plan; one line alone where none does."""
+    asked = f"within {duration(within.seconds)}"
+    if not within.plans:
+        return [f"{asked}: no nodes are needed"]
+    if all(plan.at_best is None for plan in within.plans):
+        return [f"{asked}: no number of nodes does it: {within.plans[0].why}"]
+    return [f"{asked}, boot included:", *(f"  {_plan_line(plan, currency)}" for plan in within.plans)]
+
+
+def _plan_line(plan: NodePlan, currency: str) -> str:
+    if plan.at_best is None or plan.seconds is None:
+        return f"{', '.join(plan.kinds)}: no number of nodes does it: {plan.why}"
+    money = "-" if plan.money is None else range_of(plan.money, currency)
+    told = f"{money}, done in {times_of(plan.seconds)}"
+    if plan.nodes is None:
+        return f"{nodes_of(plan.at_best)} if all goes as fast as it may: {told}; no number is sure: {plan.why}"
+    fewer = "" if plan.at_best == plan.nodes else f"; {nodes_of(plan.at_best)} if all goes as fast as it may"
+    return f"{nodes_of(plan.nodes)}: {told}{fewer}"
+
+
+def nodes_of(counts: Mapping[str, int]) -> str:
+    """2 nodes of g6-spot and 1 of g6-ondemand."""
+    parts = [f"{count} of {kind}" for kind, count in counts.items()]
+    count, _, kind = parts[0].partition(" of ")
+    return " and ".join([f"{count} node{'' if count == '1' else 's'} of {kind}", *parts[1:]])
