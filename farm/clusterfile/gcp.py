@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from farm.clusterfile.findings import Finding, mapping, number
-from farm.clusterfile.launcher import workers
+from farm.clusterfile.findings import Finding, mapping, number, texts
+from farm.clusterfile.launcher import INITIAL, workers
 
 
 def gcp_faults(document: dict[str, Any]) -> Iterator[Finding]:
@@ -18,6 +18,10 @@ def gcp_faults(document: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("provider.availability_zone", "not of the region", "one zone of it")
     if not mapping(document.get("auth")).get("ssh_private_key"):
         yield Finding("auth.ssh_private_key", "Ray would put a key on every machine of the project", "a key of its own")
+    if not any("chmod" in command and "ray_tmp_mount" in command for command in texts(document.get(INITIAL))):
+        # SSH's user is whoever Google's images have a number left for, and that of the container is 1000.
+        hint = "chmod -R go+rX of what file_mounts brought, as in deploy/gcp/cluster.yaml"
+        yield Finding(INITIAL, "the container cannot read its token", hint)
     for name, kind in mapping(document.get("available_node_types")).items():
         config = mapping(mapping(kind).get("node_config"))
         yield from _machine(f"available_node_types.{name}.node_config", config)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import json
-import os
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +123,7 @@ GCP: dict[str, Change] = {
     "instanceTerminationAction": lambda d: kind(d, "g2-spot")["node_config"]["scheduling"].pop(
         "instanceTerminationAction"
     ),
+    "cannot read its token": lambda d: d["initialization_commands"].pop(1),
     "spot alone, or none": lambda d: d["available_node_types"].pop("g2-ondemand"),
 }
 
@@ -273,31 +272,6 @@ def test_the_images_of_all_files_are_those_of_the_locked_ray() -> None:
     for name in (*SHIPPED, "Dockerfile"):
         for image in re.findall(r"\S*face-farm:\S+", (ROOT / name).read_text()):
             assert re.fullmatch(rf"{re.escape(version)}-ray{re.escape(locked)}-(cpu|gpu)", tag_of(image)), (name, image)
-
-
-def test_a_worker_without_ray_shuts_itself_down_at_the_second_look(tmp_path: Path) -> None:
-    """The timer's command as it is written, with `pgrep` and `shutdown` of the test's own and /run in a folder."""
-    (command,) = [text for text in read(ROOT / "cluster.yaml")[0]["initialization_commands"] if "raylet" in text]
-    (script,) = re.findall(r"/bin/sh -c\s+'(.*)'", command, re.DOTALL)
-    for tool, body in (("pgrep", f"test -e {tmp_path}/raylet"), ("shutdown", f"touch {tmp_path}/off")):
-        (tmp_path / tool).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / tool).chmod(0o755)
-
-    def look() -> bool:
-        words = ["/bin/sh", "-c", script.replace("/run/", f"{tmp_path}/run-")]
-        subprocess.run(words, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=True)
-        return (tmp_path / "off").exists()
-
-    (tmp_path / "raylet").touch()
-    assert not look()
-    assert not look()
-    (tmp_path / "raylet").unlink()
-    assert not look()  # `ray up` restarts Ray: one look without is none
-    (tmp_path / "raylet").touch()
-    assert not look()
-    (tmp_path / "raylet").unlink()
-    assert not look()
-    assert look()
 
 
 @pytest.mark.parametrize(
