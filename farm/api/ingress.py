@@ -20,7 +20,7 @@ from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
 from farm.api.counting import Counts
 from farm.api.embedded import database_of, first_key
-from farm.api.rules import check_allowed, check_prefix, quotas_of, retention_of
+from farm.api.rules import KEEP_AUDIT, check_allowed, check_prefix, quotas_of, retention_of
 from farm.desk import make_pool
 from farm.paths import place
 from farm.service.coordinator import Coordinator
@@ -59,6 +59,7 @@ class Args(BaseModel):
     bucket_endpoint: str = ""
     keep_jobs: float | None = Field(default=None, ge=0)
     keep_uploads: float | None = Field(default=None, ge=0)
+    keep_audit: float | None = Field(default=KEEP_AUDIT, ge=0)
     jobs: int = Field(default=8, ge=1)
     max_upload: str = "512G"
     quotas: tuple[str, ...] = ()
@@ -69,6 +70,7 @@ class Args(BaseModel):
     worker_resources: dict[str, float] | None = None
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     replicas: int = Field(default=4, ge=1)
+    min_replicas: int = Field(default=1, ge=1)
 
 
 def opened(args: Args) -> tuple[Database, ServicePlaces]:
@@ -141,7 +143,7 @@ class Keeper:
             run,
             most_jobs=args.jobs,
             metrics=Metrics(instruments),
-            retention=retention_of(args.keep_jobs, args.keep_uploads),
+            retention=retention_of(args.keep_jobs, args.keep_uploads, args.keep_audit),
         )
         rules = rules_of(args.webhook_networks, args.webhook_ca)
         self._postman = Postman(self._db, rules, tried=lambda outcome: instruments.add(TRIES, 1, outcome))
@@ -158,18 +160,21 @@ class Keeper:
 
 def app(args: Args | dict[str, Any]) -> serve.Application:
     """What `import_path` names; Serve gives the file's `args` as they stand there. `InputError` for a database that
-    cannot be shared by that many replicas, or a network that is none."""
+    cannot be shared by that many replicas, more of them at least than at most, or a network that is none."""
     args = Args.model_validate(args)
     url = service_database(args.database)
     if args.replicas > 1 and not url.startswith("postgres"):
         hint = "give postgresql://... in `database` or FARM_DATABASE, or replicas: 1, or use farm serve"
         raise InputError("SQLite serves one machine", where=shown(url) if url else "", hint=hint)
+    if args.min_replicas > args.replicas:
+        told = f"min_replicas: {args.min_replicas} are more than replicas: {args.replicas}"
+        raise InputError(told, hint="replicas is how many there may be, min_replicas how many there are at least")
     # What is wrong is told when the file is deployed, not in a log.
     check_prefix(args.prefix)
     check_allowed(args.allowed_urls)
     quotas_of(args.quotas)
     size_bytes("max_upload", args.max_upload)
     rules_of(args.webhook_networks)
-    scaling = {"min_replicas": 1, "max_replicas": args.replicas, "target_ongoing_requests": 50}
+    scaling = {"min_replicas": args.min_replicas, "max_replicas": args.replicas, "target_ongoing_requests": 50}
     calls = cast(Any, Calls).options(autoscaling_config=scaling)
     return cast("serve.Application", calls.bind(args, cast(Any, Keeper).bind(args)))

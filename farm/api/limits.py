@@ -16,7 +16,7 @@ from farm.api.problems import MEDIA_TYPE, TYPES
 JSON_BYTES = 1 << 20
 SILENCE_S = 30.0  # between two pieces of a body
 WHOLE_S = 60.0  # for all of a small body
-UPLOADS = "/v1/uploads"
+UPLOADS, DATA = "/v1/uploads", "/data"
 
 
 # The page runs no script but its own, and no other page may hold it in a frame.
@@ -66,7 +66,8 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        uploads = scope["method"] == "PUT" and UPLOADS in scope["path"]  # those are measured where they are written
+        path = scope["path"]
+        uploads = scope["method"] == "PUT" and UPLOADS in path and path.endswith(DATA)  # measured where it is written
         most = None if uploads else self._json_bytes
         taken = 0
         end_s = asyncio.get_running_loop().time() + self._whole_s

@@ -9,6 +9,7 @@ middle is followed by the next that is asked.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import tempfile
 import threading
@@ -21,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 
 from core.errors import FarmError, InputError, StorageError
 from farm.api.buckets import head_of
+from farm.api.parting import head_bytes_of
 from farm.api.receiving import check_first, facts, film_facts, problem_of
 from farm.api.sniff import is_picture
 from farm.api.turns import Turns
@@ -153,7 +155,7 @@ class Looks:
 
 def examine(row: UploadRow, sha256: str) -> Found:
     """The SHA-256 of the object, and what it is. `InputError`, with the upload's own name, where it is not what was
-    announced: another size or hash, or no film and no picture."""
+    announced: another size, beginning or hash, or no film and no picture."""
     far = as_object(path_of(row.place))
     try:
         head = far.head()
@@ -162,6 +164,9 @@ def examine(row: UploadRow, sha256: str) -> Found:
             told = f"has {size} bytes, and {row.size_bytes} were announced"
             raise InputError(told, hint="begin a new upload with the right size")
         first = head_of(far)
+        begins = hashlib.sha256(first[: head_bytes_of(row.size_bytes)]).hexdigest()
+        if row.head_sha256 not in ("", begins):
+            raise InputError("begins with other bytes than were sent to `head`", hint="send it again")
         check_first(row, first)
         media = picture_facts(far, head, row) if is_picture(first) else film_facts(far)
         with far.hashed() as whole:

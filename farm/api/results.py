@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -25,9 +26,16 @@ from farm.service import audit, jobs, uploads
 from farm.service.errors import Conflict, NotFound
 from farm.service.records import UPLOAD_SCHEME, JobRow, Result
 from farm.service.resolving import cast_uploads
+from farm.versions import version_of
 
 router = APIRouter(tags=["results"])
 PREVIEW_WAIT_S = 10.0
+# An hour, so that a browser does not hold faces much longer than the service does. `Vary`: what one key was shown, a
+# browser asks for again with another.
+KEPT = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Authorization"}
+MAY_CHANGE = {"Cache-Control": "private, max-age=900", "Vary": "Authorization"}
+MADE_BY = " ".join(version_of(name) for name in ("face-farm", "av", "opencv-python-headless"))
+TAG_DIGITS = 32
 FILMS = {
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",
@@ -143,7 +151,10 @@ def upload_names(ctx: Context, row: JobRow) -> dict[str, str]:
     "/v1/jobs/{job_id}/preview.jpg",
     operation_id="getPreview",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses={
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        304: {"description": "The picture is as it was."},
+    },
 )
 async def preview(
     job_id: Id,
@@ -152,24 +163,55 @@ async def preview(
     at: Annotated[float, Query(ge=0, le=10_000_000, allow_inf_nan=False, description="Seconds into the film.")] = 0.0,
     side: Literal["before", "after"] = "after",
     width: Annotated[int, Query(ge=16, le=3840)] = 960,
+    if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> Response:
-    """The frame that is shown at a time, of the film as it was or as it is now."""
-    place = await run_in_threadpool(place_of, ctx, key.tenant, job_id, side)
+    """The frame that is shown at a time, of the film as it was or as it is now. Where the service keeps the film, the
+    ETag is known without decoding."""
+    film = await run_in_threadpool(film_of, ctx, key.tenant, job_id, side)
+    tag = still_tag(film.sha256, at, width) if film.sha256 else ""
+    if tag and is_known(if_none_match, tag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag, **KEPT})
     async with ctx.previews.turn(key.tenant, PREVIEW_WAIT_S):
-        made = await to_its_end(still, place, at, width)
-    return Response(made, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=900"})
+        made = await to_its_end(still, film.place, at, width)
+    if tag:
+        return Response(made, media_type="image/jpeg", headers={"ETag": tag, **KEPT})
+    tag = f'"{hashlib.sha256(made).hexdigest()[:TAG_DIGITS]}"'
+    if is_known(if_none_match, tag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag, **MAY_CHANGE})
+    return Response(made, media_type="image/jpeg", headers={"ETag": tag, **MAY_CHANGE})
 
 
-def place_of(ctx: Context, tenant: str, job_id: str, side: str) -> str:
-    """Where the film of a side lies."""
+@dataclass(frozen=True)
+class Film:
+    """Where a film lies. `sha256` is that of one which the service keeps, so that it stays what it is; "" of one that
+    lies elsewhere, whose owner may put another in its place."""
+
+    place: str
+    sha256: str
+
+
+def still_tag(sha256: str, at_s: float, width: int) -> str:
+    """The ETag of a frame: of the film, what was asked of it, and the versions that make the picture."""
+    text = f"{MADE_BY} {sha256} {at_s!r} {width}"
+    return f'"{hashlib.sha256(text.encode()).hexdigest()[:TAG_DIGITS]}"'
+
+
+def is_known(if_none_match: str | None, tag: str) -> bool:
+    """Whether a client that sends this header has what `tag` stands for (RFC 9110, 13.1.2)."""
+    known = [one.strip().removeprefix("W/") for one in (if_none_match or "").split(",")]
+    return tag in known
+
+
+def film_of(ctx: Context, tenant: str, job_id: str, side: str) -> Film:
+    """The film of a side."""
     row = jobs.get(ctx.db, tenant, job_id)
-    return result_of(row).place if side == "after" else target_of(ctx, row)
-
-
-def target_of(ctx: Context, row: JobRow) -> str:
+    if side == "after":
+        made = result_of(row)
+        return Film(made.place, made.sha256)
     if row.order is None:
         raise NotFound("the job was erased")
     target = row.order.spec.target
-    if target.startswith(UPLOAD_SCHEME):
-        return uploads.get(ctx.db, row.tenant, target.removeprefix(UPLOAD_SCHEME)).place
-    return target
+    if not target.startswith(UPLOAD_SCHEME):
+        return Film(target, "")
+    upload = uploads.get(ctx.db, row.tenant, target.removeprefix(UPLOAD_SCHEME))
+    return Film(upload.place, upload.sha256)

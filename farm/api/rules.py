@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from math import inf
 
 from core.errors import InputError
 from farm.service import keys
@@ -13,6 +14,7 @@ from farm.service.records import TenantQuota
 from farm.settings import size_bytes
 
 DAY_S = 86_400
+KEEP_AUDIT = 730.0  # days
 NONE = "none"
 QUOTAS = ("segments", "jobs_running", "jobs_waiting", "gpu_s", "stored_bytes", "film_s")
 HINT = f"write NAME=NUMBER, or NAME={NONE} for no limit; names are {', '.join(QUOTAS)}"
@@ -66,10 +68,23 @@ def quota_texts(quota: TenantQuota) -> list[str]:
     return told
 
 
-def retention_of(jobs_days: float | None, uploads_days: float | None) -> Retention:
+def retention_of(jobs_days: float | None, uploads_days: float | None, audit_days: float | None = None) -> Retention:
     """Retention from days, None for ever."""
-    made = [None if days is None else round(days * DAY_S) for days in (jobs_days, uploads_days)]
+    made = [None if days is None else round(days * DAY_S) for days in (jobs_days, uploads_days, audit_days)]
     return Retention(*made)
+
+
+def days_of(text: str) -> float | None:
+    """Days, None for none, which is for ever. `InputError` for anything else."""
+    if text == NONE:
+        return None
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days < inf:
+        raise InputError(f"{text!r} is no number of days", hint=f"write a number, or {NONE} to keep all for ever")
+    return days
 
 
 def check_prefix(prefix: str) -> str:

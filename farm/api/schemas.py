@@ -257,10 +257,11 @@ class UploadView(View):
     problem: ProblemView | None
     created: datetime
     links: dict[str, str] = Field(
-        description="`data`: where to send the file. In its place, where the service keeps files in a bucket: `parts` "
-        "lists what is to be put where, and `finish` ends the upload."
+        description="`data`: where to send the file. In its place, where the service keeps files in a bucket: `head` "
+        "takes the file's first bytes, `parts` lists then what is to be put where, and `finish` ends the upload."
     )
     part_bytes: int | None = Field(None, description="The length of the parts, where the file is sent in such.")
+    head_bytes: int | None = Field(None, description="How many of the first bytes `head` takes, where it is there.")
 
 
 class PartView(View):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from http import HTTPStatus
@@ -15,9 +16,9 @@ from core.errors import InputError
 from farm.api.auth import Ctx, Reader, Writer
 from farm.api.context import Context
 from farm.api.counting import Counts
-from farm.api.parting import is_far, parts_of
+from farm.api.parting import head_bytes_of, is_far, parts_of
 from farm.api.problems import Refused
-from farm.api.receiving import check_room, receive
+from farm.api.receiving import check_first, check_room, problem_of, receive
 from farm.api.schemas import EndOfUpload, Id, NewUpload, PartList, PartView, UploadList, UploadView
 from farm.api.views import upload_view
 from farm.paths import place as path_of
@@ -29,12 +30,13 @@ from farm.service.records import UploadRow
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 MOST_A_PAGE = 200
 MOST_PARTS_A_PAGE = 1000
+OCTETS = {"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
 @router.post("", status_code=HTTPStatus.CREATED, operation_id="announceUpload")
 def announce(body: NewUpload, ctx: Ctx, key: Writer, response: Response) -> UploadView:
-    """Say which file is to come. Then send it to `links.data`; where there is `links.parts` in its place, put the parts
-    that it lists into the bucket, and end with `links.finish`."""
+    """Say which file is to come. Then send it to `links.data`; where there is `links.head` in its place, send that the
+    first `head_bytes`, put the parts that `links.parts` lists into the bucket, and end with `links.finish`."""
     if body.size_bytes > ctx.settings.most_upload_bytes:
         raise Refused(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -81,13 +83,7 @@ def get(upload_id: Id, ctx: Ctx, key: Reader, response: Response) -> UploadView:
     return upload_view(row, ctx.settings.prefix)
 
 
-@router.put(
-    "/{upload_id}/data",
-    operation_id="sendUpload",
-    openapi_extra={
-        "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-    },
-)
+@router.put("/{upload_id}/data", operation_id="sendUpload", openapi_extra=OCTETS)
 async def send(
     upload_id: Id,
     request: Request,
@@ -98,11 +94,23 @@ async def send(
     """The file's bytes, as they are. What is neither film nor picture is refused after the first megabyte."""
     row = await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)
     if is_far(row.place):
-        raise Conflict("this file goes into a bucket, in parts", hint="put the parts that `parts` lists, then `finish`")
+        hint = "send its first bytes to `head`, put the parts that `parts` lists, then `finish`"
+        raise Conflict("this file goes into a bucket, in parts", hint=hint)
     data = counted(request.stream(), ctx.counts)
     with ctx.sending.slot(key.tenant):
         row = await receive(ctx.db, row, upload_offset, data, ctx.settings.silence_s, ctx.decoding)
     return upload_view(row, ctx.settings.prefix)
+
+
+@router.put("/{upload_id}/head", operation_id="sendHead", openapi_extra=OCTETS)
+async def begin(upload_id: Id, request: Request, ctx: Ctx, key: Writer) -> UploadView:
+    """The first `head_bytes` of a file that goes into a bucket. One that begins as neither film nor picture does is
+    refused, before any of its parts is put."""
+    row = await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)
+    if row.problem is None:
+        opened(row)
+    data = await request.body()
+    return upload_view(await run_in_threadpool(looked_at, ctx, row, data), ctx.settings.prefix)
 
 
 @router.post("/{upload_id}/parts", operation_id="signParts")
@@ -115,7 +123,7 @@ def parts(
 ) -> PartList:
     """What is not in the bucket yet, and where to PUT it: plain bytes, without a key. What is listed again is to be
     sent again, whatever became of it before."""
-    row = opened(uploads.get(ctx.db, key.tenant, upload_id))
+    row = seen(opened(uploads.get(ctx.db, key.tenant, upload_id)))
     if is_whole(row):
         return PartList(items=[], next=None, received_bytes=row.size_bytes, size_bytes=row.size_bytes)
     here = ctx.buckets.here(row.place, row.upload_ref)
@@ -150,15 +158,14 @@ async def finish(
     """All parts are put: the file is put together and looked at. 202 says that this goes on; call it again then."""
     row = await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)
     if row.state == "open":
-        opened(row)
+        seen(opened(row))
         if not is_whole(row):
             row = await run_in_threadpool(put_together, ctx, row)
         row = await ctx.looks.at(row, (body.sha256 if body is not None else None) or "", ctx.settings.look_s)
     if row.state == "open":
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Retry-After"] = "2"
-    if row.problem is not None:
-        raise InputError(row.problem.what, where=row.problem.where, hint=row.problem.hint)
+    told(row)
     return upload_view(row, ctx.settings.prefix)
 
 
@@ -166,6 +173,29 @@ async def finish(
 def remove(upload_id: Id, ctx: Ctx, key: Writer) -> None:
     """Take the file away. A job that is not ended keeps it."""
     uploads.remove(ctx.db, key.tenant, upload_id, actor=key.id)
+
+
+def looked_at(ctx: Context, row: UploadRow, head: bytes) -> UploadRow:
+    """Keep how the file of `row` begins, by its hash: what is in the bucket in the end is to begin so. `InputError`,
+    and the upload is refused for good, where nothing that begins so can be what it is for."""
+    told(row)
+    wanted = head_bytes_of(row.size_bytes)
+    if len(head) != wanted:
+        raise InputError(
+            f"{len(head)} bytes came", where=row.name, hint=f"send the first {wanted}, neither more nor less"
+        )
+    try:
+        check_first(row, head)
+    except InputError as error:
+        uploads.refuse(ctx.db, row.tenant, row.id, problem_of(row, error))
+        raise
+    return uploads.begins(ctx.db, row.tenant, row.id, hashlib.sha256(head).hexdigest())
+
+
+def told(row: UploadRow) -> None:
+    """`InputError` where the upload was refused, with what it was refused for."""
+    if row.problem is not None:
+        raise InputError(row.problem.what, where=row.problem.where, hint=row.problem.hint)
 
 
 def put_together(ctx: Context, row: UploadRow) -> UploadRow:
@@ -187,6 +217,14 @@ def opened(row: UploadRow) -> UploadRow:
         raise Conflict(f"this upload is {row.state}", hint="begin a new one with POST /v1/uploads")
     if not row.upload_ref:
         raise Conflict("this upload was not begun whole", hint="begin a new one with POST /v1/uploads")
+    return row
+
+
+def seen(row: UploadRow) -> UploadRow:
+    """`row`, of an upload that begins as what it is for; `Conflict` where nobody knows how it begins."""
+    if not row.head_sha256 and not is_whole(row):
+        hint = f"PUT its first {head_bytes_of(row.size_bytes)} bytes to the upload's `head`"
+        raise Conflict("nobody has seen how this file begins", hint=hint)
     return row
 
 

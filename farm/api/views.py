@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from farm.api.parting import is_far, part_bytes_of
+from farm.api.parting import head_bytes_of, is_far, part_bytes_of
 from farm.api.schemas import (
     JobView,
     KeyView,
@@ -118,8 +118,11 @@ def upload_view(row: UploadRow, prefix: str) -> UploadView:
     here = f"{prefix}/v1/uploads/{row.id}"
     links = {"self": here}
     far = is_far(row.place)
+    wanted = far and row.state == "open" and not row.head_sha256
     if row.state == "open":
         links |= {"parts": f"{here}/parts", "finish": f"{here}/finish"} if far else {"data": f"{here}/data"}
+    if wanted:
+        links["head"] = f"{here}/head"
     return UploadView(
         id=row.id,
         state=row.state,
@@ -133,6 +136,7 @@ def upload_view(row: UploadRow, prefix: str) -> UploadView:
         created=moment(row.created_ms),
         links=links,
         part_bytes=part_bytes_of(row.size_bytes) if far and row.state == "open" else None,
+        head_bytes=head_bytes_of(row.size_bytes) if wanted else None,
     )
 
 

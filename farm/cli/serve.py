@@ -74,6 +74,14 @@ class Keeping:
             help="Erase an upload that no job uses after so many days (default: never).",
         ),
     ] = None
+    keep_audit: Annotated[
+        str,
+        typer.Option(
+            metavar="DAYS|none",
+            rich_help_panel=STATE,
+            help="Remove lines of the audit after so many days; none keeps them for ever.",
+        ),
+    ] = "730"
     allow_url: Annotated[
         list[str] | None,
         typer.Option(
@@ -160,7 +168,7 @@ def serve(
     """Take jobs over HTTP on this machine: a page, an API and all behind them. Prints where, and a first key."""
     del debug
     from farm.api.embedded import ServeSpec, serving, wait_for_end  # noqa: PLC0415 - other commands start without HTTP
-    from farm.api.rules import check_allowed, check_prefix, quotas_of, retention_of  # noqa: PLC0415
+    from farm.api.rules import check_allowed, check_prefix, days_of, quotas_of, retention_of  # noqa: PLC0415
     from farm.service.guard import rules_of  # noqa: PLC0415
 
     spec = ServeSpec(
@@ -175,7 +183,7 @@ def serve(
         size_bytes("--max-upload", limits.max_upload),
         limits.jobs,
         rules_of(hooks.webhook_network or (), hooks.webhook_ca),
-        retention_of(keeping.keep_jobs, keeping.keep_uploads),
+        retention_of(keeping.keep_jobs, keeping.keep_uploads, days_of(keeping.keep_audit)),
         quotas_of(limits.quota or ()),
     )
     with serving(spec, run_options(running), load_settings()) as service:

@@ -289,6 +289,9 @@ class AsyncFarm:
 
     async def _upload_parts(self, file: Path, row: UploadView, told: Callable[[int, int], None] | None) -> UploadView:
         """Put what the bucket does not have yet, several parts at once, until it has all; then the service looks."""
+        head = files.head_call(file, row)
+        if head is not None:
+            row = calls.read(UploadView, (await self._send(head)).content)
         waits = retry.waits(self._tries, self._draw)
         sent, here = files.Sent(row.size_bytes, told), -1
         room = asyncio.Semaphore(files.PARTS_AT_ONCE)

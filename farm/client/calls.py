@@ -96,6 +96,12 @@ def list_parts(upload_id: str) -> Call:
     return Call("POST", f"/v1/uploads/{upload_id}/parts", query=(("limit", str(PARTS_AT_ONCE)),))
 
 
+def send_head(upload_id: str, data: bytes) -> Call:
+    """The first bytes of a file that goes into the service's bucket."""
+    headers = {"Content-Type": "application/octet-stream"}
+    return Call("PUT", f"/v1/uploads/{upload_id}/head", content=data, headers=headers)
+
+
 def finish_upload(upload_id: str, sha256: str) -> Call:
     return Call("POST", f"/v1/uploads/{upload_id}/finish", json={"sha256": sha256})
 

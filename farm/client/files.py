@@ -49,6 +49,15 @@ def unchanged(path: Path, row: UploadView) -> None:
         raise InputError(told, where=str(path), hint="send it again when nobody writes to it")
 
 
+def head_call(path: Path, row: UploadView) -> Call | None:
+    """What sends the service the file's first bytes, where it asks for them before any part is put."""
+    if "head" not in row.links:
+        return None
+    unchanged(path, row)
+    with path.open("rb") as file:
+        return calls.send_head(row.id, file.read(row.head_bytes or 0))
+
+
 def taken(row: UploadView, path: Path) -> UploadView:
     """The upload, which is ready; `InputError` where the service refused what came."""
     if row.state == "ready":

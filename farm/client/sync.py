@@ -285,6 +285,9 @@ class Farm:
 
     def _upload_parts(self, file: Path, row: UploadView, told: Callable[[int, int], None] | None) -> UploadView:
         """Put what the bucket does not have yet, several parts at once, until it has all; then the service looks."""
+        head = files.head_call(file, row)
+        if head is not None:
+            row = calls.read(UploadView, self._send(head).content)
         waits = retry.waits(self._tries, self._draw)
         sent, here = files.Sent(row.size_bytes, told), -1
         with httpx.Client(timeout=self._http.timeout, transport=self._transport) as bucket:  # which gets no key

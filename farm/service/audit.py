@@ -2,12 +2,16 @@
 
 `hash` is the SHA-256 of the line's JSON without `hash` and with `prev_hash`, "" in the first. What is personal is
 named by id alone.
+
+Lines that are older than they are kept go from the beginning, never from between; a line `audit.trim` says which was
+the last of them, and its hash, which the first that is there has as `prev_hash`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import takewhile
 
 import sqlalchemy as sql
 from sqlalchemy import Connection, Row
@@ -25,6 +29,9 @@ COORDINATOR = "coordinator"  # who ends jobs
 SERVICE = "service"  # who looks at uploads
 LOCK = 0x61756469  # "audi": PostgreSQL's advisory lock of the chain's end
 BATCH = 1000
+TRIM = "audit.trim"
+TRIM_BATCH = 5000
+DAY_MS = 86_400_000
 
 
 def write(
@@ -81,17 +88,48 @@ def listed(db: Database, *, cursor: str | None = None, limit: int = 100) -> Page
 
 def check(db: Database) -> int:
     """How many lines there are; `StorageError` names the first that was edited, removed or put in between."""
-    seq, before = 0, ""
+    seq, before, count = 0, "", 0
+    begin: tuple[str, str] | None = None  # the line before the first, as the line that tells of its end names it
+    told = False
     while True:
         with db.read() as connection:
             asked = sql.select(tables.audit).where(line.seq > seq).order_by(line.seq).limit(BATCH)
             rows = [_record(row) for row in connection.execute(asked)]
         for row in rows:
+            if not count and row.seq > 1:
+                seq, before = row.seq - 1, row.prev_hash
+                begin = (str(seq), before)
+            count += 1
+            told = told or (row.action == TRIM and (row.object, *row.reasons) == begin)
             if row.seq != seq + 1 or row.prev_hash != before or row.hash != hash_of(row):
                 raise StorageError(f"the audit was edited at line {seq + 1}", where=db.where)
             seq, before = row.seq, row.hash
         if not rows:
-            return seq
+            break
+    if begin is not None and not told:
+        raise StorageError(f"lines before line {int(begin[0]) + 1} of the audit were removed", where=db.where)
+    return count
+
+
+def trim(db: Database, actor: str, keep_s: int) -> int:
+    """Remove lines that are older than `keep_s`, at most so many at once, when the oldest is so for a day: so there is
+    one line a day about it. How many went."""
+    with db.read() as connection:
+        first_ms = connection.execute(sql.select(line.at_ms).order_by(line.seq).limit(1)).scalar()
+        if first_ms is None or first_ms >= db.now_ms(connection) - 1000 * keep_s - DAY_MS:
+            return 0
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        limit_ms = now_ms - 1000 * keep_s
+        last = sql.select(sql.func.max(line.seq)).scalar_subquery()
+        asked = sql.select(line.seq, line.at_ms, line.hash).where(line.seq < last).order_by(line.seq).limit(TRIM_BATCH)
+        rows = connection.execute(asked).all()
+        old = list(takewhile(lambda row: row.at_ms < limit_ms, rows))
+        if not old:  # the chain's end is what the next line goes on from
+            return 0
+        connection.execute(sql.delete(tables.audit).where(line.seq <= old[-1].seq))
+        write(connection, now_ms, actor, TRIM, str(old[-1].seq), reasons=[old[-1].hash])
+        return len(old)
 
 
 def _record(row: Row[tuple[object, ...]]) -> AuditRow:

@@ -1,4 +1,5 @@
-"""What is cleared up while the service runs: files of what was erased, uploads nobody finished, old keys and letters.
+"""What is cleared up while the service runs: files of what was erased, what jobs that succeeded do not need any more,
+uploads nobody finished, old keys, letters and lines of the audit.
 
 Rows say what is to go; a row is marked when its files are gone, so a coordinator that dies in between does it again.
 """
@@ -21,7 +22,7 @@ from farm.paths import place
 from farm.service import audit, erasing, tables
 from farm.service.database import Database
 from farm.service.places import ServicePlaces, remove_object
-from farm.service.states import ENDED
+from farm.service.states import ENDED, JobState
 
 job, upload, name, delivery = tables.jobs.c, tables.uploads.c, tables.idempotency.c, tables.deliveries.c
 bound, hook = tables.job_uploads.c, tables.webhooks.c
@@ -37,10 +38,11 @@ ACTOR = "retention"  # who erases what nobody asked to be erased
 @dataclass(frozen=True)
 class Retention:
     """What is erased unasked, in seconds; None is never. `jobs_s`: a job that ended, with its uploads and its result.
-    `uploads_s`: an upload that no job uses, since it was complete."""
+    `uploads_s`: an upload that no job uses, since it was complete. `audit_s`: a line of the audit, within a day."""
 
     jobs_s: int | None = None
     uploads_s: int | None = None
+    audit_s: int | None = None
 
 
 NEVER = Retention()
@@ -53,6 +55,7 @@ def clear(
     says."""
     _erase_old(db, retention)
     _clear_jobs(db, places, go_on)
+    _clear_stores(db, places, go_on)
     if not go_on():
         return
     with db.write() as connection:
@@ -70,6 +73,8 @@ def clear(
         for one in forgotten:
             audit.write(connection, now_ms, ACTOR, "upload.remove", one)
     _clear_uploads(db, go_on)
+    if retention.audit_s is not None and go_on():
+        audit.trim(db, ACTOR, retention.audit_s)
 
 
 def _erase_old(db: Database, retention: Retention) -> None:
@@ -118,6 +123,26 @@ def _clear_jobs(db: Database, places: ServicePlaces, go_on: Callable[[], bool]) 
             continue
         with db.write() as connection:
             gone = {"files_gone_ms": db.now_ms(connection)}
+            connection.execute(sql.update(tables.jobs).where(job.id == one).values(gone))
+
+
+def _clear_stores(db: Database, places: ServicePlaces, go_on: Callable[[], bool]) -> None:
+    """What jobs would have gone on with goes when they have succeeded: their films count against quotas, and this does
+    not."""
+    there = [job.state == JobState.succeeded, job.store_gone_ms.is_(None), job.erased_ms.is_(None)]
+    with db.read() as connection:
+        asked = sql.select(job.id).where(*there).order_by(job.finished_ms).limit(AT_ONCE)
+        done = [str(one) for one in connection.execute(asked).scalars()]
+    for one in done:
+        if not go_on():
+            return
+        try:
+            places.remove_stores(one)
+        except FarmError as error:
+            log.error("what %s was made of stays for now: %s", one, error)
+            continue
+        with db.write() as connection:
+            gone = {"store_gone_ms": db.now_ms(connection)}
             connection.execute(sql.update(tables.jobs).where(job.id == one).values(gone))
 
 

@@ -93,10 +93,20 @@ LETTERS = (
     "CREATE INDEX deliveries_waiting ON deliveries (webhook) WHERE state = 'waiting'",
 )
 
+HEADS = ("ALTER TABLE uploads ADD COLUMN head_sha256 TEXT NOT NULL DEFAULT ''",)
+
+STORES = (
+    "ALTER TABLE jobs ADD COLUMN store_gone_ms BIGINT",
+    """CREATE INDEX jobs_with_stores ON jobs (finished_ms)
+        WHERE state = 'succeeded' AND store_gone_ms IS NULL AND erased_ms IS NULL""",
+)
+
 STEPS = (
     Step(1, "the tables", FIRST),
     Step(2, "losses of renderers", LOSSES),
     Step(3, "letters by tenant and by webhook", LETTERS),
+    Step(4, "how files in a bucket begin", HEADS),
+    Step(5, "stores of jobs that succeeded", STORES),
 )
 
 LOCK = 0x6661726D  # "farm": PostgreSQL's advisory lock around a migration

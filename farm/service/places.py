@@ -3,7 +3,7 @@ service made.
 
 uploads/<tenant>/<upload>          a file as it was sent
 jobs/<job>/cast/                   after the analysis: cast.toml, index.html, people/ and what they need
-jobs/<job>/store/                  the state of its rendering, kept until the job is erased
+jobs/<job>/store/, cast/store/     what was done of it so far, kept until the job has succeeded or is erased
 jobs/<job>/out/<name>              the finished film
 """
 
@@ -23,6 +23,7 @@ from farm.paths import place
 
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 PRIVATE = 0o600
+STORES = ("store", "cast/store")  # of a job, below its folder
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,15 @@ class ServicePlaces:
 
     def remove_job(self, job_id: str) -> None:
         """Remove all files of a job; nothing where there are none. `StorageError` where one cannot be removed."""
-        folder = self.job(job_id)
+        self._remove(self.job(job_id))
+
+    def remove_stores(self, job_id: str) -> None:
+        """Remove what a job goes on with: nothing is left to be done of one that has succeeded. `StorageError` as
+        above."""
+        for name in STORES:
+            self._remove(self.job(job_id) / name)
+
+    def _remove(self, folder: Path) -> None:
         if self.far:
             remove_below(folder)
             return
@@ -142,8 +151,8 @@ def remove_below(folder: Path) -> None:
     below = f"{far.key}/"
     far.bucket.abort_uploads(below)
     far.bucket.delete(entry.key for entry in far.bucket.list(below))
-    for store in ("store", "cast/store"):
-        shutil.rmtree(cache_of(str(folder / store)), ignore_errors=True)
+    for kept in (folder, *(folder / name for name in STORES)):
+        shutil.rmtree(cache_of(str(kept)), ignore_errors=True)
 
 
 def remove_object(path: Path) -> None:

@@ -211,7 +211,8 @@ class EventRow:
 class UploadRow:
     """A file of a tenant. `size_bytes` is what was announced or, once ready, what it is; `received_bytes` how much is
     there. `place` is a path or address of the server's; `upload_ref` is the bucket's own id of a multipart upload,
-    until its parts are put together (farm.service.uploads.whole)."""
+    until its parts are put together (farm.service.uploads.whole), and `head_sha256` the SHA-256 of the first bytes,
+    which the service is sent before the parts; "" where it was not."""
 
     id: str
     tenant: str
@@ -227,6 +228,7 @@ class UploadRow:
     problem: Problem | None
     created_ms: int
     changed_ms: int
+    head_sha256: str
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ jobs = Table(
     _number("files_gone_ms", null=True),
     _text("key_id"),
     _number("losses"),  # runs that ended with their renderers since it got on
+    _number("store_gone_ms", null=True),  # what a retry would go on with was removed, as it is once the job succeeded
 )
 
 documents = Table(
@@ -143,6 +144,7 @@ uploads = Table(
     _number("created_ms"),
     _number("changed_ms"),
     _number("files_gone_ms", null=True),
+    _text("head_sha256"),  # of the first bytes of a file that goes into a bucket, "" until they were seen
 )
 
 job_uploads = Table("job_uploads", metadata, _text("job", key=True), _text("upload", key=True))

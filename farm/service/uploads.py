@@ -60,6 +60,7 @@ def begin(
             created_ms=now_ms,
             changed_ms=now_ms,
             files_gone_ms=None,
+            head_sha256="",
         )
         row = connection.execute(statement.returning(tables.uploads)).one()
         audit.write(connection, now_ms, actor or tenant, "upload.begin", made)
@@ -69,6 +70,22 @@ def begin(
 def set_ref(db: Database, tenant: str, upload_id: str, upload_ref: str) -> UploadRow:
     """Keep the bucket's id of a multipart upload."""
     return _change(db, tenant, upload_id, {"upload_ref": upload_ref})
+
+
+def begins(db: Database, tenant: str, upload_id: str, head_sha256: str) -> UploadRow:
+    """Keep how the file begins. `Conflict` where it was told to begin otherwise."""
+    mine = [upload.id == upload_id, upload.tenant == tenant, upload.state == "open"]
+    with db.write() as connection:
+        told = {"head_sha256": head_sha256, "changed_ms": db.now_ms(connection)}
+        known = upload.head_sha256.in_(["", head_sha256])
+        row = connection.execute(
+            sql.update(tables.uploads).where(*mine, known).values(told).returning(tables.uploads)
+        ).one_or_none()
+        if row is not None:
+            return _record(row)
+        state = _find(connection, tenant, upload_id).state
+    what = "the upload began with other bytes" if state == "open" else f"the upload is {state} and takes nothing more"
+    raise Conflict(what, where=upload_id, hint="begin another one")
 
 
 def whole(db: Database, tenant: str, upload_id: str, upload_ref: str) -> UploadRow:

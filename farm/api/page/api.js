@@ -72,9 +72,14 @@ export function sendFile(file, purpose, told) {
     .then((row) => (row.links.parts ? sendParts(row, file, told, 0) : sendFrom(row, file, told, 0)));
 }
 
-// Straight into the service's bucket, part by part; what is there already is not sent again.
+// Straight into the service's bucket, part by part, when the service has seen how it begins; what is there already is
+// not sent again.
 async function sendParts(row, file, told, tries, before = -1) {
   try {
+    if (row.links.head) {
+      const more = headers({ "Content-Type": "application/octet-stream" });
+      row = await putBytes(address(`v1/uploads/${row.id}/head`), more, file.slice(0, row.head_bytes), () => {});
+    }
     for (;;) {
       const left = await call("POST", `v1/uploads/${row.id}/parts?limit=32`);
       if (left.received_bytes > before && before >= 0) tries = 0;

@@ -8,7 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import boto3
 import httpx
 import pytest
 from starlette.types import ASGIApp
@@ -16,10 +19,12 @@ from starlette.types import ASGIApp
 from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
 from farm.api.doors import Doors, HttpServer, http_config
+from farm.paths import place
 from farm.service import keys
 from farm.service.database import Database, open_database
 from farm.service.places import ServicePlaces
 from farm.service.records import Scope
+from tests.farm.api.bucket_steps import BUCKET, ROOT, listed
 
 ALL: tuple[Scope, ...] = ("jobs:read", "jobs:write", "admin")
 
@@ -114,3 +119,31 @@ def house(server: Server) -> House:
 def http(house: House) -> Iterator[httpx.Client]:
     with house.http() as client:
         yield client
+
+
+@pytest.fixture
+def store(s3: str) -> Iterator[Any]:
+    """A client of the bucket that a service keeps its files in."""
+    del s3
+    client = boto3.session.Session().client("s3")
+    client.create_bucket(Bucket=BUCKET)
+    yield client
+    for entry in listed(client):
+        client.delete_object(Bucket=BUCKET, Key=entry)
+    client.delete_bucket(Bucket=BUCKET)
+
+
+@pytest.fixture
+def far(store: Any, tmp_path: Path) -> Iterator[House]:
+    """A service whose root is in the bucket."""
+    del store
+    with open_database(f"sqlite:///{tmp_path}/farm.db") as db:
+        places = ServicePlaces(place(ROOT))
+        places.make()
+        settings = ApiSettings(secret=secret_of(places), poll_s=0.05, keep_alive_s=1.0, silence_s=5.0)
+        server = Server(db, places, settings)
+        keys.make_tenant(db, "Studio", tenant_id="studio")
+        try:
+            yield House(server, "studio", keys.make_key(db, "studio", "test", ALL).secret)
+        finally:
+            server.stop()

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import struct
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
 import pytest
 
 from core.errors import InputError
 from farm.api.app import secret_of
 from farm.api.buckets import READS, READS_A_TENANT, SOON, Buckets, soon
-from farm.api.context import ApiSettings
 from farm.api.embedded import ServeSpec, database_of, first_key
-from farm.api.parting import MOST_PARTS, PART_BYTES, parts_of
+from farm.api.parting import HEAD_BYTES, MOST_PARTS, PART_BYTES, parts_of
 from farm.client import AsyncFarm, Farm
 from farm.paths import place
 from farm.service import keys, uploads
@@ -30,7 +26,8 @@ from farm.service.database import open_database
 from farm.service.places import ServicePlaces
 from farm.settings import Settings
 from farm.store.s3path import ObjectPath
-from tests.farm.api.conftest import ALL, House, Server
+from tests.farm.api.bucket_steps import BUCKET, ROOT, announced, begun, head, listed, long_film, put, unfinished
+from tests.farm.api.conftest import House
 from tests.farm.api.flows import film_bytes, picture_bytes
 from tests.farm.api.test_calls import is_problem
 from tests.farm.s3_proxy import Exchange, proxy
@@ -39,60 +36,6 @@ from tests.farm.service.running import Farm as Works
 from tests.farm.service.running import wait_for
 
 BOUND_S = 15.0
-BUCKET, ROOT = "films", "s3://films/state/service"
-
-
-@pytest.fixture
-def store(s3: str) -> Iterator[Any]:
-    """A client of the bucket that the service keeps its files in."""
-    client = boto3.session.Session().client("s3")
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    for entry in listed(client):
-        client.delete_object(Bucket=BUCKET, Key=entry)
-    client.delete_bucket(Bucket=BUCKET)
-
-
-@pytest.fixture
-def far(store: Any, tmp_path: Path) -> Iterator[House]:
-    """A service whose root is in the bucket."""
-    with open_database(f"sqlite:///{tmp_path}/farm.db") as db:
-        places = ServicePlaces(place(ROOT))
-        places.make()
-        settings = ApiSettings(secret=secret_of(places), poll_s=0.05, keep_alive_s=1.0, silence_s=5.0)
-        server = Server(db, places, settings)
-        keys.make_tenant(db, "Studio", tenant_id="studio")
-        try:
-            yield House(server, "studio", keys.make_key(db, "studio", "test", ALL).secret)
-        finally:
-            server.stop()
-
-
-def listed(client: Any) -> list[str]:
-    return [entry["Key"] for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
-
-
-def unfinished(client: Any) -> list[str]:
-    return [entry["Key"] for entry in client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])]
-
-
-def long_film(clips: Path, size: int) -> bytes:
-    """A film of `size` bytes: what is too much is in a box that says nothing."""
-    film = film_bytes(clips)
-    return film + struct.pack(">I4s", size - len(film), b"free") + bytes(size - len(film) - 8)
-
-
-def announced(http: httpx.Client, size: int, purpose: str = "target", name: str = "film.m4v") -> dict[str, Any]:
-    answer = http.post("/v1/uploads", json={"purpose": purpose, "name": name, "size_bytes": size})
-    assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
-
-
-def put(part: dict[str, Any], data: bytes) -> None:
-    """A part, as any program puts it: the bucket is sent no key of ours."""
-    first, size = part["first_byte"], part["size_bytes"]
-    assert httpx.put(part["url"], content=data[first : first + size], timeout=60).status_code == 200
 
 
 def test_parts_cover_every_file_once_and_are_no_more_than_s3_takes() -> None:
@@ -109,7 +52,12 @@ def test_an_upload_in_parts_is_gone_on_with_and_looked_at(far: House, store: Any
     data = long_film(clips, 2 * PART_BYTES + 1000)
     with far.http() as http:
         row = announced(http, len(data))
-        assert (row["part_bytes"], set(row["links"])) == (PART_BYTES, {"self", "parts", "finish"})
+        assert (row["part_bytes"], set(row["links"])) == (PART_BYTES, {"self", "head", "parts", "finish"})
+        for early in (row["links"]["parts"], row["links"]["finish"]):
+            is_problem(http.post(early), 409, "how this file begins", f"its first {HEAD_BYTES} bytes")
+        is_problem(http.put(row["links"]["head"], content=data[:10]), 422, "10 bytes came", f"first {HEAD_BYTES}")
+        row = begun(http, data)
+        assert (row["head_bytes"], set(row["links"])) == (None, {"self", "parts", "finish"})
         is_problem(http.put(f"/v1/uploads/{row['id']}/data", content=data[:10]), 409, "parts")
         first = http.post(row["links"]["parts"], params={"limit": 1}).json()
         rest = http.post(row["links"]["parts"], params={"cursor": first["next"]}).json()
@@ -132,6 +80,61 @@ def test_an_upload_in_parts_is_gone_on_with_and_looked_at(far: House, store: Any
     assert listed(store).count(f"state/service/uploads/studio/{row['id']}") == 1
 
 
+def test_what_begins_as_nothing_the_farm_takes_is_refused_before_any_of_it_is_in_the_bucket(
+    far: House, store: Any, tmp_path: Path
+) -> None:
+    cases = [
+        ("target", b"#EXTM3U\n/etc/passwd\n" + bytes(3 * HEAD_BYTES), "is not a film"),
+        ("target", b"\x89PNG\r\n\x1a\n" + bytes(50), "is not a film"),
+        ("reference", b"\0\0\0\x18ftypisom" + bytes(5000), "is not a picture"),
+        ("source", b"%PDF-1.7" + bytes(5000), "is neither a picture nor a film"),
+    ]
+    with far.http() as http, Farm(far.server.url, far.secret, tries=2) as farm:
+        for purpose, data, words in cases:
+            row = announced(http, len(data), purpose)
+            for _ in range(2):  # also where the answer was lost
+                is_problem(head(http, row, data), 422, words, "send")
+            known = http.get(row["links"]["self"]).json()
+            assert (known["state"], known["problem"]["detail"]) == ("refused", words)
+            assert known["links"].keys() == {"self"}
+            is_problem(http.post(row["links"]["parts"]), 409, "refused")
+            is_problem(http.post(row["links"]["finish"], json={}), 422, words)
+        file = tmp_path / "film.m4v"
+        file.write_bytes(cases[0][1])
+        with pytest.raises(InputError, match="is not a film"):
+            farm.upload(file)
+        assert http.get("/v1/me").json()["use"]["stored_bytes"] == 0
+    clear(far.db, far.server.places)
+    assert (unfinished(store), [key for key in listed(store) if "/uploads/" in key]) == ([], [])
+
+
+def test_a_file_that_begins_otherwise_than_was_shown_is_refused(far: House, store: Any, clips: Path) -> None:
+    """Also where both begin as films do: nothing else than what was seen is looked at further."""
+    del store
+    film = film_bytes(clips)
+    other = film[:100] + bytes([film[100] ^ 1]) + film[101:]
+    with far.http() as http:
+        row = announced(http, len(film))
+        for _ in range(2):
+            assert head(http, row, film).status_code == 200
+        is_problem(head(http, row, other), 409, "began with other bytes", "begin another")
+        put(http.post(row["links"]["parts"]).json()["items"][0], other)
+        is_problem(http.post(row["links"]["finish"], json={}), 422, "other bytes than were sent")
+        is_problem(head(http, row, film), 422, "other bytes than were sent")
+
+
+def test_the_first_bytes_are_no_way_to_send_much(far: House, house: House, clips: Path) -> None:
+    film = film_bytes(clips)
+    with far.http() as http:
+        row = announced(http, 1 << 30)
+        for more in ({"content": bytes((1 << 20) + 1)}, {"content": iter([bytes(1 << 19)] * 4)}):
+            is_problem(http.put(row["links"]["head"], **more), 413)
+    with house.http() as http:
+        row = announced(http, len(film))
+        assert (row["head_bytes"], set(row["links"])) == (None, {"self", "data"})
+        is_problem(http.put(f"/v1/uploads/{row['id']}/head", content=film[:10]), 409, "sent as it is")
+
+
 @pytest.mark.heavy
 def test_what_came_is_refused_where_it_is_not_what_was_sent_or_no_film(
     far: House, store: Any, clips: Path, tmp_path: Path
@@ -140,19 +143,17 @@ def test_what_came_is_refused_where_it_is_not_what_was_sent_or_no_film(
     wrong = "0" * 64
     cases: list[tuple[str, bytes, str | None, str]] = [
         ("target", film, wrong, "another SHA-256"),
-        ("target", b"#EXTM3U\n/etc/passwd\n", None, "not a film"),
         ("target", film[:600], None, "film.m4v"),
-        ("reference", film, None, "not a picture"),
         ("source", b"\x89PNG\r\n\x1a\n" + bytes(50), None, "image"),
     ]
     with far.http() as http:
         for purpose, data, sha256, words in cases:
-            row = announced(http, len(data), purpose)
+            row = begun(http, data, purpose)
             put(http.post(row["links"]["parts"]).json()["items"][0], data)
             for _ in range(2):
                 is_problem(http.post(row["links"]["finish"], json={"sha256": sha256}), 422, words)
             assert http.get(row["links"]["self"]).json()["state"] == "refused"
-        row = announced(http, len(picture), "source", "face.png")
+        row = begun(http, picture, "source", "face.png")
         put(http.post(row["links"]["parts"]).json()["items"][0], picture)
         media = http.post(row["links"]["finish"]).json()["media"]
         assert media == {"kind": "picture", "width": 48, "height": 64}
@@ -163,7 +164,7 @@ def test_what_came_is_refused_where_it_is_not_what_was_sent_or_no_film(
 def test_an_upload_that_is_removed_leaves_nothing_in_the_bucket(far: House, store: Any, clips: Path) -> None:
     data = film_bytes(clips)
     with far.http() as http:
-        row = announced(http, len(data))
+        row = begun(http, data)
         part = http.post(row["links"]["parts"]).json()["items"][0]
         put(part, data)
         assert len(unfinished(store)) == 1
@@ -178,7 +179,7 @@ def test_an_upload_that_is_removed_leaves_nothing_in_the_bucket(far: House, stor
 def test_who_dies_while_looking_is_followed_by_the_next_who_is_asked(far: House, clips: Path) -> None:
     data = film_bytes(clips)
     with far.http() as http:
-        row = announced(http, len(data))
+        row = begun(http, data)
         put(http.post(row["links"]["parts"]).json()["items"][0], data)
         known = uploads.get(far.db, "studio", row["id"])
         Buckets().finish(known.place, known.upload_ref, len(data))

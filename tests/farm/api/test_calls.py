@@ -54,10 +54,23 @@ def test_a_job_from_upload_to_result(house: House, http: httpx.Client, clips: Pa
     for side in ("before", "after"):
         still = http.get(f"/v1/jobs/{job['id']}/preview.jpg", params={"side": side, "at": 1.0, "width": 64})
         assert (still.status_code, still.content[:3]) == (200, b"\xff\xd8\xff")
+        stays_known(http, still)
     is_problem(http.post(f"/v1/jobs/{job['id']}/cancel"), 409, "has succeeded", "fetch its result")
     is_problem(http.get(f"/v1/jobs/{job['id']}/cast"), 409, "wait_for_cast")
     assert http.delete(f"/v1/jobs/{job['id']}").status_code == 204
     is_problem(http.get(f"/v1/jobs/{job['id']}"), 404)
+
+
+def stays_known(http: httpx.Client, still: httpx.Response) -> None:
+    """A picture of a film that stays what it is: whoever has it is not sent it again, and another frame is another."""
+    tag, told = still.headers["etag"], still.headers
+    assert (told["cache-control"], told["vary"]) == ("private, max-age=3600, immutable", "Authorization")
+    for header in (tag, f'"x", {tag}', f"W/{tag}"):
+        again = http.get(still.request.url, headers={"If-None-Match": header})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    for more in ({"at": 0.5}, {"width": 32}):
+        other = http.get(still.request.url.copy_merge_params(more), headers={"If-None-Match": tag})
+        assert (other.status_code, other.headers["etag"] != tag) == (200, True)
 
 
 def test_the_same_submission_twice_is_one_job(http: httpx.Client, target: str) -> None:

@@ -19,10 +19,10 @@ from farm.service import keys, uploads
 from farm.service.database import open_database
 from farm.service.places import ServicePlaces
 from tests.farm.api.browsing import browser, page_at, signed_in
+from tests.farm.api.bucket_steps import long_film
 from tests.farm.api.conftest import ALL, House, Server
 from tests.farm.api.flows import film_bytes, finished
 from tests.farm.api.page_steps import job_of
-from tests.farm.api.test_buckets import long_film
 
 BUCKET, ROOT = "pages", "s3://pages/state"
 

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from core.errors import InputError
-from farm.api.rules import apply_quotas, check_allowed, check_prefix, quota_texts, quotas_of, retention_of
+from farm.api.rules import (
+    KEEP_AUDIT,
+    apply_quotas,
+    check_allowed,
+    check_prefix,
+    days_of,
+    quota_texts,
+    quotas_of,
+    retention_of,
+)
 from farm.cli.main import main, make_app
 from farm.service import audit, jobs, keys, uploads
 from farm.service.clearing import Retention, clear
@@ -63,6 +72,11 @@ def test_paths_and_beginnings_of_addresses() -> None:
     assert service_database("", {"FARM_DATABASE": "postgresql://db/farm"}) == "postgresql://db/farm"
     assert service_database("sqlite:///x.db", {"FARM_DATABASE": "postgresql://db/farm"}) == "sqlite:///x.db"
     assert retention_of(None, 0.5) == Retention(None, DAY_S // 2)
+    assert retention_of(1, None, 2) == Retention(DAY_S, None, 2 * DAY_S)
+    assert (days_of("730"), days_of("0.5"), days_of("none")) == (730.0, 0.5, None)
+    for text in ("", "-1", "nan", "inf", "a year"):
+        with pytest.raises(InputError, match="no number of days"):
+            days_of(text)
 
 
 @pytest.fixture
@@ -156,4 +170,7 @@ def test_the_documentation_lists_what_an_operator_may_say() -> None:
     plural = {"--allow-url": "allowed_urls", "--quota": "quotas", "--webhook-network": "webhook_networks"}
     of_this_machine = {"--host", "--port", "--address", "--local", "--metrics-port"}
     named = {plural.get(name, name.removeprefix("--").replace("-", "_")) for name in options - of_this_machine}
-    assert set(Args.model_fields) == named | {"replicas"}
+    assert set(Args.model_fields) == named | {"replicas", "min_replicas"}
+    (keep,) = (option for option in serve.params if option.name == "keep_audit")
+    assert days_of(str(keep.default)) == KEEP_AUDIT == Args.model_fields["keep_audit"].default
+    assert f"| `--keep-audit` DAYS | {KEEP_AUDIT:g} |" in table

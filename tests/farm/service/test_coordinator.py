@@ -22,7 +22,7 @@ from farm.service.states import JobState, Wish
 from farm.settings import Settings
 from tests.actors.films import make_film
 from tests.farm.service.farmhouse import ACME, OTHER, tenants
-from tests.farm.service.running import RUN, Farm, order_of, wait_for
+from tests.farm.service.running import FAST, RUN, Farm, order_of, wait_for
 
 S = JobState
 SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)  # what does not depend on the database
@@ -111,7 +111,7 @@ def test_another_coordinator_goes_on(farm: Farm, long_film: Path) -> None:
     store = farm.places.store(job)
     finished = {file.parent.name: file.stat().st_mtime_ns for file in store.glob("segments/*/DONE.json")}
     assert len(finished) >= 2
-    with farm.working():
+    with farm.working(replace(FAST, clear_s=3600.0)):  # so that what it went on with stays to be looked at
         assert farm.ended(job).state is S.succeeded
     report = jobs.report_of(farm.db, ACME, job)
     assert (report.segments_reused, report.segments_rendered) == (len(finished), 12 - len(finished))

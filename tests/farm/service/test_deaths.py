@@ -82,7 +82,8 @@ def finish_all(
             try:
                 for reader in readers:
                     reader.read()
-                if all(farm.row(job).ended for job in made):
+                over = all(farm.row(job).ended for job in made)
+                if over and not any(farm.places.store(job).exists() for job in made):
                     break
             except Unreachable:
                 continue
@@ -114,7 +115,6 @@ def finish_all(
         told = [letter for letter in letters if letter.job == job]
         assert len(told) == sum(states.values())
         assert jobs.report_of(farm.db, ACME, job).segments == 3
-        assert len(list(farm.places.store(job).glob("segments/*/DONE.json"))) == 3
         out = farm.places.result(job, "out.mp4").parent
         assert [file.name for file in out.iterdir()] == ["out.mp4"]
     assert len(hashes) == 1

@@ -20,7 +20,7 @@ from farm.service.places import ServicePlaces
 from farm.service.records import TenantQuota
 from farm.service.states import JobState
 from farm.settings import RunOptions, Settings
-from tests.farm.service.farmhouse import ACME, COORDINATOR, Hand, order, report, submit, tenants
+from tests.farm.service.farmhouse import ACME, COORDINATOR, Hand, job_in, order, report, submit, tenants
 from tests.farm.service.test_tenants import begin, finish
 
 
@@ -74,6 +74,50 @@ def test_no_job_succeeds_without_its_film(db: Database, tmp_path: Path, monkeypa
     assert "for which there is no room" in row.problem.what
     assert row.result is None
     assert not film.exists()
+
+
+def test_what_a_job_went_on_with_goes_when_it_has_succeeded(db: Database, tmp_path: Path) -> None:
+    """Nothing goes on with it; of a job that failed it stays for a retry. What people look at stays too."""
+    tenants(db)
+    places = ServicePlaces(tmp_path)
+    kept = ["cast/cast.toml", "cast/people/p1.jpg", "out/out.mp4"]
+    made = {state: job_in(db, state)[0] for state in (JobState.succeeded, JobState.failed, JobState.casting)}
+    for one in made.values():
+        for name in ("store/plan.json", "store/segments/a/DONE.json", "cast/store/film.json", *kept):
+            file = places.job(one) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"x")
+    rows = {one: jobs.get(db, ACME, one) for one in made.values()}
+    for _ in range(2):
+        clearing.clear(db, places)
+        for state, one in made.items():
+            left = {file.relative_to(places.job(one)).as_posix() for file in places.job(one).rglob("*")}
+            assert set(kept) <= left
+            assert ({"store", "cast/store"} & left == set()) == (state is JobState.succeeded)
+            assert jobs.get(db, ACME, one) == rows[one]
+    late = places.store(made[JobState.succeeded]) / "late.json"
+    late.parent.mkdir()
+    late.write_bytes(b"x")
+    clearing.clear(db, places)
+    assert late.exists(), "it is looked at once"
+    jobs.erase(db, ACME, made[JobState.succeeded])
+    clearing.clear(db, places)
+    assert not places.job(made[JobState.succeeded]).exists()
+
+
+def test_a_store_that_cannot_be_removed_is_tried_again(db: Database, tmp_path: Path) -> None:
+    tenants(db)
+    places = ServicePlaces(tmp_path)
+    one, _ = job_in(db, JobState.succeeded)
+    file = places.store(one)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"a file where a folder is to be")
+    clearing.clear(db, places)
+    assert file.exists()
+    file.unlink()
+    file.mkdir()
+    clearing.clear(db, places)
+    assert not file.exists()
 
 
 def test_every_end_has_its_line(db: Database, clock: Hand) -> None:
