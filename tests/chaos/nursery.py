@@ -135,8 +135,10 @@ def wait_stopped(pid: int) -> None:
 
 
 def main() -> None:
-    """Fork for every line that is heard, and tell of every child that ended, until the hearer is gone."""
+    """Fork for every line that is heard, and tell of every child that ended, until the hearer is gone; what runs then,
+    or was stopped, is killed."""
     load()
+    alive: set[int] = set()
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
@@ -146,14 +148,16 @@ def main() -> None:
         ready, _, _ = select.select([0, woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
-            bury()
+            alive -= bury()
         if 0 in ready:
             more = os.read(0, 65536)
             if not more:
+                for pid in alive:
+                    os.kill(pid, signal.SIGKILL)
                 return
             *lines, heard = (heard + more).split(b"\n")
             for line in lines:
-                bear(json.loads(line))
+                alive.add(bear(json.loads(line)))
 
 
 def load() -> None:
@@ -166,22 +170,26 @@ def tell(**told: int) -> None:
     os.write(1, (json.dumps(told) + "\n").encode())
 
 
-def bury() -> None:
+def bury() -> set[int]:
+    """Tell of all that have ended since; their numbers, which may be others' from now on."""
+    ended: set[int] = set()
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return
+            return ended
         if not pid:
-            return
+            return ended
+        ended.add(pid)
         tell(ended=pid, code=os.waitstatus_to_exitcode(status))
 
 
-def bear(wanted: dict[str, Any]) -> None:
+def bear(wanted: dict[str, Any]) -> int:
+    """Fork; the child's number."""
     pid = os.fork()
     if pid:
         tell(pid=pid)
-        return
+        return pid
     code = 70
     try:
         code = live(wanted)
