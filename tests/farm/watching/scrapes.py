@@ -13,14 +13,19 @@ import promql_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).resolve().parents[3]
-DASHBOARD = ROOT / "deploy" / "grafana" / "farm.json"
+DASHBOARDS = ROOT / "deploy" / "grafana"
+COLUMNS = 24
 INTERVALS = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "3h"}  # Grafana's own
 
 
 def scrape(address: str) -> dict[str, list[tuple[dict[str, str], float]]]:
     """Samples by name: labels and value."""
     with urllib.request.urlopen(address, timeout=10) as answer:
-        text = answer.read().decode()
+        return samples(answer.read().decode())
+
+
+def samples(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """The same of a page's text."""
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -28,21 +33,36 @@ def scrape(address: str) -> dict[str, list[tuple[dict[str, str], float]]]:
     return found
 
 
-def dashboard() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(DASHBOARD.read_text())
+def dashboard(name: str = "farm") -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((DASHBOARDS / f"{name}.json").read_text())
     return loaded
 
 
-def queries(farm: str) -> list[tuple[str, str]]:
+def queries(farm: str, name: str = "farm") -> list[tuple[str, str]]:
     """Panel and query, with the dashboard's variable `farm` filled in."""
     found = []
-    for panel in dashboard()["panels"]:
+    for panel in dashboard(name)["panels"]:
         for target in panel.get("targets", []):
             query = target["expr"].replace("${farm}", farm)
-            for name, value in INTERVALS.items():
-                query = query.replace(name, value)
+            for variable, value in INTERVALS.items():
+                query = query.replace(variable, value)
             assert "$" not in query, query
             found.append((panel["title"], query))
+    return found
+
+
+def overlaps(name: str = "farm") -> list[str]:
+    """Panels that lie over others, stand out at the right, or have another's id."""
+    seen: set[tuple[int, int]] = set()
+    ids: set[int] = set()
+    found = []
+    for panel in dashboard(name)["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        if cells & seen or at["x"] + at["w"] > COLUMNS or panel["id"] in ids:
+            found.append(str(panel["title"]))
+        seen |= cells
+        ids.add(panel["id"])
     return found
 
 
@@ -74,10 +94,10 @@ def _used(node: Any, asked: frozenset[str]) -> Iterator[tuple[str, set[str]]]:
         assert kind in {"NumberLiteral", "StringLiteral"}, kind
 
 
-def legends() -> list[tuple[str, set[str], str]]:
+def legends(name: str = "farm") -> list[tuple[str, set[str], str]]:
     """Panel, the labels its legend names, and its query under Prometheus's own names."""
     found = []
-    for panel in dashboard()["panels"]:
+    for panel in dashboard(name)["panels"]:
         for target in panel.get("targets", []):
             names = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
             found.append((panel["title"], names, target["expr"]))

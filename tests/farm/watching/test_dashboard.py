@@ -15,7 +15,7 @@ from farm.watching.figures import FIGURES
 from farm.watching.instruments import Page, PrometheusInstruments
 from farm.watching.metrics import Metrics
 from tests.farm.watching.jobs import order
-from tests.farm.watching.scrapes import ROOT, dashboard, legends, queries, scrape, used
+from tests.farm.watching.scrapes import ROOT, legends, overlaps, queries, scrape, used
 from tests.media_clips import make_clip
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]
@@ -93,15 +93,7 @@ def test_no_label_names_a_job(told: Samples) -> None:
 
 
 def test_panels_do_not_lie_over_each_other_and_ids_are_their_own() -> None:
-    panels = dashboard()["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels)
-    seen: set[tuple[int, int]] = set()
-    for panel in panels:
-        at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
-        assert not cells & seen, panel["title"]
-        assert at["x"] + at["w"] <= 24
-        seen |= cells
+    assert overlaps() == []
 
 
 def test_the_documentation_lists_every_figure() -> None:
