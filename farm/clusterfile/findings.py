@@ -12,10 +12,17 @@ from typing import Any
 FILL_INS = ("ACCOUNT", "BUCKET", "DATABASE", "PASSWORD", "PROJECT", "PUBLIC_KEY", "REGISTRY")
 EXAMPLES = r"(?<![\d.])(?:192\.0\.2|198\.51\.100|203\.0\.113)\.\d{1,3}(?![\d.])"
 WORD = re.compile(rf"(?<![A-Z_])(?:{'|'.join(FILL_INS)})(?![A-Z_])|{EXAMPLES}")
+# Names of variables are the operator's to choose: where one is set (`-e BUCKET=mine`), handed on or read, and in a pod.
+VARIABLE = re.compile(
+    r"""\$\{?\w+|(?:^|(?<=[\s"']))[A-Za-z_]\w*(?==)"""  # ${BUCKET}, and BUCKET in BUCKET=mine
+    r"""|(?:(?<=-e )|(?<=--env )|(?<=--env=))[A-Za-z_]\w*"""  # -e BUCKET: as it is here
+)
+VARIABLE_OF_A_POD = re.compile(r"\benv\[\d+\]\.(?:name|valueFrom\.\w+KeyRef\.key)$")
 
 VIDEO_CAPABILITIES = {"compute", "utility", "video"}  # the last for NVENC and NVDEC
 OPEN_TO_ALL = ("0.0.0.0/0", "::/0")
-ANY_ADDRESS = "0.0.0.0"
+TO_ALL = re.compile(rf"(?<![\w.:])(?:{'|'.join(map(re.escape, OPEN_TO_ALL))})(?!\d)")
+ANY_ADDRESS = re.compile(r"(?<![\d.])0\.0\.0\.0(?!\.?\d)")
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,9 @@ def leaves(node: object, where: str = "") -> Iterator[tuple[str, object]]:
 def fill_ins(document: object) -> Iterator[Finding]:
     """Names that only the operator knows and that are not written yet."""
     for where, value in leaves(document):
-        for word in dict.fromkeys(WORD.findall(value)) if isinstance(value, str) else ():
+        if not isinstance(value, str) or VARIABLE_OF_A_POD.search(where):
+            continue
+        for word in dict.fromkeys(WORD.findall(VARIABLE.sub("", value))):
             yield Finding(where, f"{word} is still to be written", "put your own name there", fill_in=True)
 
 
@@ -58,9 +67,9 @@ def open_places(document: object, *, pods: bool = False) -> Iterator[Finding]:
     for where, value in leaves(document):
         if not isinstance(value, str):
             continue
-        if any(network in value for network in OPEN_TO_ALL):
+        if TO_ALL.search(value):
             yield Finding(where, "opens a port to the whole internet", "name the addresses that may come in")
-        elif ANY_ADDRESS in value and not pods:
+        elif ANY_ADDRESS.search(value) and not pods:
             yield Finding(where, "listens on every address", "write 127.0.0.1 and go there through SSH")
 
 

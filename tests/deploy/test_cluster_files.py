@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from core.errors import InputError
 from farm.cli.main import main
 from farm.clusterfile.check import findings, read
-from farm.clusterfile.findings import Finding, tag_of
+from farm.clusterfile.findings import Finding, fill_ins, open_places, tag_of
 from tests.deploy.amazon import ROOT
 
 SHIPPED = (
@@ -244,6 +244,37 @@ KUBERAY: dict[str, Change] = {
 @pytest.mark.parametrize("expected", KUBERAY)
 def test_a_fault_in_a_kuberay_manifest_is_found(expected: str) -> None:
     assert any(expected in str(one) for one in changed("deploy/kuberay/rayjob.yaml", KUBERAY[expected]))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("10.0.0.0/16", 0),
+        ("110.0.0.0/8 and 10.0.0.0.", 0),
+        ("0.0.0.0/0", 1),
+        ("cidr=0.0.0.0/0,10.0.0.0/16", 1),
+        ("::/0", 1),
+        ("fd00::/08", 0),
+        ("serve --host 0.0.0.0:8000", 1),
+        ("listens on 0.0.0.0.", 1),
+        ("-e BUCKET=mine -e PROJECT=$PROJECT", 0),
+        ("-e PASSWORD --env DATABASE --env=REGISTRY", 0),
+        ("-e BUCKET=BUCKET", 1),
+        ("-e STORE=s3://BUCKET/state -e PROJECT=PROJECT", 2),
+        ("REGISTRY=us.example; docker pull ${REGISTRY}/face-farm", 0),
+        ("arn:aws:iam::ACCOUNT:role/farm", 1),
+        ("MY_BUCKET and BUCKETS", 0),
+    ],
+)
+def test_a_networks_address_and_a_variables_name_are_no_findings(text: str, told: int) -> None:
+    document = {"docker": {"run_options": [text]}}
+    assert len([*open_places(document), *fill_ins(document)]) == told
+
+
+def test_a_pods_variables_may_have_any_name() -> None:
+    named = {"name": "BUCKET", "valueFrom": {"secretKeyRef": {"name": "farm", "key": "PASSWORD"}}}
+    assert list(fill_ins({"env": [named]})) == []
+    assert len(list(fill_ins({"env": [{"name": "BUCKET", "value": "BUCKET"}]}))) == 1
 
 
 def test_the_rayservice_holds_the_application_of_serve_yaml() -> None:
