@@ -79,6 +79,7 @@ class RayPool(Pooled):
         self._ours = False
         self._resources: Mapping[str, float] = {}
         self._begun = threading.Lock()
+        self._leaving = threading.Lock()
 
     @property
     def workers(self) -> int:
@@ -170,6 +171,13 @@ class RayPool(Pooled):
         )(Renderer)
         return renderer.remote(self._settings, self._make, self._cluster.metadata)
 
+    def release(self) -> None:
+        """End the actors. Ray stays until `close`, unless its head falls silent."""
+        super().release()
+        if self._renderers is not None:
+            with suppress(Exception):  # as in _put_away
+                self._renderers.dismiss(self._disconnect)
+
     def close(self) -> None:
         """End the actors, and Ray itself when this pool started or joined it."""
         super().close()
@@ -180,12 +188,17 @@ class RayPool(Pooled):
             with suppress(Exception):  # at the end a cluster that is already gone is no failure
                 self._renderers.end()
             self._renderers = None
-        if self._ours:
-            ray.shutdown()
-            self._ours = False
+        self._disconnect()
         if self._session is not None:
             shutil.rmtree(self._session, ignore_errors=True)
             self._session = None
+
+    def _disconnect(self) -> None:
+        """From the thread that closes, or the one that watches the head."""
+        with self._leaving:
+            if self._ours:
+                ray.shutdown()
+                self._ours = False
 
 
 def sizes(cluster: ClusterSpec, has: Capacity, needs: Resources) -> tuple[int, int]:

@@ -96,7 +96,7 @@ class Pooled(ABC):
 
         self._do(end)
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Stop every job and end the loop; safe in any state, and twice."""
         with self._gate:
             self._closing = True
@@ -104,6 +104,10 @@ class Pooled(ABC):
         if thread is not None and transport is not None:
             transport.wake()
             thread.join(self._quiet_s + POLL_S)
+
+    def close(self) -> None:
+        """`release`, and end all that is left; safe in any state, and twice."""
+        self.release()
 
     # ------------------------------------------------------------ the calling threads
 

@@ -37,7 +37,7 @@ class Clock:
 @dataclass
 class Desk:
     """`code` is the hash of the program, part of every key; `stop_on_damage` ends a map at the first damaged frame;
-    `terms` are the job's in the pool. `let_go` is called instead of closing the pool when it has no more work to do."""
+    `terms` are the job's in the pool. `let_go` is called instead of releasing the pool when that has no more to do."""
 
     store: Store
     pool: Pool
@@ -62,7 +62,7 @@ class Desk:
     def release(self) -> None:
         """No more orders will come. May be called again."""
         if self.let_go is None:
-            self.pool.close()
+            self.pool.release()
         else:
             self.let_go()
 

@@ -79,7 +79,7 @@ def run_job(
 
                 def let_go() -> None:
                     if pool is None:
-                        used.close()
+                        used.release()
                         cost.close()
 
                 before = stamp_there(output)

@@ -37,6 +37,10 @@ class Pool(Protocol):
     def stop(self, name: str, error: FarmError, *, finish: bool = False) -> None:
         """End the job of that name with `error`; with `finish`, what runs is finished first."""
 
+    def release(self) -> None:
+        """No more orders come: renderers are given back, and jobs that still run end as interrupted. A cluster that
+        was joined is left by `close` alone: figures of what follows go out through it."""
+
     def close(self) -> None:
         """End everything that `start` and `run` began; jobs that still run end as interrupted."""
 

@@ -5,6 +5,7 @@ When a renderer is lost, the node table says whose fault that is: a node that we
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,10 @@ DEMAND_S = 4.0  # how often what comes is asked after, while something is waited
 DRAIN_TRIES = 10  # a node that is given up is drained when nobody works there any more
 HEAD = "node:__internal_head__"  # the resource that Ray gives the head alone
 DRAIN_S = 30.0  # where Ray drains a node without saying until when
+
+
+def _deaf() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class FleetWatch:
         self._gate = threading.Lock()
         self._wake = threading.Event()
         self._over = False
+        self._most_s, self._silent = math.inf, _deaf
         self._gone: frozenset[str] = frozenset()
         self._leaving: set[str] = set()
 
@@ -63,6 +69,10 @@ class FleetWatch:
         self._gone = self._look()
         threading.Thread(target=self._main, name="farm nodes", daemon=True).start()
         threading.Thread(target=self._count, name="farm silence", daemon=True).start()
+
+    def linger(self, most_s: float, silent: Callable[[], None]) -> None:
+        """Nobody looks at `silent_s` any more: call `silent`, once, when the cluster has not answered for `most_s`."""
+        self._most_s, self._silent = most_s, silent
 
     def stop(self) -> None:
         self._over = True
@@ -127,7 +137,9 @@ class FleetWatch:
     def _count(self) -> None:
         """Count the silence while all else may wait for the cluster. A process that is stopped does not come here."""
         while not self._over:
-            _ = self.silent_s
+            if self.silent_s >= self._most_s:
+                self.stop()
+                self._silent()
             time.sleep(COUNT_S)
 
     def _main(self) -> None:

@@ -115,9 +115,18 @@ class RayTransport:
         if slot in self._actors:
             ray.kill(self._actors[slot])
 
+    def dismiss(self, silent: Callable[[], None]) -> None:
+        """End all renderers. From any thread, once nobody polls any more. `silent` is called, from another thread,
+        when the head has not answered for so long that Ray may soon end this process."""
+        self._fleet.linger(SILENCE_S, silent)
+        self._end_all()
+
     def end(self) -> None:
-        """End all renderers. From any thread, once nobody polls any more."""
+        """End all renderers and the watch over nodes. From any thread, once nobody polls any more."""
         self._fleet.stop()
+        self._end_all()
+
+    def _end_all(self) -> None:
         for slot in list(self._actors):
             self._end(slot)
 

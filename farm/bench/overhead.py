@@ -63,6 +63,9 @@ class PlainLoop:
     def stop(self, name: str, error: FarmError, *, finish: bool = False) -> None:
         """It is at work in the thread that asked: nobody else can end it."""
 
+    def release(self) -> None:
+        """Nothing is held."""
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -90,6 +93,9 @@ class Timed:
 
     def stop(self, name: str, error: FarmError, *, finish: bool = False) -> None:
         self._pool.stop(name, error, finish=finish)
+
+    def release(self) -> None:
+        self._pool.release()
 
     def close(self) -> None:
         self._pool.close()

@@ -68,6 +68,9 @@ class NoPool:
     def stop(self, name: str, error: FarmError, *, finish: bool = False) -> None:
         """Nothing runs."""
 
+    def release(self) -> None:
+        """There is nothing to give back."""
+
     def close(self) -> None:
         """Nothing was begun."""
 

@@ -3,10 +3,34 @@ its silence."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.ray.fleet import FleetWatch
 from actors.ray.silence import STEP_S, Silence
+from tests.chaos.cluster import SETTINGS, RayCluster
+from tests.system.runs import DEADLINE_S, ROOT
+
+RELEASED = """
+import sys, time, ray
+from actors.drive import Patience
+from actors.pool import ClusterSpec, RayPool
+from actors.worker import WorkerSettings
+spec = ClusterSpec(sys.argv[1], workers=1, cpu_workers=1, cores=1, patience=Patience())
+pool = RayPool(WorkerSettings("unused", 1, 1), spec)
+pool.start()
+pool.release()
+print("released", ray.is_initialized(), flush=True)
+while ray.is_initialized():
+    time.sleep(0.1)
+pool.close()
+print("left", flush=True)
+"""
 
 
 def test_silence_is_counted_from_the_question() -> None:
@@ -33,3 +57,32 @@ def test_a_driver_that_was_stopped_counts_little_of_it(steps: list[float], stops
         now_s += step_s
         silence.seconds(now_s)
     assert sum(steps) - 1e-6 <= silence.seconds(now_s) <= sum(steps) + STEP_S * len(stops) + 1e-6
+
+
+def test_who_lingers_is_told_once_that_nobody_answers() -> None:
+    told: list[str] = []
+    fleet = FleetWatch(lambda _: None, {})
+    fleet.linger(0.0, lambda: told.append("silent"))
+    fleet._count()  # in this thread: it ends with what it tells
+    assert told == ["silent"]
+
+
+@pytest.mark.heavy
+def test_a_driver_whose_renderers_are_given_back_outlives_the_head() -> None:
+    """Ray ends a process that is connected to a head that is gone: whoever still joins a film leaves it before."""
+    before = dict(os.environ)
+    cluster = RayCluster(1)
+    command = [sys.executable, "-c", RELEASED, cluster.address]
+    process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ) | SETTINGS, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "released True\n"
+        assert cluster.kill_head()
+        assert process.communicate(timeout=DEADLINE_S)[0] == "left\n"
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+        cluster.end()
+        os.environ.clear()
+        os.environ.update(before)

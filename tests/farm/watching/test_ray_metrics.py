@@ -23,8 +23,10 @@ from farm.watching.metrics import Metrics
 from tests.farm.watching.jobs import order
 from tests.farm.watching.scrapes import queries, scrape, used
 from tests.media_clips import make_clip
+from tests.system.runs import farm
 
 DEADLINE_S = 90.0
+AFTER_THE_WORK = ("join", "verify", "publish")
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +77,47 @@ def test_a_run_on_ray_tells_all_that_the_dashboard_asks_for(page: str, clips: Pa
     for figure in FIGURES:
         names = seen[f"ray_{figure.name}" if figure.kind != "histogram" else f"ray_{figure.name}_count"]
         assert all(set(figure.labels) <= have for have in names)
+
+
+def ended(page: str) -> tuple[float, dict[str, float]]:
+    """How many jobs finished, and the seconds of stages that no renderer works in."""
+    samples = scrape(page)
+    finished = sum(
+        value for labels, value in samples.get("ray_farm_jobs_ended_total", ()) if labels["outcome"] == "finished"
+    )
+    seconds = dict.fromkeys(AFTER_THE_WORK, 0.0)
+    for labels, value in samples.get("ray_farm_stage_seconds_total", ()):
+        if labels["stage"] in seconds:
+            seconds[labels["stage"]] += value
+    return finished, seconds
+
+
+@pytest.mark.heavy
+def test_a_command_tells_the_cluster_what_came_after_its_renderers(page: str, clips: Path, tmp_path: Path) -> None:
+    """Renderers are given back before the film is joined; the command ends right after its last figure."""
+    film = make_clip("h264_mov", clips)
+    before, seconds_before = ended(page)
+    address = ray.get_runtime_context().gcs_address
+    ran = farm(
+        "render",
+        film,
+        "-o",
+        tmp_path / "out.mov",
+        "--swapper",
+        "none",
+        "--address",
+        address,
+        "--workers",
+        "1",
+        "--json",
+    )
+    spent = ran.report.seconds_by_stage
+    end_s = time.monotonic() + DEADLINE_S
+    while ended(page)[0] < before + 1:
+        assert time.monotonic() < end_s, "the page never heard of the end"
+        time.sleep(0.5)
+    finished, seconds = ended(page)
+    assert round(finished - before) == 1
+    for stage in AFTER_THE_WORK:
+        assert seconds[stage] - seconds_before[stage] == pytest.approx(spent[stage], abs=0.5)
+        assert seconds[stage] > seconds_before[stage]
