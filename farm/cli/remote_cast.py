@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.errors import InputError
 from farm.castedit import PersonEdit, edit_people
+from farm.castform import cast_people
 from farm.cli.out import put, say
 from farm.paths import place_from
 from farm.service.records import UPLOAD_SCHEME
@@ -36,15 +37,9 @@ def fetch_cast(farm: Farm, job: str, folder: Path) -> Path:
 
 def put_cast(farm: Farm, job: str, file: Path) -> None:
     """Send the pictures that `file` names, and the cast with them; the rendering starts."""
-    try:
-        text = file.read_text()
-        parsed = tomllib.loads(text)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(file), hint="check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"is no TOML: {error}", where=str(file), hint="mend the line that is named") from None
+    text, people = cast_file(file)
     edits, sent = {}, dict[str, str]()
-    for entry in parsed.get("people", []):
+    for entry in people:
         given = entry.get("source") or []
         names = [given] if isinstance(given, str) else list(given)
         if any(stretch.get("source") for stretch in entry.get("ranges", [])):
@@ -60,6 +55,19 @@ def put_cast(farm: Farm, job: str, file: Path) -> None:
             places = tuple(sent[name] for name in names)
             edits[str(entry["id"])] = PersonEdit(places, entry.get("source_face"))
     farm.put_cast(job, edit_people(text, edits))
+
+
+def cast_file(file: Path) -> tuple[str, list[dict[str, Any]]]:
+    """The text of a cast.toml and the tables of its people; `InputError` where it is none."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+        return text, cast_people(text)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(file), hint="check the path") from None
+    except UnicodeDecodeError:
+        raise InputError("is not UTF-8", where=str(file), hint="save it as UTF-8") from None
+    except InputError as error:
+        raise InputError(error.what, where=str(file), hint=error.hint) from None
 
 
 def at_service(farm: Farm, file: Path, name: str) -> str:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from core.errors import FarmError, InputError
 from core.records import JobSpec
-from farm.client import calls, files, retry, sse
+from farm.client import calls, files, given, retry, sse
 from farm.client.calls import (
     Call,
     CastView,
@@ -52,8 +52,8 @@ class AsyncFarm:
         self._transport = transport
         self._draw = random.Random()
         self._http = httpx.AsyncClient(
-            base_url=files.base_url(url),
-            headers={"Authorization": f"Bearer {key}"},
+            base_url=given.base_url(url),
+            headers=given.bearer(key),
             timeout=httpx.Timeout(timeout_s),
             transport=transport,
         )
@@ -149,7 +149,7 @@ class AsyncFarm:
 
     async def cast_picture(self, job_id: str, name: str) -> bytes:
         """A person's picture, by the name of its file."""
-        return (await self._send(Call("GET", f"{calls.job(job_id)}/cast/{name}"))).content
+        return (await self._send(Call("GET", f"{calls.job(job_id)}/cast/{given.part_of_path(name)}"))).content
 
     async def put_cast(self, job_id: str, cast: str | Mapping[str, Any]) -> JobView:
         """A whole cast.toml as text, or {"people": {"p1": {"source": {"images": [{"upload": ...}]}}}}."""
@@ -369,6 +369,8 @@ class AsyncFarm:
                 )
             except httpx.TransportError as error:
                 failure = error
+            except (httpx.InvalidURL, UnicodeError):
+                raise given.unsendable(call.method, call.path) from None
             if answer is not None and answer.is_success:
                 return answer
             wait_s = next(waits, None) if retry.again(call, answer) or files.not_reached(failure) else None

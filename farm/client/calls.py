@@ -26,6 +26,7 @@ from farm.api.schemas import (
     UploadView,
     WebhookView,
 )
+from farm.client import given
 from farm.service.records import JobState
 
 M = TypeVar("M", bound=BaseModel)
@@ -64,7 +65,7 @@ class ServiceError(FarmError):
 
 
 def job(job_id: str) -> str:
-    return f"/v1/jobs/{job_id}"
+    return f"/v1/jobs/{given.part_of_path(job_id)}"
 
 
 def list_jobs(states: Sequence[str], cursor: str | None, limit: int) -> Call:
@@ -73,7 +74,7 @@ def list_jobs(states: Sequence[str], cursor: str | None, limit: int) -> Call:
 
 
 def submit_job(body: Mapping[str, Any], key: str) -> Call:
-    return Call("POST", "/v1/jobs", json=dict(body), headers={"Idempotency-Key": key})
+    return Call("POST", "/v1/jobs", json=dict(body), headers=given.idempotency(key))
 
 
 def ask(job_id: str, what: str) -> Call:
@@ -82,7 +83,7 @@ def ask(job_id: str, what: str) -> Call:
 
 
 def announce(purpose: str, path: Path) -> Call:
-    body = {"purpose": purpose, "name": path.name, "size_bytes": path.stat().st_size}
+    body = {"purpose": purpose, "name": given.plain_name(path), "size_bytes": path.stat().st_size}
     return Call("POST", "/v1/uploads", json=body, safe=False)
 
 

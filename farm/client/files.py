@@ -28,13 +28,6 @@ LAST = frozenset({"end", "gone"})
 LOOK_S = 2.0
 
 
-def base_url(url: str) -> str:
-    """The address of a service, with or without a path that a proxy puts before it."""
-    if not url.startswith(("http://", "https://")):
-        raise InputError("is no address of a service", where=url, hint="write http://HOST:PORT")
-    return url.rstrip("/")
-
-
 def readable(path: Path) -> Path:
     if not path.is_file():
         raise InputError("no such file", where=str(path), hint="check the path")

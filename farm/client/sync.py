@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from core.errors import FarmError, InputError
 from core.records import JobSpec
-from farm.client import calls, files, retry, sse
+from farm.client import calls, files, given, retry, sse
 from farm.client.calls import (
     Call,
     CastView,
@@ -53,8 +53,8 @@ class Farm:
         self._transport = transport
         self._draw = random.Random()
         self._http = httpx.Client(
-            base_url=files.base_url(url),
-            headers={"Authorization": f"Bearer {key}"},
+            base_url=given.base_url(url),
+            headers=given.bearer(key),
             timeout=httpx.Timeout(timeout_s),
             transport=transport,
         )
@@ -149,7 +149,7 @@ class Farm:
 
     def cast_picture(self, job_id: str, name: str) -> bytes:
         """A person's picture, by the name of its file."""
-        return self._send(Call("GET", f"{calls.job(job_id)}/cast/{name}")).content
+        return self._send(Call("GET", f"{calls.job(job_id)}/cast/{given.part_of_path(name)}")).content
 
     def put_cast(self, job_id: str, cast: str | Mapping[str, Any]) -> JobView:
         """A whole cast.toml as text, or {"people": {"p1": {"source": {"images": [{"upload": ...}]}}}}."""
@@ -363,6 +363,8 @@ class Farm:
                 )
             except httpx.TransportError as error:
                 failure = error
+            except (httpx.InvalidURL, UnicodeError):
+                raise given.unsendable(call.method, call.path) from None
             if answer is not None and answer.is_success:
                 return answer
             wait_s = next(waits, None) if retry.again(call, answer) or files.not_reached(failure) else None

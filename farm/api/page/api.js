@@ -67,8 +67,14 @@ export async function resultLink(job) {
   return new URL(url, HERE);
 }
 
+// What a file is called for the service: without what a name may not hold there, and not too long; the ending stays.
+function plainName(name) {
+  const plain = name.replace(/[\x00-\x1f\x7f/\\]/g, "_") || "file", ending = /\.[^.]{1,20}$/.exec(plain)?.[0] ?? "";
+  return plain.length <= 200 ? plain : [...plain].slice(0, 200 - ending.length).join("") + ending;
+}
+
 export function sendFile(file, purpose, told) {
-  return call("POST", "v1/uploads", { purpose, name: file.name, size_bytes: file.size })
+  return call("POST", "v1/uploads", { purpose, name: plainName(file.name), size_bytes: file.size })
     .then((row) => (row.links.parts ? sendParts(row, file, told, 0) : sendFrom(row, file, told, 0)));
 }
 
