@@ -28,11 +28,13 @@ from farm.store.heads import Head
 from farm.store.holder import Holder
 from farm.store.lease import Lease, holder_at
 from farm.store.refusals import Missing, Patience, Refused, Unfit, Unreachable
-from farm.store.ways import find_ways
+from farm.store.ways import PROBE, find_ways
 
 QUESTIONS_AT_ONCE = 32  # as many lines as a client keeps
 RECEIPTS_AT_ONCE = 1000
 ONCE = Patience(tries=1)  # what is told again soon
+PROBES = "tmp/"  # below which drivers that start try out what the server knows
+PROBE_S = 3600.0  # what a driver that starts puts is gone long before
 LOOK = Patience(tries=3, connect_s=5.0)  # before any work: a wrong address is told early
 
 
@@ -188,6 +190,7 @@ class S3Store(Store):
         self.check_held()
         self.cache.sweep()
         self.bucket.abort_uploads(self._prefix)
+        self._delete_probes(PROBE_S)
         for folder in ORDERS:
             self._delete(self._strays(self.listed(folder)))
 
@@ -199,6 +202,7 @@ class S3Store(Store):
 
     def close_down(self) -> None:
         self.check_held()  # another run on this machine has the same cache
+        self._delete_probes(0)
         self.cache.remove()
         self._cache = None
         if self._lease is not None:
@@ -235,6 +239,11 @@ class S3Store(Store):
         for first in range(0, len(todo), DELETE_AT_ONCE):
             self.check_held()
             self.bucket.delete(todo[first : first + DELETE_AT_ONCE])
+
+    def _delete_probes(self, older_s: float) -> None:
+        """Remove what drivers left that were killed as they started."""
+        found = (entry for entry in self.entries(PROBES.rstrip("/")) if entry.age_s >= older_s)
+        self._delete([entry.name for entry in found if entry.name.endswith(PROBE)])
 
     def _local(self, name: str, head: Head) -> Path:
         """The object of `head` as a file; what is in the cache is known by its hash, else by its ETag."""
@@ -281,7 +290,7 @@ def open_s3_store(
         found = {entry.key.removeprefix(start).rstrip("/") for entry in looking.bucket.list(start, folders=True)}
         if not looks_like_store(found, lambda: (one.key.removeprefix(start) for one in looking.bucket.list(start))):
             raise InputError("not a store and not empty", where=url, hint=f"give a new prefix with {option}")
-        ways = find_ways(looking.bucket, f"{start}tmp/{hashlib.sha256(owner.encode()).hexdigest()[:8]}.probe")
+        ways = find_ways(looking.bucket, f"{start}{PROBES}")
     if ways.locked_until:
         told = f"the bucket keeps all that is put there until {ways.locked_until} (object lock), and a store is cleared"
         raise InputError(told, where=url, hint=f"choose another with {option}")

@@ -6,6 +6,7 @@ nothing, with an error or without a word. And buckets may keep what is overwritt
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from farm.store.bucket import FRESH, Bucket
 from farm.store.heads import md5_of
 from farm.store.refusals import Conflict, Missing, NoConditions
 
+PROBE = ".probe"
+PROBE_DIGITS = 16
+TRIES = 4
 NOBODY_HAS = '"00000000000000000000000000000000"'  # an ETag
 NO_CONDITIONS = "the bucket's server has no conditional puts: do not start one job twice at the same instant"
 NO_MATCHING = "the bucket's server replaces nothing on condition: do not start one job twice at the same instant"
@@ -40,8 +44,28 @@ class Ways:
         return (*conditions, *((VERSIONS,) if self.versions else ()))
 
 
-def find_ways(bucket: Bucket, key: str) -> Ways:
-    """Try it out with an object `key`, which is removed again: whoever may not put or remove is told so here."""
+def find_ways(bucket: Bucket, folder: str) -> Ways:
+    """Try it out with small objects below `folder`, removed again: whoever may not put or remove is told so here.
+
+    Each try has a name of its own, which no other driver that starts now puts to. Who clears the folder may still take
+    it away meanwhile: then the object is missing, or a condition seems not to be obeyed. So the first is tried again,
+    and the second believed when it was seen twice.
+    """
+    seen: Ways | None = None
+    for left in reversed(range(TRIES)):
+        try:
+            found = _tried(bucket, f"{folder}{secrets.token_hex(PROBE_DIGITS // 2)}{PROBE}")
+        except Missing:
+            if not left:
+                raise
+            continue
+        if found == seen or (found.fresh and found.matching):
+            return found
+        seen = found
+    return found
+
+
+def _tried(bucket: Bucket, key: str) -> Ways:
     try:
         bucket.call("put_object", key, Body=b"1", ContentMD5=md5_of(b"1"))
         fresh = _obeyed(bucket, key, FRESH)

@@ -33,7 +33,6 @@ TOKENS = (
     (re.compile(r"/index/[0-9a-f]{32}"), "/index/*"),  # a film's path
     (re.compile(r"/farm-\d+/[0-9a-f]{16}"), "/farm-*/*"),  # the cache of a store
     (re.compile(r"/tmp/[0-9a-f]{16}"), "/tmp/*"),  # a scratch file
-    (re.compile(r"/tmp/[0-9a-f]{8}\.probe"), "/tmp/*.probe"),  # an owner's look at what a server knows
     (re.compile(r"^TMP/[a-z0-9_]{8}$"), "TMP/*"),  # Python's own look whether files can be put there (tempfile)
     (re.compile(r"/(segments|analysis)/([0-9a-f]{8})[0-9a-f]+"), r"/\1/\2"),  # an order
     (re.compile(r"/\d+-[0-9a-f]{8}\."), "/*."),  # an attempt
