@@ -18,6 +18,7 @@ from farm.artifacts import Store, open_store
 from farm.assemble import assemble, choose_copies
 from farm.castings import Casting, nobody
 from farm.cost.job import costing, prices_of
+from farm.cost.kept import name_of
 from farm.cost.listener import CostMeter
 from farm.desk import Clock, Desk, make_pool
 from farm.listeners import Together
@@ -74,6 +75,7 @@ def run_job(
         if known is not None:
             return with_note(known, tidied(lambda: clear(store, keep=run.keep)))
         used = pool or make_pool(run, settings, models)
+        owes = run.max_cost is not None and store.exists(name_of(store))
         try:
             with costing(store, prices, run, settings, shared=pool is not None) as cost:
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from farm.artifacts import Store
 from farm.clusterfile.supply import NodeSupply, node_supply
 from farm.cost.borrowed import borrow
 from farm.cost.estimate import Place, cloud_node, estimate_on, least_money, own_machine, places_of
-from farm.cost.kept import CostFile, load_kept
+from farm.cost.kept import CostFile, known_or_noted
 from farm.cost.listener import CostMeter
 from farm.cost.prices import Prices, load_prices
 from farm.cost.spending import machine_of
@@ -51,9 +51,10 @@ def here(prices: Prices, run: RunOptions, settings: Settings, segments: int) -> 
 def costing(store: Store, prices: Prices, run: RunOptions, settings: Settings, *, shared: bool) -> Iterator[CostMeter]:
     """The meter of a job in `store`, while it runs; `shared` where its pool has other jobs too.
 
-    `InputError` where former runs were counted in another currency than the budget's.
+    `InputError` where there is a budget and former runs were counted in another currency, or what they cost cannot be
+    read. Without a budget that is a note of the report, and the file stays as it is: whoever sets one later must know.
     """
-    kept = load_kept(store)
+    kept, unread = known_or_noted(store, needed=run.max_cost is not None)
     places = here(prices, run, settings, segments=1)
     meter = CostMeter(
         prices,
@@ -62,8 +63,9 @@ def costing(store: Store, prices: Prices, run: RunOptions, settings: Settings, *
         budget=run.max_cost,
         shared=shared,
         least=lambda load: least_money(places, load),
+        notes=[unread] if unread else [],
     )
-    with CostFile(store, kept, meter.this_run):
+    with nullcontext() if unread else CostFile(store, kept, meter.this_run):
         try:
             yield meter
         finally:
@@ -118,7 +120,7 @@ def estimate_job(
         clock = Clock(progress)
         desk = LookingDesk(store, NoPool(), clock, code_hash(), stop_on_damage=spec.on_damage == "fail")
         work = open_work(spec, desk, settings)
-        kept = load_kept(store)
+        kept, unread = known_or_noted(store, needed=run.max_cost is not None)
     places = here(prices, run, settings, work.segments)
     names = {place.kind for place in places}
     others = [] if not is_own(run, settings) else places_of(prices, run.workers, work.segments)
@@ -126,6 +128,7 @@ def estimate_job(
     notes = [
         f"no price of {one.kind} is known: see docs/cost.md" for one in told if one.money is None and one.kind != "cpu"
     ]
+    notes += [unread] if unread else []
     wanted = None
     if within_s is not None:
         groups, told_of_nodes = supplies(prices, run, supply, work.segments)

@@ -56,14 +56,29 @@ def name_of(store: Store) -> str:
 
 
 def load_kept(store: Store) -> Kept:
-    """Nothing where nothing was kept; what cannot be read is no cost that anybody could add up."""
+    """Nothing where nothing was kept. `InputError` where what was kept cannot be read."""
     name = name_of(store)
     if not store.exists(name):
         return Kept()
     try:
         return codec.decode(store.read(name), Kept)
-    except InputError:
-        return Kept()
+    except InputError as error:
+        raise InputError(
+            f"what earlier runs of this job cost cannot be read: {error.what}",
+            where=f"{name} in the job's store",
+            hint="remove that file to count from nothing",
+        ) from error
+
+
+def known_or_noted(store: Store, *, needed: bool) -> tuple[Kept, str]:
+    """What was kept, and "". Where it cannot be read: nothing and a line that says so, or the `InputError` of
+    `load_kept` where it is `needed`, as a budget needs it."""
+    try:
+        return load_kept(store), ""
+    except InputError as error:
+        if needed:
+            raise
+        return Kept(), f"{error.what}: it is not in the sum ({error.where})"
 
 
 class CostFile:

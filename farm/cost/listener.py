@@ -95,9 +95,11 @@ class CostMeter:
         budget: float | None = None,
         shared: bool = False,
         least: Callable[[Load], float] = lambda _: 0.0,
+        notes: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`InputError` where former runs were counted in another currency than a budget's."""
+        """`InputError` where former runs were counted in another currency than a budget's. `notes` go into reports."""
+        self._notes = tuple(notes)
         self._prices = prices
         self._meter = Meter(prices.of, home, shared=shared)
         self._kept = kept or Kept()
@@ -261,7 +263,7 @@ class CostMeter:
             earlier=self._kept.in_currency(currency),
             earlier_runs=len(self._kept.runs),
             budget=self._budget,
-            notes=tuple(notes),
+            notes=(*self._notes, *notes),
         )
 
     def _now_s(self) -> float:

@@ -18,8 +18,8 @@ from core import codec
 from core.errors import BudgetSpent, InputError
 from core.records import EncodeSpec, EstimateReport, JobReport, JobSpec, Spent
 from farm.artifacts import DiskStore
-from farm.cost.job import estimate_job
-from farm.cost.kept import load_kept
+from farm.cost.job import costing, estimate_job, prices_of
+from farm.cost.kept import Kept, RunCost, load_kept, name_of
 from farm.driver import run_job
 from farm.paths import place
 from farm.report import page, summary
@@ -61,6 +61,10 @@ def spec(tmp_path: Path, original: Path) -> JobSpec:
 
 
 RUN = RunOptions(local=True, device="cpu")
+
+
+def stop_by_hand() -> None:
+    raise InputError("stopped by hand")
 
 
 def check_books(report: JobReport) -> None:
@@ -117,24 +121,55 @@ def test_a_budget_stops_a_job_and_a_higher_one_resumes_it(spec: JobSpec, setting
     assert leftovers(tmp_path, ["prices.toml", "out.mp4", "whole.mp4"]) == []
 
 
+@pytest.mark.parametrize("torn", [b"", b'{"runs": [{"spent": {"money": 24.9', b"\x00" * 64])
+def test_a_budget_does_not_begin_anew_where_the_books_cannot_be_read(
+    spec: JobSpec, settings: Settings, tmp_path: Path, torn: bytes
+) -> None:
+    store = DiskStore(str(tmp_path / "out.mp4.farm"))
+    run = replace(RUN, max_cost=A_SECOND, store=tmp_path / "out.mp4.farm")
+    with pytest.raises(InputError, match="by hand"):
+        run_job(spec, replace(run, keep=True), settings, At("index", stop_by_hand))
+    store.replace(name_of(store), torn)
+    for _ in range(2):
+        with pytest.raises(InputError, match="cannot be read") as refused:
+            run_job(spec, run, settings, UNDISTURBED)
+        assert name_of(store) in refused.value.where
+        assert store.read(name_of(store)) == torn
+    free = replace(run, max_cost=None)
+    with costing(store, prices_of(free, settings), free, settings, shared=False) as meter:
+        meter.stage("start")
+    assert name_of(store) in " ".join(meter.report().notes)
+    assert store.read(name_of(store)) == torn
+
+
+def test_books_in_another_currency_outlive_the_refusal(spec: JobSpec, settings: Settings, tmp_path: Path) -> None:
+    store = DiskStore(str(tmp_path / "out.mp4.farm"))
+    run = replace(RUN, max_cost=A_SECOND, store=tmp_path / "out.mp4.farm")
+    with pytest.raises(InputError, match="by hand"):
+        run_job(spec, replace(run, keep=True), settings, At("index", stop_by_hand))
+    kept = Kept((RunCost(Spent(1.0, 0.0, 0.0, 1.0), "USD"),))
+    store.replace(name_of(store), codec.encode(kept))
+    for _ in range(2):
+        with pytest.raises(InputError, match="USD"):
+            run_job(spec, run, settings, UNDISTURBED)
+    assert load_kept(store) == kept
+
+
 @pytest.mark.heavy
 def test_what_a_stopped_run_cost_is_kept_although_nothing_was_finished(
     spec: JobSpec, settings: Settings, tmp_path: Path
 ) -> None:
-    def stop() -> None:
-        raise InputError("stopped by hand")
-
     with pytest.raises(InputError, match="by hand"):
-        run_job(spec, replace(RUN, max_cost=1000 * A_SECOND), settings, At("join", stop))
+        run_job(spec, replace(RUN, max_cost=1000 * A_SECOND), settings, At("join", stop_by_hand))
     store = DiskStore(str(tmp_path / "out.mp4.farm"))
     assert len(load_kept(store).runs) == 1
     for order in store.done("segments"):
         store.discard(f"segments/{order}/DONE.json")
     with pytest.raises(InputError, match="by hand"):
-        run_job(spec, replace(RUN, max_cost=1000 * A_SECOND), settings, At("start", stop))
+        run_job(spec, replace(RUN, max_cost=1000 * A_SECOND), settings, At("start", stop_by_hand))
     assert len(load_kept(store).runs) == 1
     with pytest.raises(InputError, match="by hand"):
-        run_job(spec, RUN, settings, At("start", stop))
+        run_job(spec, RUN, settings, At("start", stop_by_hand))
     assert leftovers(tmp_path, ["prices.toml"]) == [], "without a budget, nobody asks for it"
 
 
