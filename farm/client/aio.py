@@ -218,7 +218,7 @@ class AsyncFarm:
         row = calls.read(UploadView, (await self._send(calls.announce(purpose, file))).content)
         if "parts" in row.links:
             return await self._upload_parts(file, row, told)
-        waits = retry.waits(self._tries, self._draw)
+        patience = files.Patience(self._tries, self._draw)
         while row.state == "open":
             files.unchanged(file, row)
             sent = row.received_bytes
@@ -241,13 +241,13 @@ class AsyncFarm:
                 problem, failure = files.broken(error, file), error
             if row.state != "open":
                 break
-            wait_s = files.LOOK_S if files.looks(row, sent, failure) else next(waits, None)
+            wait_s = patience.wait_s(row, sent, failure)
             if wait_s is None:
                 raise problem
             await asyncio.sleep(wait_s)
             row = await self._get(UploadView, f"/v1/uploads/{row.id}")
-            if row.received_bytes > sent:  # it gets on: a line that breaks often is no end
-                waits = retry.waits(self._tries, self._draw)
+            if row.received_bytes > sent:
+                patience.anew()
         return files.taken(row, file)
 
     async def download(self, job_id: str, path: str | Path) -> Path:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import httpx
 
 from core.errors import FarmError, InputError, StorageError
 from farm.api.schemas import JobView
-from farm.client import calls
+from farm.client import calls, retry
 from farm.client.calls import Call, JobEvent, PartView, ServiceError, UploadView
 from farm.client.sse import Message
 
@@ -26,6 +27,7 @@ PARTS_AT_ONCE = 4
 GO_ON = frozenset({408, 409})  # the service says from where
 LAST = frozenset({"end", "gone"})
 LOOK_S = 2.0
+MOST_HELD = 30  # looks at an upload that another line holds: twice the 30 s after which the service ends a silent one
 
 
 def readable(path: Path) -> Path:
@@ -83,6 +85,37 @@ def looks(row: UploadView, sent: int, failure: httpx.Response | httpx.TransportE
     if isinstance(failure, httpx.Response):  # a proxy says 504 when it does not wait so long
         return failure.status_code in {HTTPStatus.CONFLICT, HTTPStatus.GATEWAY_TIMEOUT}
     return isinstance(failure, httpx.ReadTimeout)
+
+
+def held(failure: httpx.Response | httpx.TransportError) -> bool:
+    """Whether the service still hears another line that sends this upload: that of a try before, whose end it was not
+    told of. A wrong offset is 409 too, and says the right one."""
+    if not isinstance(failure, httpx.Response):
+        return False
+    return failure.status_code == HTTPStatus.CONFLICT and "Upload-Offset" not in failure.headers
+
+
+class Patience:
+    """How long an upload is waited for."""
+
+    def __init__(self, tries: int, draw: random.Random) -> None:
+        self._tries, self._draw = tries, draw
+        self.anew()
+
+    def anew(self) -> None:
+        """It got on: a line that breaks often is no end."""
+        self._waits = retry.waits(self._tries, self._draw)
+        self._held = 0
+
+    def wait_s(self, row: UploadView, sent: int, failure: httpx.Response | httpx.TransportError) -> float | None:
+        """Seconds to the next try after `failure`, which is how the PUT of what was left after `sent` ended; None where
+        there is none."""
+        if looks(row, sent, failure):
+            return LOOK_S
+        if held(failure):
+            self._held += 1
+            return LOOK_S if self._held <= MOST_HELD else None
+        return next(self._waits, None)
 
 
 @dataclass(frozen=True)

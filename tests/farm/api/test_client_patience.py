@@ -29,11 +29,12 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Looking(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """All bytes of an upload come and no answer does in time; the file is another's for `LOOKS` further calls, which is
-    what the service says while it hashes a file, or waits for its turn to look at it."""
+    """All bytes of an upload come, or `most` of them, and no answer does in time; the file is another's for `LOOKS`
+    further calls, which is what the service says while it hashes a file, or waits for its turn to look at it, or has
+    not heard yet that the line of an earlier try is broken."""
 
-    def __init__(self, house: House) -> None:
-        self._house, self._line = house, httpx.HTTPTransport()
+    def __init__(self, house: House, most: int | None = None) -> None:
+        self._house, self._line, self._most = house, httpx.HTTPTransport(), most
         self.puts, self._handle = 0, -1
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -44,14 +45,18 @@ class Looking(httpx.BaseTransport, httpx.AsyncBaseTransport):
         if self.puts == 1:
             place = self._house.server.places.upload(self._house.name, request.url.path.split("/")[3])
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(data)
+            place.write_bytes(data[: self._most])
             self._handle = os.open(place, os.O_RDONLY)
             fcntl.flock(self._handle, fcntl.LOCK_EX)
             raise httpx.ReadTimeout("timed out", request=request)
         answer = self._answer(request, data)
         if self.puts == LOOKS:
-            os.close(self._handle)
+            self.end()
         return answer
+
+    def end(self) -> None:
+        """The other line is over."""
+        os.close(self._handle)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await request.aread()
@@ -67,11 +72,13 @@ class Looking(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._line.close()
 
 
-@pytest.mark.parametrize("awaits", [False, True])
-def test_what_has_come_whole_is_waited_for(house: House, clips: Path, tmp_path: Path, awaits: bool) -> None:
+@pytest.mark.parametrize(("awaits", "most"), [(False, None), (True, None), (True, 1000)])
+def test_what_another_line_holds_is_waited_for(
+    house: House, clips: Path, tmp_path: Path, awaits: bool, most: int | None
+) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(film_bytes(clips))
-    line = Looking(house)
+    line = Looking(house, most)
 
     async def other() -> str:
         async with AsyncFarm(house.server.url, house.secret, tries=TRIES, transport=line) as farm:
@@ -83,6 +90,20 @@ def test_what_has_come_whole_is_waited_for(house: House, clips: Path, tmp_path: 
         with Farm(house.server.url, house.secret, tries=TRIES, transport=line) as farm:
             assert farm.upload(film).state == "ready"
     assert line.puts == LOOKS + 1
+
+
+def test_what_another_line_holds_for_ever_is_told(
+    house: House, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MOST_HELD", LOOKS - 3)
+    film = tmp_path / "film.mp4"
+    film.write_bytes(film_bytes(clips))
+    line = Looking(house, 1000)
+    farm = Farm(house.server.url, house.secret, tries=TRIES, transport=line)
+    with farm, pytest.raises(FarmError, match="being sent already"):
+        farm.upload(film)
+    line.end()
+    assert line.puts == LOOKS - 1
 
 
 class Says(httpx.BaseTransport, httpx.AsyncBaseTransport):
