@@ -39,7 +39,7 @@ FINAL = frozenset({JobState.succeeded, JobState.failed, JobState.cancelled, JobS
 
 @dataclass(frozen=True)
 class Call:
-    """One request. `safe`: to send it twice is to send it once, so it may be tried again."""
+    """One request. `safe`: to send it twice does no harm, so it may be tried again."""
 
     method: str
     path: str
@@ -83,8 +83,10 @@ def ask(job_id: str, what: str) -> Call:
 
 
 def announce(purpose: str, path: Path) -> Call:
+    """An upload to come. One that is announced again because nothing was heard of the first is another one; the first
+    gets no bytes, and the service clears it away."""
     body = {"purpose": purpose, "name": given.plain_name(path), "size_bytes": path.stat().st_size}
-    return Call("POST", "/v1/uploads", json=body, safe=False)
+    return Call("POST", "/v1/uploads", json=body)
 
 
 def list_uploads(cursor: str | None) -> Call:

@@ -98,14 +98,15 @@ def test_a_file_that_gets_shorter_while_it_is_sent(house: House, clips: Path, tm
 
 
 class Torn(httpx.BaseTransport):
-    """The line breaks while the answer to a PUT is on its way."""
+    """The line breaks while the answer to a call of a method is on its way, `times` times."""
 
-    def __init__(self) -> None:
-        self._line = httpx.HTTPTransport()
+    def __init__(self, method: str, times: int = 100) -> None:
+        self._line, self._method, self._left = httpx.HTTPTransport(), method, times
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = self._line.handle_request(request)
-        if request.method == "PUT":
+        if request.method == self._method and self._left:
+            self._left -= 1
             answer.read()
             raise httpx.ReadError("torn", request=request)
         return answer
@@ -117,8 +118,18 @@ class Torn(httpx.BaseTransport):
 def test_what_was_refused_behind_a_broken_line_is_no_success(house: House, tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(b"no film" * 1000)
-    with Farm(house.server.url, house.secret, transport=Torn()) as farm, pytest.raises(InputError, match="film"):
+    with Farm(house.server.url, house.secret, transport=Torn("PUT")) as farm, pytest.raises(InputError, match="film"):
         farm.upload(film)
+
+
+def test_an_announcement_whose_answer_is_lost_is_made_again(house: House, tmp_path: Path) -> None:
+    picture_bytes(tmp_path)
+    with Farm(house.server.url, house.secret, transport=Torn("POST", 1)) as farm:
+        row = farm.upload(tmp_path / "face.png", "source")
+    with house.http() as http:
+        states = {one["id"]: one["state"] for one in http.get("/v1/uploads").json()["items"]}
+    assert states.pop(row.id) == "ready"
+    assert list(states.values()) == ["open"]
 
 
 def test_one_picture_of_two_people_is_sent_once(tmp_path: Path) -> None:
