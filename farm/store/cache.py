@@ -3,10 +3,16 @@
 <temporary folder>/farm-<user>/<bucket and prefix>/
   content/<hash><ending>     never changed; touched when used
   tmp/                       what is being written
+  held                       locked (flock) by each driver of this machine that works on the place
+
+What is made here for the place is kept only where a driver of this machine will read it. A cache that no driver of this
+machine holds loses what nobody touched for a while, and most of all what is too much for the disk, whenever any cache
+of this user is opened.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -24,6 +30,9 @@ from farm.store.disk import storage_error
 KEPT_S = 7 * 86400.0  # what nobody used for so long goes
 MADE_AGAIN = 8  # tries
 WRITING_S = 86400.0  # what is being written for so long is not
+USED_S = 3600.0  # what was touched so lately may be in use
+DISK_SHARE = 0.1  # of the disk, for all that nobody holds
+HELD = "held"
 
 
 def cache_of(place: str) -> Path:
@@ -40,8 +49,8 @@ class Cache:
             _again(self._make)
         except OSError as error:
             raise storage_error(error, root) from error
-        _prune(self._content, KEPT_S)
-        _prune(self._tmp, WRITING_S)
+        self._holding: int | None = None
+        prune_all(self._root.parent)
 
     def _make(self) -> None:
         shared = self._root.parent
@@ -100,11 +109,30 @@ class Cache:
     def drop(self, key: str, name: str) -> None:
         self._place(key, name).unlink(missing_ok=True)
 
+    def hold(self) -> None:
+        """Keep all that is here, and what this machine makes for the place, until `release` or this process's end."""
+        try:
+            self._holding = os.open(self._root / HELD, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._holding, fcntl.LOCK_SH)
+        except OSError as error:
+            raise storage_error(error, self._root) from error
+
+    def release(self) -> None:
+        if self._holding is not None:
+            os.close(self._holding)
+            self._holding = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a driver of this machine works on the place."""
+        return _is_held(self._root)
+
     def sweep(self) -> None:
         """Remove what is being written; only for who knows that nobody writes."""
         _prune(self._tmp, 0)
 
     def remove(self) -> None:
+        self.release()
         shutil.rmtree(self._root, ignore_errors=True)
         with suppress(OSError):
             self._root.parent.rmdir()
@@ -121,10 +149,70 @@ def _again(make: Callable[[], None]) -> None:
     return make()
 
 
+def prune_all(shared: Path, disk_share: float = DISK_SHARE) -> None:
+    """Of the caches below `shared` that no driver of this machine holds: remove what nobody used for `KEPT_S`, and then
+    the longest unused of the rest until it takes no more than `disk_share` of the disk."""
+    idle: list[tuple[float, int, str]] = []
+    for root in _folders(shared):
+        _prune(root / "tmp", WRITING_S)
+        if not _is_held(root):
+            _prune(root / "content", KEPT_S)
+            idle += [(status.st_mtime, status.st_size, path) for path, status in _files(root / "content")]
+            _drop_empty(root)
+    with suppress(OSError):
+        disk = os.statvfs(shared)
+        excess = sum(size for _, size, _ in idle) - disk_share * disk.f_blocks * disk.f_frsize
+        for touched_s, size, path in sorted(idle):
+            if excess <= 0 or time.time() - touched_s < USED_S:
+                return
+            with suppress(OSError):
+                Path(path).unlink()
+                excess -= size
+
+
+def _is_held(root: Path) -> bool:
+    try:
+        handle = os.open(root / HELD, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _drop_empty(root: Path) -> None:
+    """Remove a cache in which nothing is and that nobody opened lately."""
+    with suppress(OSError):
+        if time.time() - root.stat().st_mtime < WRITING_S or any(_files(root / "content")):
+            return
+        for name in ("content", "tmp"):
+            (root / name).rmdir()
+        (root / HELD).unlink(missing_ok=True)
+        root.rmdir()
+
+
 def _prune(folder: Path, older_s: float) -> None:
     """Remove the files of `folder` that were not touched for `older_s` seconds."""
+    for path, status in _files(folder):
+        with suppress(OSError):
+            if time.time() - status.st_mtime >= older_s:
+                Path(path).unlink()
+
+
+def _files(folder: Path) -> list[tuple[str, os.stat_result]]:
+    found = []
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
             with suppress(OSError):
-                if time.time() - entry.stat().st_mtime >= older_s:
-                    Path(entry.path).unlink()
+                found.append((entry.path, entry.stat(follow_symlinks=False)))
+    return found
+
+
+def _folders(shared: Path) -> list[Path]:
+    with suppress(OSError):
+        return [Path(entry.path) for entry in os.scandir(shared) if entry.is_dir(follow_symlinks=False)]
+    return []

@@ -1,7 +1,8 @@
 """A job's store under s3://bucket/prefix, on any server that speaks S3 (AWS, MinIO, Ceph, R2).
 
 What is published is put under its name in one request, or in one multipart upload, with `If-None-Match: *`: the
-server itself lets the first writer win. Files of it are read from a cache by content on each machine.
+server itself lets the first writer win. Files of it are read from a cache by content on each machine; what a renderer
+made stays in one only where its driver runs too.
 
 A server that does not know conditional puts (it answers 501, or takes a second one) is found out when the store is
 opened (farm.store.ways), and the job's notes say so. There a name is looked for before it is put: two writers of one
@@ -124,7 +125,7 @@ class S3Store(Store):
             with temporary.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             made = self.bucket.create_from(self._key(name), temporary, sha256)
-            if made:
+            if made and self.cache.is_held:  # else nobody on this machine reads it again
                 self.cache.take(temporary, sha256, name)
             return made
         finally:
@@ -216,6 +217,8 @@ class S3Store(Store):
         self._lease = lease
 
     def unlock(self) -> None:
+        if self._cache is not None:
+            self._cache.release()
         if self._lease is not None:
             self._lease.give_back()
             self._lease = None
@@ -304,6 +307,7 @@ def open_s3_store(
     store.lock(lease)
     try:
         if begin:
+            store.cache.hold()
             store.sweep()
             store.begin()
         yield store

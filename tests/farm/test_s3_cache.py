@@ -1,0 +1,86 @@
+"""What machines keep of stores in buckets, and what goes of it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from farm.store.cache import DISK_SHARE, HELD, KEPT_S, USED_S, Cache, prune_all
+from farm.store.opening import open_store
+from farm.store.s3path import place_of
+
+
+@pytest.fixture
+def films(s3: str) -> Any:
+    made = boto3.resource("s3").Bucket("films")
+    made.create()
+    made.objects.all().delete()
+    return made
+
+
+def kept(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != HELD)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_segment_stays_only_on_the_machine_of_the_driver(
+    films: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "here" if together else tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir(exist_ok=True)
+    name = f"segments/{'a' * 64}/1-0123abcd.mp4"
+    monkeypatch.setattr("tempfile.tempdir", str(here))
+    with open_store(place_of("s3://films/job.farm")) as store:
+        monkeypatch.setattr("tempfile.tempdir", str(there))
+        renderer = pickle.loads(pickle.dumps(store))
+        made = renderer.scratch(".mp4")
+        made.write_bytes(b"segment")
+        assert renderer.adopt(made, name)
+        assert len(kept(there)) == int(together)
+        assert store.path(name).read_bytes() == b"segment"
+        assert len(kept(here)) == 1
+        store.remove()
+    assert kept(tmp_path) == []
+
+
+def filled(shared: Path, name: str, sizes_by_age: dict[float, int]) -> Cache:
+    """A cache with a file of so many bytes that was not touched for so many seconds, each named by its age."""
+    cache = Cache(shared / name)
+    for age_s, size in sizes_by_age.items():
+        cache.file(f"{age_s:.0f}", "f.bin", size, lambda file, size=size: file.write_bytes(bytes(size)))  # type: ignore[misc]
+        then_s = time.time() - age_s
+        os.utime(shared / name / "content" / f"{age_s:.0f}.bin", (then_s, then_s))
+    return cache
+
+
+def test_what_nobody_uses_goes_from_all_caches_and_what_a_driver_holds_does_not(tmp_path: Path) -> None:
+    old = KEPT_S + 60
+    filled(tmp_path, "idle", {old: 1, 60: 1})
+    held = filled(tmp_path, "held", {old: 1})
+    held.hold()
+    Cache(tmp_path / "new")
+    assert kept(tmp_path) == sorted([f"{old:.0f}.bin", "60.bin"])
+    held.release()
+    Cache(tmp_path / "new")
+    assert kept(tmp_path) == ["60.bin"]
+
+
+def test_the_longest_unused_goes_first_where_it_is_too_much_for_the_disk(tmp_path: Path) -> None:
+    ages = [USED_S * step for step in (0.5, 2, 3, 4)]
+    filled(tmp_path, "a", dict.fromkeys(ages[::2], 1000))
+    filled(tmp_path, "b", dict.fromkeys(ages[1::2], 1000))
+    disk = shutil.disk_usage(tmp_path).total
+    prune_all(tmp_path, DISK_SHARE)
+    assert len(kept(tmp_path)) == 4
+    prune_all(tmp_path, 2500 / disk)
+    assert kept(tmp_path) == sorted(f"{age:.0f}.bin" for age in ages[:2])
+    prune_all(tmp_path, 0)
+    assert kept(tmp_path) == [f"{ages[0]:.0f}.bin"], "what was touched within the hour may be in use"
