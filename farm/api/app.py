@@ -18,6 +18,7 @@ from farm.api.context import ApiSettings, Context
 from farm.api.counting import Counted, Counts, counts_here
 from farm.api.limits import Limits
 from farm.api.looking import Looks
+from farm.api.methods import Methods
 from farm.api.problems import MEDIA_TYPE, add_handlers
 from farm.api.schemas import NewCast, View
 from farm.api.stream import Hub
@@ -100,15 +101,16 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
     app.state.context = Context(
         db, places, settings, hub, buckets, Looks(db), counts, decoding, previews, parsing, sending, rates
     )
-    add_handlers(app)
     for part in (jobs, uploads, results, quality, casts, webhooks, admin, probes):
         app.include_router(part.router)
+    describe_by_hand(app)
+    add_handlers(app)
+    app.add_middleware(Methods, paths=paths_of(app))
     origins = (buckets.origin(places.root),) if places.far else ()
     app.add_middleware(Limits, silence_s=settings.silence_s, origins=origins)
     app.add_middleware(Counted, counts=counts)
     if settings.prefix:
         app.add_middleware(Mounted, prefix=settings.prefix)
-    describe_by_hand(app)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
 
@@ -126,6 +128,13 @@ def describe_by_hand(app: FastAPI) -> None:
         return made
 
     app.openapi = described  # type: ignore[method-assign]
+
+
+def paths_of(app: FastAPI) -> dict[str, set[str]]:
+    """Every path that something is at, with its methods: the calls, the description, the page and its files."""
+    calls = {path: set(methods) for path, methods in app.openapi()["paths"].items()}
+    files = ("", *(file.relative_to(PAGE).as_posix() for file in PAGE.rglob("*") if file.is_file()))
+    return {**calls, **{f"/{name}": {"get"} for name in (*files, "openapi.json")}}
 
 
 def secret_of(places: ServicePlaces) -> bytes:
