@@ -16,6 +16,7 @@ from actors.ray.joining import ray
 # its autoscaler and KubeRay give to every node that they start.
 TYPE_LABELS = ("ray.io/node-group", "ray.io/node-type", "node.kubernetes.io/instance-type", "ray.io/accelerator-type")
 CONFIG = "--autoscaling-config="
+AUTO = "auto"  # Ray's word for the cluster that this machine is a node of
 ID_DIGITS = 8
 
 Resources = Mapping[str, float]
@@ -80,21 +81,27 @@ def capacity() -> Capacity:
 
 
 def node_types(gcs_address: str, processes: Path = Path("/proc")) -> tuple[NodeType, ...]:
-    """The types in the cluster file of the autoscaler of the cluster at `gcs_address`, where it runs on this machine,
-    as it does on the head. Ray tells them nowhere else.
-    """
+    """The types in the cluster file of the autoscaler of the cluster at `gcs_address`, where `cluster_file` finds it.
+    Ray tells them nowhere else."""
+    file = cluster_file(gcs_address, processes)
+    try:
+        return types_in(yaml.safe_load(file.read_text())) if file is not None else ()
+    except (OSError, yaml.YAMLError):
+        return ()
+
+
+def cluster_file(gcs_address: str, processes: Path = Path("/proc")) -> Path | None:
+    """The cluster file of the autoscaler of the cluster at `gcs_address`, where that runs on this machine, as it does
+    on the head; "auto" is whichever cluster this machine is the head of."""
     for arguments in processes.glob("[0-9]*/cmdline"):
         try:
             words = arguments.read_text(errors="replace").split("\0")
         except OSError:
             continue  # it ended meanwhile
         file = next((word.removeprefix(CONFIG) for word in words if word.startswith(CONFIG)), "")
-        if file and f"--gcs-address={gcs_address}" in words:
-            try:
-                return types_in(yaml.safe_load(Path(file).expanduser().read_text()))
-            except (OSError, yaml.YAMLError):
-                return ()
-    return ()
+        if file and (gcs_address == AUTO or f"--gcs-address={gcs_address}" in words):
+            return Path(file).expanduser()
+    return None
 
 
 def types_in(cluster: Any) -> tuple[NodeType, ...]:

@@ -60,7 +60,7 @@ class CostOptions:
             parser=place,
             metavar="FILE",
             rich_help_panel=COST,
-            help="With --within: a cluster.yaml, for its types and how many nodes of each there may be.",
+            help="With --estimate: a cluster.yaml, for its types and how many nodes of each there may be.",
         ),
     ] = None
 
@@ -69,8 +69,8 @@ def check_costs(options: CostOptions) -> None:
     """`typer.BadParameter` for what is no sum of money, and for parts of a question that is not asked."""
     if options.within is not None and not options.estimate:
         raise typer.BadParameter("--within asks for an estimate: add --estimate")
-    if options.cluster is not None and options.within is None:
-        raise typer.BadParameter("--cluster says which nodes may come: add --within, as --within 8h")
+    if options.cluster is not None and not options.estimate:
+        raise typer.BadParameter("--cluster says which nodes may come, for an estimate: add --estimate")
     if options.max_cost is not None and not options.max_cost < float("inf"):
         raise typer.BadParameter(f"--max-cost {options.max_cost}: write a number, e.g. 12.50")
     if options.prices is not None:

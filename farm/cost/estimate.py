@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from core.records.cost import KindEstimate, Range
 from farm.cost.prices import Price, Prices
@@ -47,10 +47,23 @@ def cloud_node(kind: str, price: Price, slots: int | None, segments: int) -> Pla
 
 def places_of(prices: Prices, slots: int | None, segments: int) -> list[Place]:
     """The kinds of nodes that the price table knows by a cluster's own names, else all of its entries."""
-    named = [(kind, prices.of(kind)) for kind in prices.kinds] or [
-        (price.name, price) for price in prices.entries.values()
-    ]
+    if not prices.kinds:
+        return all_places(prices, slots, segments)
+    named = [(kind, prices.of(kind)) for kind in prices.kinds]
     return [cloud_node(kind, price, slots, segments) for kind, price in named if price is not None]
+
+
+def all_places(prices: Prices, slots: int | None, segments: int) -> list[Place]:
+    """Every entry of the price table: whatever the nodes of a cluster are called, those with a price are among them."""
+    return [cloud_node(price.name, price, slots, segments) for price in prices.entries.values()]
+
+
+def places_on(types: Iterable[str], prices: Prices, slots: int | None, segments: int) -> list[Place]:
+    """Nodes of a cluster's own `types`. One without a price is taken to have one GPU; its cores nobody knows."""
+    return [
+        replace(cloud_node(kind, prices.of(kind) or Price(kind, gpus=1.0), slots, segments), price=prices.of(kind))
+        for kind in types
+    ]
 
 
 def estimate_on(place: Place, work: OpenWork) -> KindEstimate:
@@ -91,7 +104,7 @@ def estimate_on(place: Place, work: OpenWork) -> KindEstimate:
 
 def least_money(places: Sequence[Place], load: Load) -> float:
     """The least that `load` can cost: on the cheapest of `places`, by the rates of the package. 0 where a place has no
-    price, because nobody knows better."""
+    price, because nobody knows better, and where there are none."""
     least = math.inf
     for place in places:
         price = place.price

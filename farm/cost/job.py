@@ -8,12 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from actors.machine import machine_kind
+from core.errors import InputError
 from core.records import JobSpec
 from core.records.cost import EstimateReport, Range, WorkEstimate
 from farm.artifacts import Store
 from farm.clusterfile.supply import NodeSupply, node_supply
 from farm.cost.borrowed import borrow
-from farm.cost.estimate import Place, cloud_node, estimate_on, least_money, own_machine, places_of
+from farm.cost.estimate import (
+    Place,
+    all_places,
+    cloud_node,
+    estimate_on,
+    least_money,
+    own_machine,
+    places_of,
+    places_on,
+)
 from farm.cost.kept import CostFile, known_or_noted
 from farm.cost.listener import CostMeter
 from farm.cost.prices import Prices, load_prices
@@ -27,6 +37,11 @@ from farm.ports import Progress
 from farm.settings import RunOptions, Settings
 from farm.versions import code_hash
 
+UNKNOWN_TYPES = (
+    "which types of nodes the cluster has is not known here: name its file with --cluster, or its types in [kinds] "
+    "of a price table (--prices)"
+)
+
 
 def prices_of(run: RunOptions, settings: Settings) -> Prices:
     """The price table of this run: --prices before FARM_PRICES before that of the package."""
@@ -38,10 +53,29 @@ def is_own(run: RunOptions, settings: Settings) -> bool:
     return run.local or (run.address or settings.ray_address) is None
 
 
-def here(prices: Prices, run: RunOptions, settings: Settings, segments: int) -> list[Place]:
-    """Where the renderers of this run would be: this machine, or any kind of the cluster's nodes."""
+def supply_here(run: RunOptions, settings: Settings) -> NodeSupply | None:
+    """What the cluster file of the cluster at --address says of its nodes. On the head that file is known: it is there
+    that its autoscaler runs. None elsewhere, and for a cluster that does not grow."""
+    if is_own(run, settings):
+        return None
+    from actors.ray.nodes import cluster_file  # noqa: PLC0415 - loads Ray
+
+    file = cluster_file(run.address or settings.ray_address or "")
+    try:
+        return node_supply(file) if file is not None else None
+    except InputError:
+        return None
+
+
+def here(prices: Prices, run: RunOptions, settings: Settings, segments: int, cluster: NodeSupply | None) -> list[Place]:
+    """Where the renderers of this run would be: this machine, or any of the cluster's own types of nodes.
+
+    These are the types of the file `cluster`, else those that the user's price table names in [kinds]; none where
+    nobody here knows them.
+    """
     if not is_own(run, settings):
-        return places_of(prices, run.workers, segments)
+        types = tuple(cluster.types) if cluster is not None else prices.own
+        return places_on(types, prices, run.workers, segments)
     kind = machine_kind(run.device)
     slots = 1 if run.local else run.workers or settings.default_workers
     return [own_machine(kind, prices.of(kind), slots, settings.cores)]
@@ -55,7 +89,7 @@ def costing(store: Store, prices: Prices, run: RunOptions, settings: Settings, *
     read. Without a budget that is a note of the report, and the file stays as it is: whoever sets one later must know.
     """
     kept, unread = known_or_noted(store, needed=run.max_cost is not None)
-    places = here(prices, run, settings, segments=1)
+    places = here(prices, run, settings, 1, supply_here(run, settings)) or all_places(prices, run.workers, 1)
     meter = CostMeter(
         prices,
         machine_of(settings.cores if is_own(run, settings) else 0),
@@ -103,13 +137,14 @@ def estimate_job(
     cluster: Path | None = None,
 ) -> EstimateReport:
     """What is open of the job and what it would cost; nothing is rendered, and nothing of the job's is changed. With
-    `within_s`, also which nodes of the file `cluster`, or of the price table's kinds, finish it in that time.
+    `within_s`, also which nodes finish it in that time: those of the file `cluster`, by default of the cluster that
+    this machine is the head of, else of the price table's kinds.
 
     Raises what the job itself would for a film, a source, a cast or models that will not do.
     """
     from farm.driver import check_models, check_spec  # noqa: PLC0415 - which needs the meter
 
-    supply = node_supply(cluster) if cluster is not None else None
+    supply = node_supply(cluster) if cluster is not None else supply_here(run, settings)
     spec = absolute_spec(spec)
     output = place(spec.output)
     check_spec(spec)
@@ -121,14 +156,20 @@ def estimate_job(
         desk = LookingDesk(store, NoPool(), clock, code_hash(), stop_on_damage=spec.on_damage == "fail")
         work = open_work(spec, desk, settings)
         kept, unread = known_or_noted(store, needed=run.max_cost is not None)
-    places = here(prices, run, settings, work.segments)
+    places = here(prices, run, settings, work.segments, supply)
     names = {place.kind for place in places}
-    others = [] if not is_own(run, settings) else places_of(prices, run.workers, work.segments)
+    others: list[Place] = []
+    if is_own(run, settings) and supply is not None:
+        others = places_on(supply.types, prices, run.workers, work.segments)
+    elif is_own(run, settings) or not places:
+        others = places_of(prices, run.workers, work.segments)
     told = [estimate_on(place, work) for place in places]
     notes = [
         f"no price of {one.kind} is known: see docs/cost.md" for one in told if one.money is None and one.kind != "cpu"
     ]
     notes += [unread] if unread else []
+    if not places:
+        notes.append(UNKNOWN_TYPES)
     wanted = None
     if within_s is not None:
         groups, told_of_nodes = supplies(prices, run, supply, work.segments)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,16 @@ class Price:
 
 @dataclass(frozen=True)
 class Prices:
-    """All prices in one `currency`; `kinds` are other names of "TYPE MARKET", and `told` says where they are from."""
+    """All prices in one `currency`; `kinds` are other names of "TYPE MARKET", and `told` says where they are from.
+
+    `own`: those of `kinds` that the user's own file names, which are what the user's cluster has.
+    """
 
     currency: str
     entries: Mapping[str, Price]
     kinds: Mapping[str, str]
     told: str
+    own: tuple[str, ...] = ()
 
     def of(self, kind: str) -> Price | None:
         """The price of what a cluster calls `kind`: a name of [kinds], "TYPE MARKET", or a type, which then is the
@@ -74,12 +78,13 @@ def load_prices(path: Path | None = None) -> Prices:
         return built_in
     own = read_prices(path)
     if own.currency != built_in.currency:
-        return own
+        return replace(own, own=tuple(own.kinds))
     return Prices(
         own.currency,
         {**built_in.entries, **own.entries},
         {**built_in.kinds, **own.kinds},
         f"{own.told}, {built_in.told}",
+        tuple(own.kinds),
     )
 
 

@@ -14,7 +14,7 @@ from actors.deaths import address_in, at_node
 from actors.drive import Patience
 from actors.pool import ClusterSpec, sizes
 from actors.ray.joining import not_started
-from actors.ray.nodes import Capacity, NodeType, fits, node_kind, node_name, node_types, types_in
+from actors.ray.nodes import Capacity, NodeType, cluster_file, fits, node_kind, node_name, node_types, types_in
 from core.errors import ModelError, StorageError
 
 
@@ -103,6 +103,8 @@ def test_the_types_of_the_cluster_file_of_the_autoscaler_on_this_machine(tmp_pat
     found = (NodeType("spot", {"GPU": 1, "CPU": 4}, 20), NodeType("bare", {}, 3))
     assert node_types("10.0.0.1:6379", tmp_path / "proc") == found
     assert node_types("10.0.0.2:6379", tmp_path / "proc") == ()
+    assert cluster_file("auto", tmp_path / "proc") == file
+    assert cluster_file("auto", tmp_path) is None
     file.write_text("{")
     assert node_types("10.0.0.1:6379", tmp_path / "proc") == ()
     file.unlink()
