@@ -17,6 +17,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from urllib3.exceptions import HTTPError
 
 from core.errors import ModelError
 from core.inference.download import Broken, Stream
@@ -50,7 +51,7 @@ def open_s3(url: str, first: int, version: str) -> Stream:
         raise _refusal(url, code) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise ModelError("no keys for S3", where=url, hint="set them as for the AWS command line") from error
-    except (ConnectionError, HTTPClientError) as error:
+    except (ConnectionError, HTTPClientError, HTTPError) as error:
         raise Broken(_line(error)) from error
     except (BotoCoreError, ValueError) as error:
         raise ModelError(_line(error), where=url) from error
@@ -70,7 +71,7 @@ def _client() -> Any:
 def _chunks(body: Any) -> Iterator[bytes]:
     try:
         yield from body.iter_chunks(CHUNK_BYTES)
-    except (BotoCoreError, OSError) as error:
+    except (BotoCoreError, HTTPError, OSError) as error:
         raise Broken(_line(error)) from error
     finally:
         body.close()

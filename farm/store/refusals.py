@@ -20,6 +20,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 from core.errors import StorageError
 
@@ -130,7 +131,8 @@ _FAULTS: tuple[tuple[tuple[type[Exception], ...], type[StorageError], str, str],
     (_NO_KEYS, Unfit, "no credentials for S3", SET_KEYS),
     ((ProfileNotFound,), Unfit, "{line}", "check AWS_PROFILE and the file it is in"),
     (
-        (ConnectionError, HTTPClientError, OSError),
+        # In the middle of a body botocore hands on what urllib3 says of TLS and of the line.
+        (ConnectionError, HTTPClientError, HTTPError, OSError),
         Unreachable,
         "S3 cannot be reached: {line}",
         "check AWS_ENDPOINT_URL and the network",
