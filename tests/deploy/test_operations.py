@@ -111,6 +111,31 @@ def test_the_lines_of_the_table_are_told_by_somebody() -> None:
     assert told >= 12
 
 
+def section(heading: str) -> str:
+    """The text below a heading of the second order."""
+    return TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_what_keeps_a_stack_from_going_is_taken_off_first() -> None:
+    """IAM deletes no policy that somebody has, and step 1 gives `farm-operator` to people."""
+    lines = [line.strip() for line in section("AWS").splitlines() if line.startswith("    aws")]
+    (gone,) = [number for number, line in enumerate(lines) if "delete-stack" in line]
+    assert any("detach-user-policy" in line and "policy/farm-operator" in line for line in lines[:gone])
+
+
+def test_every_image_of_a_clusters_file_is_built_and_pushed_by_its_section() -> None:
+    for heading, file, word, name in (
+        ("AWS", "cluster.yaml", "ACCOUNT.dkr.ecr.us-west-2.amazonaws.com", "$REGISTRY"),
+        ("Google Cloud", "deploy/gcp/cluster.yaml", "/PROJECT/", "/YOUR-PROJECT/"),
+        ("Kubernetes", "deploy/kuberay/rayjob.yaml", "REGISTRY", "REGISTRY"),
+    ):
+        text = section(heading)
+        for written in set(re.findall(r"\S*face-farm:\S+", (ROOT / file).read_text())):
+            image = written.replace(word, name)
+            assert re.search(rf"docker build .*-t {re.escape(image)} \.", text), image
+            assert f"docker push {image}\n" in text, image
+
+
 def test_prices_are_those_of_the_table() -> None:
     with (ROOT / "farm/cost/prices.toml").open("rb") as file:
         prices = {(one["type"], one["market"]): one for one in tomllib.load(file)["price"]}
