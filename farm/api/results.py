@@ -10,7 +10,7 @@ from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -19,6 +19,7 @@ from farm.api import links
 from farm.api.auth import Ctx, Reader
 from farm.api.context import Context
 from farm.api.parting import is_far
+from farm.api.ranges import wanted
 from farm.api.schemas import Id, ResultLink
 from farm.api.still import still
 from farm.api.turns import to_its_end
@@ -94,7 +95,9 @@ def media_type(place: str) -> str:
     response_class=FileResponse,
     responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-def file(token: Annotated[str, "from the result's redirect"], ctx: Ctx, download: bool = True) -> Response:
+def file(
+    token: Annotated[str, "from the result's redirect"], request: Request, ctx: Ctx, download: bool = True
+) -> Response:
     """The file of a signed link; ranges work. With `download` a browser saves it instead of playing it."""
     tenant, job_id = links.read(ctx.settings.secret, token, time.time())
     made = result_of(jobs.get(ctx.db, tenant, job_id))
@@ -104,13 +107,28 @@ def file(token: Annotated[str, "from the result's redirect"], ctx: Ctx, download
     path = Path(made.place)
     if not path.is_file():
         raise NotFound("the result is not there any more", hint="render it again")
-    return FileResponse(
+    answer = FileResponse(
         path,
         media_type=media_type(made.place),
         filename=made.name,
         content_disposition_type="attachment" if download else "inline",
         headers={"Cache-Control": "private, max-age=900"},
+        stat_result=path.stat(),
     )
+    set_range(request, answer, int(answer.headers["content-length"]))
+    return answer
+
+
+def set_range(request: Request, answer: FileResponse, size: int) -> None:
+    """Leave the ranges of the call to `answer` that mean something of a file of `size` bytes; 416 where none does."""
+    header = request.headers.get("range")
+    if header is None:
+        return
+    same = request.headers.get("if-range")
+    as_it_was = same is None or same in (answer.headers["etag"], answer.headers["last-modified"])
+    ranges = wanted(header, size) if as_it_was else None
+    others = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
+    request.scope["headers"] = others if ranges is None else [*others, (b"range", ranges.encode())]
 
 
 @router.get("/v1/jobs/{job_id}/report", operation_id="getReport", response_class=Response)
