@@ -151,8 +151,12 @@ class Dispatcher(Losses):
     @property
     def speed(self) -> float:
         """Cost a second of all slots that are up; 0 where nothing is known of one of them."""
-        rates = [self._fleet.rates.of(slot) for slot in self._fleet.slots.values() if slot.up]
-        return sum(rates) if all(rates) else 0.0
+        return self._fleet.speed
+
+    @property
+    def most_speed(self) -> float:
+        """A bound of `speed` that looks at no slot."""
+        return self._fleet.most_speed
 
     def rate(self, kind: str) -> float:
         """The measured cost a second of a kind of node, a slot; what was declared where nothing is measured, or 0."""

@@ -46,6 +46,17 @@ class Fleet:
         """How many slots are set up."""
         return len(self._up)
 
+    @property
+    def most_speed(self) -> float:
+        """A bound of `speed` that looks at no slot."""
+        return len(self._up) * self.rates.top
+
+    @property
+    def speed(self) -> float:
+        """Cost a second of all slots that are up; 0 where nothing is known of one of them."""
+        rates = [self.rates.of(slot) for slot in self._up.values() if slot.killed_s is None]
+        return sum(rates) if all(rates) else 0.0
+
     # ------------------------------------------------------------ who is there
 
     def join(self, name: str, kind: str, rate: float, *, far: bool = False) -> Slot | None:

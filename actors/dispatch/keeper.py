@@ -8,6 +8,8 @@ whatever others do meanwhile: one that is healthy says nothing of the next that 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from actors.dispatch.dispatcher import Dispatcher
 from actors.dispatch.events import (
     Assign,
@@ -34,7 +36,8 @@ from actors.dispatch.events import SlotsMayCome as MayCome
 from actors.dispatch.losses import NOT_QUEUED
 from core.errors import FarmError
 
-# A slot whose node went is asked for again only after this: what places it may not know yet that the node is gone.
+# A slot whose node went is asked for again only after this: what places it may not know yet that the node is gone. Each
+# has a time of its own: where nodes go all the time, there would else be no time at which any of them is asked for.
 REJOIN_S = 5.0
 HOUR_S = 3600.0
 # A slot that was taken out of service is replaced after the first of these; after twice that where another node had
@@ -76,7 +79,8 @@ class Keeper:
         self._asked_s: dict[str, float] = {}
         self._again: dict[str, float] = {}  # slots that start again, since when
         self._resting = False  # the last job is over, and there is none
-        self._not_before_s = 0.0
+        self._lost: list[tuple[float, int]] = []  # when nodes went, and with how many slots
+        self._gone_s: float | None = None  # when a node went since the last look
         self.boot_s = 0.0  # how long a slot takes from being asked for to being up; 0 while that is not known
         self.peak = 0  # the most slots that were up at one time
         self.unfit: FarmError | None = None  # the last such slot's reason, while none was fit
@@ -108,17 +112,27 @@ class Keeper:
                 self._again[happening.slot] = at_s
             case SlotUnfit():
                 self.unfit = None if self._up else happening.error
+            case SlotLeft():
+                self._drop(happening.slot)
             case Quarantine():
+                self._drop(happening.slot)
                 self._taken_out(happening.node or happening.slot, at_s)
                 self._why = happening.reason
             case Trust():
                 self._trust(happening.node)
-            case Release(reason=reason) if reason != NOT_QUEUED:
-                self._not_before_s = at_s + REJOIN_S
+            case Release():
+                self._drop(happening.slot)
+                if happening.reason != NOT_QUEUED:
+                    self._lost.append((at_s, 1))
             case NodeGone():
-                self._not_before_s = at_s + REJOIN_S
+                self._gone_s = at_s
             case Finish():
                 self._resting = True
+
+    def _drop(self, slot: str) -> None:
+        self._up.discard(slot)
+        self._again.pop(slot, None)
+        self._asked_s.pop(slot, None)
 
     def _ready(self, ready: SlotReady, at_s: float) -> None:
         self.unfit = None
@@ -169,9 +183,7 @@ class Keeper:
         members = dispatcher.members
         if self._changed or len(members) != self._members:
             self._changed, self._members = False, len(members)
-            self._up.intersection_update(members)
-            self._again = {slot: since_s for slot, since_s in self._again.items() if slot in members}
-            self._asked_s = {slot: asked_s for slot, asked_s in self._asked_s.items() if slot in members}
+            self._meet(members)
         self._replace(at_s)
         coming = list({**self._asked_s, **self._again})
         events: list[Event] = []
@@ -183,12 +195,29 @@ class Keeper:
         if not may_come or (self._resting and not dispatcher.open):
             return events + [SlotLeft(slot, "it is not needed any more") for slot in coming]
         room = max(0, self._most - len(self._due))
-        missing = self._wanted(dispatcher, room, len(members) - len(coming), len(coming)) - len(members)
-        if missing > 0 and at_s >= self._not_before_s and not enough:
-            events += [self._ask(at_s) for _ in range(missing)]
-        elif missing < 0:
-            events += [SlotLeft(slot, "it is not needed any more") for slot in coming[missing:]]
+        number, up, queued = len(members), len(members) - len(coming), dispatcher.backlog.queued
+        wanted = min(room, max(self.least, up + queued))
+        if wanted < number:
+            return events + [SlotLeft(slot, "it is not needed any more") for slot in coming[wanted - number :]]
+        self._lost = [each for each in self._lost if at_s - each[0] < REJOIN_S]
+        there = number + sum(count for _, count in self._lost)
+        if wanted > there and not enough:
+            fewer = min(room, max(self.least, up + min(queued, len(coming))))
+            if up and fewer < wanted and self._too_late(dispatcher):
+                wanted = fewer
+            events += [self._ask(at_s) for _ in range(wanted - there)]
         return events
+
+    def _meet(self, members: Collection[str]) -> None:
+        """Forget the slots that are gone. Those that nobody said anything of went with their nodes."""
+        before = len(self._up) + len(self._again) + len(self._asked_s)
+        self._up.intersection_update(members)
+        self._again = {slot: since_s for slot, since_s in self._again.items() if slot in members}
+        self._asked_s = {slot: asked_s for slot, asked_s in self._asked_s.items() if slot in members}
+        gone = before - len(self._up) - len(self._again) - len(self._asked_s)
+        if self._gone_s is not None and gone:
+            self._lost.append((self._gone_s, gone))
+        self._gone_s = None
 
     def words(self, at_s: float, *, waits: bool) -> str:
         """What is waited for, now and then, while a job `waits` and no slot is up; else "". At once where the cluster
@@ -220,13 +249,10 @@ class Keeper:
         # Room for the first ones of a fixed number is there; for any other a node may have to come up.
         return SlotJoined(slot, far=self._names > self.least)
 
-    def _wanted(self, dispatcher: Dispatcher, room: int, up: int, coming: int) -> int:
-        """How many there should be now, those that start and those that stand idle included."""
-        backlog = dispatcher.backlog
-        wanted = min(room, max(self.least, up + backlog.queued))
-        fewer = min(room, max(self.least, up + min(backlog.queued, coming)))
-        if up and fewer < wanted:  # only then, because the speed is a sum over all slots
-            speed = dispatcher.speed
-            if speed and backlog.cost <= speed * self.boot_s:
-                return fewer  # done before another one could be up
-        return wanted
+    def _too_late(self, dispatcher: Dispatcher) -> bool:
+        """Whether all that is queued is done before another slot could be up."""
+        cost = dispatcher.backlog.cost
+        if cost > dispatcher.most_speed * self.boot_s:
+            return False
+        speed = dispatcher.speed
+        return speed > 0 and cost <= speed * self.boot_s

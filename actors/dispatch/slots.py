@@ -105,6 +105,7 @@ class Rates:
         self._kinds: dict[str, Rate] = {}
         self._values: dict[str, float] = {}  # by kind: cost a second, as declared or measured
         self._best = 0.0
+        self._top = 0.0  # no slot was ever faster, by its own rate
 
     def declare(self, kind: str, rate: float) -> None:
         """What a kind is said to do, good until something is measured."""
@@ -127,6 +128,7 @@ class Rates:
         known = self._kinds.setdefault(slot.kind, Rate())
         if warm:
             slot.rate.add(size, busy_s, SLOT_MEMORY)
+            self._top = max(self._top, slot.rate.value)
             known.add(size, busy_s, KIND_MEMORY)
         elif not known.value:
             known.add(size * COLD, busy_s * COLD, KIND_MEMORY)
@@ -140,6 +142,11 @@ class Rates:
     def of(self, slot: Slot) -> float:
         """Cost a second; 0 where nothing is known."""
         return slot.rate.value or self.of_kind(slot.kind)
+
+    @property
+    def top(self) -> float:
+        """No slot is faster, by its own rate or by that of its kind."""
+        return max(self._top, self._best)
 
     def share(self, slot: Slot) -> float:
         """How fast the slot is against the fastest kind, at most 1; 1 where nothing is known."""

@@ -86,6 +86,27 @@ def test_a_fixed_number_is_there_from_the_first() -> None:
     assert pool.keeper.peak == 3
 
 
+def test_where_nodes_go_all_the_time_each_slot_is_asked_for_again_after_its_own_while() -> None:
+    pool = Pool(0, 8)
+    pool.add("a", 100)
+    names = pool.joined()
+    for name in names:
+        pool.tell(SlotReady(name, 1, f"node-{name}"))
+    joined = []
+    for second in range(15):
+        if second % 2 == 0:  # never REJOIN_S without another loss
+            pool.tell(NodeGone(f"node-{names[second // 2]}", "gone"))
+        joined.append(len(pool.joined()))
+        pool.at_s += 1.0
+    assert REJOIN_S == 5.0
+    assert joined == [0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0]
+    pool.tell(NodeGone("another", "it stood idle"))
+    pool.add("b", 1)
+    assert len(pool.dispatcher.slots) == 5
+    pool.at_s += 2.0
+    assert len(pool.joined()) == 2, "a node without slots delays nothing"
+
+
 def test_slots_grow_with_the_backlog_and_go_after_it() -> None:
     pool = Pool(0, 4)
     assert pool.look() == []

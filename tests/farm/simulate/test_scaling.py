@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.dispatch import Backlog, Decision, Dispatcher, Event, Keeper, NodeOffer, wanted_nodes
-from actors.dispatch.keeper import REJOIN_S
+from actors.dispatch.keeper import OF_WORK, REJOIN_S
 from farm.simulate.outcome import simulate
 from farm.simulate.scene import NodeType, Scene
 from farm.simulate.world import World
@@ -120,15 +120,9 @@ class Thorough(Keeper):
         return super().look(dispatcher, at_s)
 
     def hear(self, happening: Event | Decision, at_s: float) -> None:
-        self._hear(happening, at_s)
         super().hear(happening, at_s)
-
-    def _wanted(self, dispatcher: Dispatcher, room: int, up: int, coming: int) -> int:
-        backlog, speed = dispatcher.backlog, dispatcher.speed
-        for_queue = backlog.queued
-        if up and speed and backlog.cost <= speed * self.boot_s:
-            for_queue = min(for_queue, coming)
-        return min(room, max(self.least, up + for_queue))
+        if type(happening) in OF_WORK:
+            self._hear(happening, at_s)
 
 
 nights = st.builds(
