@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -21,6 +20,7 @@ from urllib3.exceptions import HTTPError
 
 from core.errors import ModelError
 from core.inference.download import Broken, Stream
+from farm.store.clients import make_client
 
 CHUNK_BYTES = 1 << 20
 STALE = {"412", "416", "PreconditionFailed", "InvalidRange"}
@@ -62,10 +62,9 @@ def open_s3(url: str, first: int, version: str) -> Stream:
 
 
 def _client() -> Any:
-    """A client of a session of its own, because boto3's shared one is not made for threads."""
     # download() tries again by itself and goes on where the line broke
     config = Config(connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 1})
-    return boto3.session.Session().client("s3", config=config)
+    return make_client(config)
 
 
 def _chunks(body: Any) -> Iterator[bytes]:

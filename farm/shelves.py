@@ -127,11 +127,12 @@ class BucketShelf:
         return f"{self.prefix}/{name}" if self.prefix else name
 
     def _client(self) -> Any:
-        import boto3  # noqa: PLC0415 - half a second that a folder saves
-        from botocore.config import Config  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415 - half a second that a folder saves
+
+        from farm.store.clients import make_client  # noqa: PLC0415
 
         config = Config(connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 5, "mode": "standard"})
-        return boto3.session.Session().client("s3", config=config)
+        return make_client(config)
 
     @contextmanager
     def _refusals(self, name: str) -> Iterator[None]:

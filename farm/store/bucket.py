@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,19 +22,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import boto3
-from botocore.config import Config
-
 from core.errors import StorageError
+from farm.store.clients import Clients, expects_role
 from farm.store.disk import storage_error
 from farm.store.heads import SHA256, WRITER, Head, Listed, age_s, head_of, md5_of
-from farm.store.refusals import Broken, Conflict, Missing, NoConditions, Patience, Refused, refusal, translate
+from farm.store.refusals import (
+    Broken,
+    Conflict,
+    Missing,
+    NoConditions,
+    NoKeys,
+    Patience,
+    Refused,
+    refusal,
+    translate,
+)
 
 PART_BYTES = 16 << 20
 MOST_PARTS = 10_000  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 PARTS_AT_ONCE = 4
 CHUNK_BYTES = 1 << 20
 DELETE_AT_ONCE = 1000
+KEY_TRIES = 2  # each waits for keys by itself (farm.store.clients)
 Answer = TypeVar("Answer")
 FRESH: Mapping[str, str] = {"IfNoneMatch": "*"}
 # Without these an answer was cut off among its headers, which HTTP libraries take for the end of them.
@@ -61,9 +69,7 @@ class Bucket:
         self.conditional = conditional
         self.matching = matching
         self.patience = patience or Patience()
-        self._lock = threading.Lock()
-        self._made: dict[tuple[float, float], Any] = {}  # by how long they wait to connect and to read
-        self._signers: dict[str, Any] = {}
+        self._clients = Clients()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _bucket, (self.name, self.conditional, self.matching, self.patience)
@@ -76,9 +82,7 @@ class Bucket:
             matching=self.matching if matching is None else matching,
             patience=patience,
         )
-        other._lock = self._lock
-        other._made = self._made
-        other._signers = self._signers
+        other._clients = self._clients
         return other
 
     def where(self, key: str) -> str:
@@ -96,18 +100,26 @@ class Bucket:
         try:
             answer = getattr(client, doing)(Bucket=self.name, **wanted)
         except Exception as error:
-            raise translate(error, self.where(key), doing.replace("_", " ")) from error
+            told = translate(error, self.where(key), doing.replace("_", " "))
+            if isinstance(told, NoKeys):
+                self._clients.forget(client)
+            raise told from error
         if any(name not in answer for name in NEEDED.get(doing, ())):
             raise Broken("S3's answer was cut off", where=self.where(key), hint="check the network")
         return answer
 
     def retried(self, attempt: Callable[[], Answer]) -> Answer:
         """`attempt` until it is not `Broken`, with pauses between."""
+        keyless = 0
         for pause in self.patience.pauses():
             try:
                 return attempt()
             except Broken:
                 time.sleep(pause)
+            except NoKeys:
+                keyless += 1
+                if keyless == KEY_TRIES or not expects_role():
+                    raise
         return attempt()
 
     # ------------------------------------------------------------ reading
@@ -340,14 +352,9 @@ class Bucket:
 
         `endpoint` is the server as that one reaches it, "" as we do. A `ContentLength` is part of what is signed.
         """
-        config = Config(signature_version="s3v4")
         where = self.where(key)
         try:
-            if endpoint not in self._signers:
-                self._signers[endpoint] = boto3.session.Session().client(
-                    "s3", config=config, endpoint_url=endpoint or None
-                )
-            made = self._signers[endpoint].generate_presigned_url(
+            made = self._clients.signer(endpoint).generate_presigned_url(
                 doing, Params={"Bucket": self.name, "Key": key, **wanted}, ExpiresIn=seconds
             )
         except Exception as error:
@@ -355,24 +362,11 @@ class Bucket:
         return str(made)
 
     def _client(self) -> Any:
-        """This process's client that waits so long, of a session of its own because boto3's shared one is not made for
-        threads."""
-        waits = self.patience.connect_s, self.patience.read_s
-        with self._lock:
-            if waits not in self._made:
-                config = Config(
-                    connect_timeout=waits[0],
-                    read_timeout=waits[1],
-                    retries={"total_max_attempts": 1},  # ours are counted, and go on where a body broke
-                    max_pool_connections=32,
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                )
-                try:
-                    self._made[waits] = boto3.session.Session().client("s3", config=config)
-                except Exception as error:
-                    raise translate(error, self.where(""), "client") from error
-            return self._made[waits]
+        """This process's client that waits so long."""
+        try:
+            return self._clients.waiting(self.patience.connect_s, self.patience.read_s)
+        except Exception as error:
+            raise translate(error, self.where(""), "client") from error
 
 
 def _bucket(name: str, conditional: bool, matching: bool, patience: Patience) -> Bucket:

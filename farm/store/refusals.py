@@ -72,6 +72,10 @@ class Unfit(Refused):
     """What the user gave cannot work: keys, bucket, region, endpoint, permission."""
 
 
+class NoKeys(Unfit):
+    """This machine has no keys."""
+
+
 class Missing(Refused):
     """There is no such object, or no such upload."""
 
@@ -128,7 +132,7 @@ def translate(error: Exception, where: str, doing: str) -> StorageError:
 _NO_KEYS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 # botocore follows a redirection that names no region without end.
 _FAULTS: tuple[tuple[tuple[type[Exception], ...], type[StorageError], str, str], ...] = (
-    (_NO_KEYS, Unfit, "no credentials for S3", SET_KEYS),
+    (_NO_KEYS, NoKeys, "no credentials for S3", SET_KEYS),
     ((ProfileNotFound,), Unfit, "{line}", "check AWS_PROFILE and the file it is in"),
     (
         # In the middle of a body botocore hands on what urllib3 says of TLS and of the line.
