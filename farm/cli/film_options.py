@@ -202,8 +202,9 @@ class FilmOptions:
     ] = "10"
 
 
-def job_spec(target: Path, output: Path, options: FilmOptions) -> JobSpec:
-    """What is asked for, checked as far as it can be without opening a file."""
+def job_spec(target: Path, output: Path, options: FilmOptions, *, analysed: bool = True) -> JobSpec:
+    """What is asked for, checked as far as it can be without opening a file. `analysed`: beside a cast there is its
+    analysis, so that nothing says anew how faces are looked for."""
     kinds = mask_kinds(options.masks)
     for role, name in (("occlusion", options.occlusion_model), ("region", options.region_model)):
         if role not in kinds and name != getattr(SwapOptions, f"{role}_model"):
@@ -215,7 +216,7 @@ def job_spec(target: Path, output: Path, options: FilmOptions) -> JobSpec:
         options.cast,
         options.swapper,
         people={"--source": options.source, "--source-face": options.source_face, "--select": options.select},
-        looking={"--detect-every": options.detect_every, "--recogniser": options.recogniser},
+        looking={"--detect-every": options.detect_every, "--recogniser": options.recogniser} if analysed else {},
     )
     if options.enhancer is None and options.cast is None:
         if options.enhancer_may_go:

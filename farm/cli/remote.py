@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from core.errors import FarmError, InputError, PolicyError
 from farm.cli.expand import expand
 from farm.cli.film_options import FILM, FilmOptions, job_spec
 from farm.cli.out import put, say
+from farm.cli.remote_cast import Cast
 from farm.paths import place
 from farm.settings import service_address
 
@@ -93,27 +94,35 @@ def submit(
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key and options give the same job, however often it is sent.")
     ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=TEXT", help="A label of the job; can be given again.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until the job has ended.")] = False,
     get: Annotated[Path | None, typer.Option(help="Stay, and fetch the film as this file.")] = None,
     service: Service,
 ) -> None:
-    """Send a film and faces to a service, with the options of `farm render`; prints the job's id."""
-    if film.cast is not None:
-        raise typer.BadParameter(
-            "--cast is for farm render: submit with --wait-for-cast, then farm cast JOB --put FILE"
-        )
-    if film.source is None and film.swapper != "none" and not wait_for_cast:
-        raise typer.BadParameter("no source face given: --source, --wait-for-cast, or --swapper none")
-    spec = job_spec(target, Path(output.name) if output is not None else Path("-"), film)
-    more = {"title": title, "priority": priority, "wait_for_cast": wait_for_cast, "quality": quality}
+    """Send a film and faces to a service, with the options of `farm render`; prints the job's id.
+
+    With --cast it stays until the service has looked at the film, and puts the cast then.
+    """
+    if film.source is None and film.cast is None and film.swapper != "none" and not wait_for_cast:
+        raise typer.BadParameter("no source face given: --source, --cast, --wait-for-cast, or --swapper none")
+    spec = job_spec(target, Path(output.name) if output is not None else Path("-"), film, analysed=False)
+    cast = Cast.read(film.cast) if film.cast is not None else None
+    more: dict[str, Any] = {"title": title, "priority": priority, "quality": quality, "labels": labels_of(label or [])}
+    more["wait_for_cast"] = wait_for_cast or cast is not None
     if output is None:
         more["output"] = None
     with service_of(service) as farm:
         job = farm.submit_spec(spec, idempotency_key=idempotency_key, **more)
+        if cast is not None:
+            say(f"{job.id}")
+            job = with_cast(farm, job.id, cast)
         if not (watch or get):
             put(job.model_dump_json() + "\n" if service.json else f"{job.id}\n")
             return
-        say(f"{job.id}")
+        if cast is None:
+            say(f"{job.id}")
         ended(follow(farm, job.id), service)
         if get is not None:
             farm.download(job.id, get)
@@ -199,24 +208,50 @@ def erase(job: JobId, *, service: Service) -> None:
     say(f"{job} is erased")
 
 
+def labels_of(words: list[str]) -> dict[str, str]:
+    """Name -> text of words NAME=TEXT."""
+    labels = dict[str, str]()
+    for word in words:
+        name, sign, text = word.partition("=")
+        if not (name and sign) or name in labels:
+            raise typer.BadParameter(f"--label {word!r}: write NAME=TEXT, each name once")
+        labels[name] = text
+    return labels
+
+
+def with_cast(farm: Farm, job: str, cast: Cast) -> JobView:
+    """The job when it has its cast, which is put when it waits for one. A job that an idempotency key made before may
+    have it already. As `ended` where it came to nothing before."""
+    now = follow(farm, job, until=lambda now: now.state == "casting" or now.has_cast)
+    if now.state == "casting":
+        return cast.put(farm, job)
+    if now.finished is not None:
+        ended(now, Service())
+    return now
+
+
 def ask(job: str, service: Service, what: Callable[[Farm], JobView]) -> None:
     del job
     with service_of(service) as farm:
         told(what(farm), as_json=service.json)
 
 
-def follow(farm: Farm, job: str) -> JobView:
-    """The job when it has ended; how it goes is told on stderr, a line whenever it changed."""
+def follow(farm: Farm, job: str, *, until: Callable[[JobView], bool] | None = None) -> JobView:
+    """The job when it has ended, or when `until` says so; how it goes is told on stderr, a line whenever it changed.
+    `InputError` where it waits for a cast, with what was wrong with the one that was put."""
     before = ""
     for now in farm.watch(job):
         text = line(now)
         if text != before:
             before = text
             say(f"{text}")
+        if until is not None and until(now):
+            return now
         if now.state == "casting":
-            raise InputError(
-                "the job waits for its cast", where=job, hint=f"farm cast {job}, then farm cast {job} --put"
-            )
+            put_it = f"farm cast {job}, then farm cast {job} --put"
+            if now.problem is not None:
+                raise InputError(now.problem.detail, where=job, hint=f"{now.problem.next_step}: {put_it}")
+            raise InputError("the job waits for its cast", where=job, hint=put_it)
     return farm.job(job)
 
 

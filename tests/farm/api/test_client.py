@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from core.errors import FarmError, InputError, PolicyError
 from farm.api.schemas import ProblemView
 from farm.cli.remote import kind_of, own_name
-from farm.cli.remote_cast import put_cast
 from farm.client import AsyncFarm, Farm
 from farm.client.sse import Reader
 from tests.farm.api.conftest import House
@@ -130,23 +129,6 @@ def test_an_announcement_whose_answer_is_lost_is_made_again(house: House, tmp_pa
         states = {one["id"]: one["state"] for one in http.get("/v1/uploads").json()["items"]}
     assert states.pop(row.id) == "ready"
     assert list(states.values()) == ["open"]
-
-
-def test_one_picture_of_two_people_is_sent_once(tmp_path: Path) -> None:
-    people = "".join(f'[[people]]\nid = "p{number}"\nsource = "her.png"\n' for number in (1, 2))
-    (tmp_path / "cast.toml").write_text(people)
-    (tmp_path / "her.png").write_bytes(b"x")
-    uploads: list[str] = []
-    casts: list[str] = []
-
-    def upload(path: Path, purpose: str) -> types.SimpleNamespace:
-        uploads.append(purpose)
-        return types.SimpleNamespace(id=f"upl_{len(uploads)}")
-
-    farm = types.SimpleNamespace(upload=upload, put_cast=lambda _, text: casts.append(text))
-    put_cast(farm, "job_x", tmp_path / "cast.toml")  # type: ignore[arg-type]
-    assert uploads == ["source"]
-    assert casts[0].count("upload:upl_1") == 2
 
 
 def ended(state: str, kind: str = "", result: str | None = None) -> types.SimpleNamespace:

@@ -14,7 +14,7 @@ import pytest
 from core.errors import FarmError, PolicyError
 from farm.client import AsyncFarm, Farm, files, retry
 from tests.farm.api.conftest import House
-from tests.farm.api.flows import asked, film_bytes, finished, sent
+from tests.farm.api.flows import asked, film_bytes, finished, picture_bytes, sent
 
 MIB = 1 << 20
 TRIES = 2
@@ -72,7 +72,7 @@ class Looking(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._line.close()
 
 
-@pytest.mark.parametrize(("awaits", "most"), [(False, None), (True, None), (True, 1000)])
+@pytest.mark.parametrize(("awaits", "most"), [(False, None), (True, 1000)])
 def test_what_another_line_holds_is_waited_for(
     house: House, clips: Path, tmp_path: Path, awaits: bool, most: int | None
 ) -> None:
@@ -93,15 +93,14 @@ def test_what_another_line_holds_is_waited_for(
 
 
 def test_what_another_line_holds_for_ever_is_told(
-    house: House, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "MOST_HELD", LOOKS - 3)
-    film = tmp_path / "film.mp4"
-    film.write_bytes(film_bytes(clips))
-    line = Looking(house, 1000)
+    picture_bytes(tmp_path)
+    line = Looking(house, 10)
     farm = Farm(house.server.url, house.secret, tries=TRIES, transport=line)
     with farm, pytest.raises(FarmError, match="being sent already"):
-        farm.upload(film)
+        farm.upload(tmp_path / "face.png", "source")
     line.end()
     assert line.puts == LOOKS - 1
 
