@@ -118,7 +118,9 @@ class CostMeter:
     # ------------------------------------------------------------ what is heard
 
     def stage(self, name: str) -> None:
+        """`BudgetSpent` where work is open and the budget is spent, before anybody is asked for a renderer."""
         if name == START:
+            self._check(None)
             with self._lock:
                 self._meter.begins(self._clock())
 
