@@ -37,6 +37,12 @@ class Pooled(ABC):
         self._over: FarmError | None = None  # why the loop has ended
         self._closing = False
 
+    @property
+    def ended(self) -> FarmError | None:
+        """Why the loop has ended; None while it runs, and before it began."""
+        with self._gate:
+            return self._over
+
     @abstractmethod
     def start(self) -> None:
         """Bring up what orders need. Again, it is nothing."""

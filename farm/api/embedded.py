@@ -1,4 +1,5 @@
-"""The whole service in one process: database, coordinator, pool, HTTP. What `farm serve` runs on one machine."""
+"""The whole service on one machine, what `farm serve` runs: HTTP and webhooks here, the coordinator and its pool in a
+process of their own, which may end and begins again."""
 
 from __future__ import annotations
 
@@ -16,10 +17,9 @@ from farm.api.context import ApiSettings
 from farm.api.counting import counts_here
 from farm.api.doors import Doors, HttpServer, ask_for_descriptors, http_config
 from farm.api.rules import apply_quotas
-from farm.desk import make_pool
 from farm.service import keys
+from farm.service.apart import Apart, task_of
 from farm.service.clearing import NEVER, Retention
-from farm.service.coordinator import Coordinator
 from farm.service.database import Database, open_database
 from farm.service.errors import Conflict
 from farm.service.figures import TRIES
@@ -29,7 +29,6 @@ from farm.service.posting import Postman
 from farm.service.records import SCOPES
 from farm.settings import RunOptions, Settings
 from farm.watching.instruments import Page, parse_address
-from farm.watching.metrics import Metrics
 
 TENANT = "default"
 KEY_FILE = "first-key"
@@ -96,25 +95,16 @@ def serving(spec: ServeSpec, run: RunOptions, settings: Settings) -> Iterator[Ru
     with ExitStack() as stack:
         listening = listen(spec)
         stack.callback(listening.close)
-        db = stack.enter_context(open_database(url, connections=spec.connections))
+        for_jobs = max(1, spec.connections // 4)
+        db = stack.enter_context(open_database(url, connections=spec.connections - for_jobs))
         fresh = first_key(db, places, spec.quotas)
         counts, instruments = counts_here(db)
         page = None
         if run.metrics is not None:
             page = Page(*parse_address(run.metrics), instruments.registry)
             stack.callback(page.close)
-        pool = make_pool(run, settings)
-        stack.callback(pool.close)
-        coordinator = Coordinator(
-            db,
-            pool,
-            places,
-            settings,
-            run,
-            most_jobs=spec.most_jobs,
-            metrics=Metrics(instruments),
-            retention=spec.retention,
-        )
+        task = task_of(places, url, for_jobs, run, settings, spec.most_jobs, spec.retention)
+        keeper = Apart(task, instruments)
         postman = Postman(db, spec.rules, tried=lambda outcome: instruments.add(TRIES, 1, outcome))
         api = ApiSettings(
             prefix=spec.prefix,
@@ -130,8 +120,7 @@ def serving(spec: ServeSpec, run: RunOptions, settings: Settings) -> Iterator[Ru
         server = HttpServer(config, app.state.context.hub.close)
         thread = threading.Thread(target=lambda: server.run(sockets=[listening]), name="http", daemon=True)
         try:
-            pool.start()
-            coordinator.start()
+            keeper.start()
             postman.start()
             thread.start()
             name = spec.host if ":" not in spec.host else f"[{spec.host}]"
@@ -148,7 +137,7 @@ def serving(spec: ServeSpec, run: RunOptions, settings: Settings) -> Iterator[Ru
             if thread.ident is not None:
                 thread.join(2 * STOP_S)
             postman.close()
-            coordinator.close()
+            keeper.close()
 
 
 def listen(spec: ServeSpec) -> socket.socket:

@@ -77,6 +77,7 @@ class Coordinator:
         self._runners: dict[str, Runner] = {}
         self._ending: list[Runner] = []
         self._over = threading.Event()
+        self._no_more = threading.Event()
         self._finish = False
         self._due_s: dict[str, float] = {}
         self._turns: dict[str, int] = {}  # tenant -> when a job of it was begun last, counted in jobs
@@ -103,6 +104,13 @@ class Coordinator:
         self._over.set()
         if self._thread.ident is not None:
             self._thread.join(patience_s)
+
+    def wait_for_ends(self, patience_s: float) -> None:
+        """Take nothing more, and wait until what runs has ended by itself, as it does when its pool has."""
+        self._no_more.set()
+        until_s = time.monotonic() + patience_s
+        while any(runner.alive for runner in [*self._runners.values()]) and time.monotonic() < until_s:
+            time.sleep(0.05)
 
     # ------------------------------------------------------------ the thread
 
@@ -133,7 +141,7 @@ class Coordinator:
             self._tell()
         if self._due("quota", rhythm.quota_s):
             self._compare_quotas()
-        if leads:
+        if leads and not self._no_more.is_set():
             self._begin()
             if len(self._runners) >= self._most_jobs and self._due("displace", rhythm.displace_s):
                 self._displace()
