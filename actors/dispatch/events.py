@@ -76,10 +76,15 @@ class SlotJoined:
 
 @dataclass(frozen=True, slots=True)
 class SlotHere:
-    """The renderer of a slot has begun, on this node, and is being set up. From here on it is to move, as work is."""
+    """The renderer of a slot has begun, on this node, and is being set up. From here on it is to move, as work is.
+
+    `ages` is for how long, in seconds, what it stands on has been there: its machine, its node's process. None where
+    that is not known.
+    """
 
     slot: str
     node: str
+    ages: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

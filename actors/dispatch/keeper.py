@@ -25,6 +25,7 @@ from actors.dispatch.events import (
     Release,
     Restart,
     SlotDied,
+    SlotHere,
     SlotJoined,
     SlotLeft,
     SlotReady,
@@ -77,11 +78,12 @@ class Keeper:
         self._may_come, self._reported = True, ""
         self._names = 0
         self._asked_s: dict[str, float] = {}
+        self._began_s: dict[str, float] = {}  # when what came for a slot was on its way, of those that are asked for
         self._again: dict[str, float] = {}  # slots that start again, since when
         self._resting = False  # the last job is over, and there is none
         self._lost: list[tuple[float, int]] = []  # when nodes went, and with how many slots
         self._gone_s: float | None = None  # when a node went since the last look
-        self.boot_s = 0.0  # how long a slot takes from being asked for to being up; 0 while that is not known
+        self.boot_s = 0.0  # how long a slot takes from when it is on its way to being up; 0 while that is not known
         self.peak = 0  # the most slots that were up at one time
         self.unfit: FarmError | None = None  # the last such slot's reason, while none was fit
         self._up: set[str] = set()
@@ -104,6 +106,8 @@ class Keeper:
     def _hear(self, happening: Event | Decision, at_s: float) -> None:
         self._changed = True
         match happening:
+            case SlotHere():
+                self._here(happening, at_s)
             case SlotReady():
                 self._ready(happening, at_s)
             case SlotDied():
@@ -133,6 +137,14 @@ class Keeper:
         self._up.discard(slot)
         self._again.pop(slot, None)
         self._asked_s.pop(slot, None)
+        self._began_s.pop(slot, None)
+
+    def _here(self, here: SlotHere, at_s: float) -> None:
+        """Time in which no node could be had is no boot: it counts from when the first began of what came after the
+        slot was asked for, its machine, its node, or the renderer itself."""
+        asked_s = self._asked_s.get(here.slot)
+        if asked_s is not None and here.ages is not None:
+            self._began_s[here.slot] = min([at_s, *(at_s - age for age in here.ages if at_s - age >= asked_s)])
 
     def _ready(self, ready: SlotReady, at_s: float) -> None:
         self.unfit = None
@@ -140,8 +152,9 @@ class Keeper:
         self._again.pop(ready.slot, None)
         self.peak = max(self.peak, len(self._up))
         asked_s = self._asked_s.pop(ready.slot, None)
-        if asked_s is not None:
-            self.boot_s = max(BOOT_MEMORY * self.boot_s, at_s - asked_s)
+        began_s = self._began_s.pop(ready.slot, asked_s)
+        if began_s is not None and asked_s is not None:
+            self.boot_s = max(BOOT_MEMORY * self.boot_s, at_s - began_s)
 
     def _taken_out(self, node: str, at_s: float) -> None:
         self._in_a_row.add(node)
@@ -214,6 +227,7 @@ class Keeper:
         self._up.intersection_update(members)
         self._again = {slot: since_s for slot, since_s in self._again.items() if slot in members}
         self._asked_s = {slot: asked_s for slot, asked_s in self._asked_s.items() if slot in members}
+        self._began_s = {slot: began_s for slot, began_s in self._began_s.items() if slot in members}
         gone = before - len(self._up) - len(self._again) - len(self._asked_s)
         if self._gone_s is not None and gone:
             self._lost.append((self._gone_s, gone))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
+
+import psutil
 
 from actors.code import Code, code_here
 from actors.drive import unexpected
@@ -43,6 +48,14 @@ def node_here() -> tuple[str, str]:
     """This process's node: its id in Ray, and what it is called."""
     node_id = ray.get_runtime_context().get_node_id()
     return node_id, node_name(cast(Any, ray).util.get_node_ip_address(), node_id)
+
+
+def ages_here() -> tuple[float, ...]:
+    """For how many seconds this machine has been up, and the node's process, which starts the workers."""
+    began_s = [psutil.boot_time()]
+    with suppress(psutil.Error):  # it may be gone, and this process's turn is next
+        began_s.append(psutil.Process(os.getppid()).create_time())
+    return tuple(time.time() - each_s for each_s in began_s)
 
 
 class Cancels:
@@ -96,9 +109,9 @@ class Renderer:
         self._cancels = Cancels()
 
     @ray.method(concurrency_group="control")
-    def here(self) -> tuple[str, str]:
-        """The node's id in Ray and what it is called; answered while `setup` still works."""
-        return node_here()
+    def here(self) -> tuple[str, str, tuple[float, ...]]:
+        """The node's id in Ray, what it is called, and `ages_here`; answered while `setup` still works."""
+        return *node_here(), ages_here()
 
     def setup(self) -> Introduction:
         unfit: FarmError | None = None

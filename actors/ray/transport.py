@@ -213,12 +213,12 @@ class RayTransport:
         beats: list[Event] = [Beat(call.slot, task, attempt, count) for (task, attempt), count in frames.items()]
         return [(event, None) for event in (*beats, *([Busy(call.slot, words)] if words else []))]
 
-    def _begun(self, slot: str, node_id: str, node: str) -> list[Told]:
+    def _begun(self, slot: str, node_id: str, node: str, ages: tuple[float, ...] | None = None) -> list[Told]:
         """A renderer is there, and may not be set up yet."""
         if slot not in self._coming:
             return []
         self._homes[slot] = node_id
-        return [(SlotHere(slot, node), None)]
+        return [(SlotHere(slot, node, ages), None)]
 
     def _introduced(self, call: _Call, renderer: Introduction) -> Event:
         """A renderer is set up: it takes work, if it is one of ours and can do it."""

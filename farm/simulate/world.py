@@ -194,7 +194,7 @@ class World(Clock):
 
     def _slot_here(self, slot: SimSlot, life: int) -> None:
         if self._lives(slot, life):
-            self._tell(SlotHere(slot.name, slot.node.name))
+            self._tell(SlotHere(slot.name, slot.node.name, (self.now_s - slot.node.since_s,)))
 
     def _slot_up(self, slot: SimSlot, life: int) -> None:
         if self._lives(slot, life):

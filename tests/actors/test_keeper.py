@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from actors.dispatch import (
     MAX_DEATHS_IN_A_ROW,
     Dispatcher,
@@ -14,6 +16,7 @@ from actors.dispatch import (
     Release,
     Shun,
     SlotDied,
+    SlotHere,
     SlotJoined,
     SlotLeft,
     SlotReady,
@@ -160,6 +163,27 @@ def test_no_more_slots_where_those_that_are_up_are_done_before() -> None:
     assert pool.joined() == []
     pool.add("c", 100)
     assert len(pool.joined()) == 9
+
+
+@pytest.mark.parametrize(
+    ("ages", "boot_s"),
+    [
+        ((170.0, 50.0), 200.0),  # its machine came for it, after two hours in which none could be had
+        ((1e6, 50.0), 80.0),  # its node did, on a machine that was there
+        ((1e6, 1e5), 30.0),  # there was no room on a node that was there
+        ((), 30.0),
+        (None, 7230.0),  # nothing is known of it
+    ],
+)
+def test_to_wait_for_capacity_is_no_boot(ages: tuple[float, ...] | None, boot_s: float) -> None:
+    pool = Pool(0, 10)
+    pool.add("a", 1)
+    (slot,) = pool.joined()
+    pool.at_s += 7200.0
+    pool.tell(SlotHere(slot, "n", ages))
+    pool.at_s += 30.0
+    pool.tell(SlotReady(slot, 2))
+    assert pool.keeper.boot_s == boot_s
 
 
 def die(pool: Pool, slot: str) -> None:
