@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from farm.clusterfile.findings import VIDEO_CAPABILITIES, Finding, mapping, memb
 CLUSTER = {"RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}
 BESIDE = {"Namespace", "ServiceAccount", "NetworkPolicy", "Secret", "ConfigMap"}
 GPU = "nvidia.com/gpu"
+DISK = "ephemeral-storage"
 
 
 def kubernetes_faults(documents: list[dict[str, Any]], ray_version: str) -> Iterator[Finding]:
@@ -72,6 +74,23 @@ def _containers(group: dict[str, Any]) -> list[dict[str, Any]]:
     return [mapping(container) for container in members(_spec(group).get("containers"))]
 
 
+def _requests(container: dict[str, Any]) -> dict[str, Any]:
+    return mapping(mapping(container.get("resources")).get("requests"))
+
+
+def _volumes(group: dict[str, Any]) -> list[dict[str, Any]]:
+    return [mapping(volume) for volume in members(_spec(group).get("volumes"))]
+
+
+def _bytes(quantity: object) -> float:
+    """Of a quantity of Kubernetes in whole units of bytes; 0 for another, which the table of fields does not know."""
+    found = re.fullmatch(r"(\d+)([KMGT]?)(i?)", str(quantity))
+    if found is None:
+        return 0.0
+    number, unit, binary = found.groups()
+    return float(number) * (1024.0 if binary else 1000.0) ** (" KMGT".index(unit) if unit else 0)
+
+
 def _limits(group: dict[str, Any]) -> list[object]:
     return [mapping(container.get("resources")).get("limits") for container in _containers(group)]
 
@@ -86,6 +105,11 @@ def _pod(where: str, group: dict[str, Any], ray_version: str) -> Iterator[Findin
         yield Finding(f"{where}.template.spec.securityContext", "may run as root", "runAsNonRoot: true")
     if _spec(group).get("restartPolicy") != "Never":
         yield Finding(f"{where}.template.spec.restartPolicy", "a pod that Ray has given up comes back", "Never")
+    asked = sum(_bytes(_requests(container).get(DISK)) for container in _containers(group))
+    taken = sum(_bytes(mapping(volume.get("emptyDir")).get("sizeLimit")) for volume in _volumes(group))
+    if asked < taken:
+        hint = f"{DISK} among the requests, as much as the volumes may hold"
+        yield Finding(f"{where}.template.spec.volumes", "a node with a small disk evicts the pod", hint)
     for container in _containers(group):
         place = f"{where}.{container.get('name')}"
         yield from wrong_tag(f"{place}.image", container.get("image"), ray_version)

@@ -235,6 +235,9 @@ KUBERAY: dict[str, Change] = {
     "minReplicas": lambda d: d["spec"]["rayClusterSpec"]["workerGroupSpecs"][0].update(minReplicas=1),
     "nobody would render": lambda d: d["spec"]["rayClusterSpec"].update(workerGroupSpecs=[]),
     "restartPolicy": lambda d: d["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"].pop("restartPolicy"),
+    "a node with a small disk": lambda d: d["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"][
+        "containers"
+    ][0]["resources"]["requests"].pop("ephemeral-storage"),
     "may run as root": lambda d: d["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"].pop(
         "securityContext"
     ),
