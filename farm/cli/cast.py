@@ -15,7 +15,7 @@ from farm.cli.expand import expand
 from farm.cli.film_options import FACES
 from farm.cli.looking_options import LookingOptions, analyse_spec
 from farm.cli.out import put
-from farm.cli.remote import Service, is_remote, service_of
+from farm.cli.remote import Address, is_remote, service_of
 from farm.cli.remote_cast import cast_of_job
 from farm.cli.running import Running, run_options
 from farm.paths import place, usable_path
@@ -54,13 +54,14 @@ def cast(
         Path | None,
         typer.Option("--put", metavar="FILE", help="Give this cast.toml to a service's job, whose id is TARGET."),
     ] = None,
+    address: Address,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
 ) -> None:
     """Tell the people of TARGET apart: a page to look at, and a cast.toml in which one writes who becomes whom."""
     del debug  # farm.cli.main reads it
     if is_remote(str(target)):
-        with service_of(Service()) as farm:
+        with service_of(address) as farm:
             cast_of_job(farm, str(target), looking.output, put_file)
         return
     if put_file is not None:

@@ -27,7 +27,7 @@ JOB = "job_"
 
 
 @dataclass(frozen=True)
-class Service:
+class Address:
     """Which service, and who asks; see farm.cli.expand."""
 
     url: Annotated[
@@ -38,6 +38,12 @@ class Service:
         str | None,
         typer.Option(envvar="FARM_KEY", rich_help_panel=SERVICE, help="An API key; better in FARM_KEY than here."),
     ] = None
+
+
+@dataclass(frozen=True)
+class Service(Address):
+    """The same, and how it is told what a service says."""
+
     json: Annotated[bool, typer.Option("--json", help="Print what the service answers as JSON on stdout.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False
 
@@ -46,7 +52,7 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id: job_...")
 
 
 @contextmanager
-def service_of(service: Service) -> Iterator[Farm]:
+def service_of(service: Address) -> Iterator[Farm]:
     """The client; `InputError` where nothing says which service, or who asks."""
     from farm.client import Farm  # noqa: PLC0415 - other commands start without an HTTP client
 
@@ -255,17 +261,15 @@ def follow(farm: Farm, job: str, *, until: Callable[[JobView], bool] | None = No
     return farm.job(job)
 
 
-def watch_remote(job: str, *, as_json: bool) -> None:
+def watch_remote(job: str, service: Address, *, as_json: bool) -> None:
     """`farm watch JOB` of a service's job; the exit code is the job's."""
-    service = Service(json=as_json)
     with service_of(service) as farm:
         if as_json:
             for now in farm.watch(job):
                 put(now.model_dump_json() + "\n")
             ended(farm.job(job), Service())
         else:
-            now = follow(farm, job)
-            ended(now, service)
+            ended(follow(farm, job), Service())
 
 
 def ended(job: JobView, service: Service) -> None:

@@ -11,8 +11,9 @@ import typer
 
 from core import codec
 from core.records import JobStatus
+from farm.cli.expand import expand
 from farm.cli.out import put, say
-from farm.cli.remote import is_remote, watch_remote
+from farm.cli.remote import Address, is_remote, watch_remote
 from farm.paths import place, usable_path
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ LINE_S = 5.0
 SILENT_S = 10.0  # from when on the grid says that nothing was heard
 
 
+@expand
 def watch(
     job: Annotated[
         str,
@@ -32,17 +34,19 @@ def watch(
             metavar="JOB", help="The job's output, or its store: a path or s3://; or the id of a service's job."
         ),
     ],
+    *,
     store: Annotated[
         Path | None, typer.Option(parser=place, metavar="PLACE", help="Where the job's state is, as given to render.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the job to begin.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print each new status as one line of JSON on stdout.")] = False,
+    address: Address,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error below its line.")] = False,
 ) -> None:
     """Watch JOB until it ends. The exit code is the job's: 0 when it is finished, 4 when it failed and can resume."""
     del debug
     if is_remote(job):
-        watch_remote(job, as_json=json)
+        watch_remote(job, address, as_json=json)
         return
     for named in (place(job), store):
         if named is not None:

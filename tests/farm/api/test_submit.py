@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import InputError
+from core.errors import FarmError, InputError
 from farm.castform import cast_people
 from farm.cli.main import main
 from farm.service import held, jobs
@@ -89,6 +89,12 @@ def test_a_film_is_sent_with_its_cast(house: House, folder: Path, capsys: pytest
     order = jobs.get(house.db, house.name, told["id"]).order
     assert order is not None
     assert (order.wait_for_cast, order.spec.source, order.spec.detect_every) == (True, None, 2)
+
+    assert main(["cast", told["id"], "-o", str(folder / "sheet"), *at(house)]) == 0
+    assert cast_uploads((folder / "sheet" / "cast.toml").read_text()) == (upload,)
+    jobs.cancel(house.db, house.name, told["id"])
+    assert main(["watch", told["id"], *at(house)]) == FarmError.exit_code
+    assert "is cancelled" in capsys.readouterr().err
 
 
 def test_a_cast_that_does_not_fit_is_told(house: House, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
