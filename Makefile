@@ -61,7 +61,7 @@ proof-simulate: setup
 
 # hunts, each of which goes alone too (make chaos-monkey); make -k chaos goes on after one that failed
 # SHARE: 1/4 of the steps before and after which a run is ended, SHARE=1 for all; SEEDS: how many hunts at random of a kind
-CHAOS := steps stops seeds monkey service
+CHAOS := steps stops seeds monkey renderers service
 SHARE ?= 1/4
 SEEDS ?= 5
 .PHONY: chaos $(CHAOS:%=chaos-%)

@@ -5,6 +5,7 @@
     python -m tests.chaos stops [--scene NAME] [--share 1/4]   stop there, let another driver take over, go on
     python -m tests.chaos seeds --seeds N [--first S]          kill runs of one job again and again; duels of drivers
     python -m tests.chaos monkey --seeds N [--first S]         kill processes of a job on a real Ray
+    python -m tests.chaos renderers                            end a renderer on a real Ray at steps of its own
     python -m tests.chaos service --seeds N [--first S]        kill coordinators of the service, and its PostgreSQL
 
 Each line of the log build/chaos/HUNT.jsonl tells one hunt; what failed is told on stderr and makes the exit code 1. So
@@ -33,7 +34,7 @@ from typing import TextIO
 
 from tests.actors.films import make_film
 from tests.chaos.hunts import Ground, duel, ground, kill_often, kill_once, stop_once
-from tests.chaos.monkey import FAR_VICTIMS, Forest, forest, plan_of
+from tests.chaos.monkey import FALLS, FAR_VICTIMS, Forest, forest, plan_of
 from tests.chaos.points import Point, that_matter
 from tests.chaos.scenes import SCENES, Scene, Story
 from tests.farm.service.running import Farm
@@ -43,6 +44,7 @@ from tests.postgres import Postgres
 TRIES = 4
 MONKEY_S = 24
 MONKEY_KILLS = 8
+FALL_S = 6
 SERVICE_JOBS, SERVICE_KILLS = 20, 9
 SEEDS_FOR_ALL = 5  # of so many, every kind of victim has died at least once
 Hunt = tuple[str, Callable[[], Story]]
@@ -101,6 +103,11 @@ def monkeys(trees: Forest, first: int, count: int) -> Iterator[Hunt]:
         for far in (False, True):
             name = f"{seed}-{'far' if far else 'near'}"
             yield f"monkey {name}", partial(trees.hunt, name, plan_of(seed, MONKEY_KILLS, far=far), far=far)
+
+
+def renderers(trees: Forest) -> Iterator[Hunt]:
+    for number, (far, pattern) in enumerate(FALLS):
+        yield f"renderer {pattern}", partial(trees.fall, f"fall-{number}", pattern, far=far)
 
 
 def service(
@@ -169,7 +176,7 @@ def follow(todo: Iterator[Hunt], log: TextIO) -> Tally:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
-    parser.add_argument("hunt", choices=["steps", "stops", "seeds", "monkey", "service"])
+    parser.add_argument("hunt", choices=["steps", "stops", "seeds", "monkey", "renderers", "service"])
     parser.add_argument("--scene", action="append", choices=[scene.name for scene in SCENES])
     parser.add_argument("--share", type=Fraction, default=Fraction(1))
     parser.add_argument("--all", action="store_true", help="every time that a step is done, and after reading too")
@@ -203,6 +210,9 @@ def carry_out(
     if wanted.hunt == "monkey":
         with forest(folder, MONKEY_S) as trees:
             return follow(monkeys(trees, wanted.first, wanted.seeds), log), FAR_VICTIMS
+    if wanted.hunt == "renderers":
+        with forest(folder, FALL_S) as trees:
+            return follow(renderers(trees), log), ("renderer",)
     if wanted.hunt == "service":
         with village(folder) as houses:
             film = make_film(folder / "film.mp4", seconds=3)

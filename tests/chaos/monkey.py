@@ -2,8 +2,12 @@
 
 What is killed: a renderer, a node's raylet, the driver, the head's GCS, the way to the store's server. After each
 death the operator does what operators do: starts the same command again when it has ended, and brings nodes, head and
-server up again. In the end the film is byte for byte the undisturbed one's, and no receipt that was once published has
-changed: nothing was rendered twice.
+server up again. Or one renderer ends itself at a step that is named exactly, of its own work with the store. In the
+end the film is byte for byte the undisturbed one's, and nothing was rendered twice: no driver gave a segment away whose
+receipt had been seen (its log says what it gave away), and no renderer rendered one that was published when it got it.
+
+Driver and nodes have folders for temporary files of their own, as separate machines have: nobody finds in a cache what
+another put there.
 """
 
 from __future__ import annotations
@@ -22,11 +26,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import moto.s3.models
 import psutil
 from moto.server import ThreadedMotoServer
 
-from farm.store.cache import cache_of
 from tests.actors.films import make_film
+from tests.chaos import armed
+from tests.chaos.begins import begun_again
 from tests.chaos.cluster import SETTINGS, RayCluster
 from tests.chaos.relay import Relay
 from tests.chaos.scenes import BUCKET, Assets, Story
@@ -38,6 +44,20 @@ OPTIONS = ("--swapper", "none", "--segment-seconds", "1", "--preset", "slower", 
 WORKERS = 2
 MOST_S = 600.0
 LOOK_S = 0.05
+PART_BYTES = 16 << 10  # of uploads of renderers that end themselves, so that a segment has several
+SEGMENT = r"segments/[0-9a-f]{8}"
+# Where a renderer ends itself: whether its store is in a bucket, and the step.
+FALLS = (
+    (True, rf"after create_multipart_upload S3/{SEGMENT}/.*\.mp4"),
+    (True, rf"after upload_part S3/{SEGMENT}/.*\.mp4 part 2"),
+    (True, rf"before complete_multipart_upload S3/{SEGMENT}/.*\.mp4"),
+    (True, rf"after complete_multipart_upload S3/{SEGMENT}/.*\.mp4"),
+    (True, rf"before put_object S3/{SEGMENT}/DONE\.json"),
+    (True, rf"after put_object S3/{SEGMENT}/DONE\.json"),
+    (False, rf"before link OUT/.*/{SEGMENT}/.*\.mp4"),
+    (False, rf"after link OUT/.*/{SEGMENT}/.*\.mp4"),
+    (False, rf"after link OUT/.*/{SEGMENT}/DONE\.json"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +87,10 @@ class Job:
     film: str  # sha256 of the undisturbed run's
     assets: Assets | None = None
     relay: Relay | None = None
-    receipts: dict[str, str] = field(default_factory=dict)
+    arms: Path = Path()  # of the cluster's renderers, see tests.chaos.armed
+    seen: dict[str, float] = field(default_factory=dict)  # when a receipt was seen, by order
+    film_ns: float = float("inf")  # when a driver was started although the film was there
+    again: list[str] = field(default_factory=list)  # what drivers gave away again
     told: list[str] = field(default_factory=list)
     deaths: Counter[str] = field(default_factory=Counter)
     drivers: int = 0
@@ -76,32 +99,49 @@ class Job:
     def output(self) -> Path:
         return self.folder / "out.mp4"
 
+    @property
+    def temporary(self) -> Path:
+        """The driver's folder for temporary files."""
+        return self.arms / f"driver-{self.folder.name}"
+
+    @property
+    def log(self) -> Path:
+        """What the last driver said."""
+        return self.arms / f"{self.folder.name}-{self.drivers}.err"
+
     def driver(self) -> subprocess.Popen[str]:
         self.drivers += 1
+        self.temporary.mkdir(exist_ok=True)
+        if self.output.exists():
+            self.seen.clear()  # whoever starts a job again whose film is there gets it made anew
+            self.film_ns = min(self.film_ns, time.monotonic_ns())
         command: list[Any] = ["render", self.target, "-o", self.output, *OPTIONS, "--workers", WORKERS]
-        command += ["--address", self.cluster.address]
+        command += ["--address", self.cluster.address, "--log-json"]
         if self.assets is not None and self.relay is not None:
             command += ["--store", f"s3://{BUCKET}/{self.folder.name}"]
-        return start(*command, env=dict(os.environ) | SETTINGS)
+        with self.log.open("w") as log:
+            return start(*command, env=dict(os.environ) | SETTINGS | {"TMPDIR": str(self.temporary)}, stderr=log)
+
+    def ended(self, driver: subprocess.Popen[str]) -> Ran:
+        """How a driver ended, and what it gave away that it should not have."""
+        ran = finish(driver)
+        ran = Ran(ran.code, ran.out, self.log.read_text())
+        self.again += begun_again(ran.err, self.seen)
+        return ran
 
     def look(self) -> None:
-        """Remember the receipts that are there; one that changed was rendered again."""
+        """Remember the receipts that are there."""
         if self.output.exists():
             return  # the film is published, and its state is taken away
-        for name, digest in self._receipts().items():
-            assert self.receipts.setdefault(name, digest) == digest, f"rendered again: {name}"
+        found = self._receipts()
+        for order in found:
+            self.seen.setdefault(order, time.time())
 
-    def _receipts(self) -> dict[str, str]:
+    def _receipts(self) -> list[str]:
         if self.assets is not None:
             found = self.assets.bucket().objects.filter(Prefix=f"{self.folder.name}/segments/")
-            return {entry.key: str(entry.e_tag) for entry in found if entry.key.endswith("/DONE.json")}
-        made = {}
-        for path in (self.folder / "out.mp4.farm").glob("segments/*/DONE.json"):
-            try:
-                made[path.parent.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-            except FileNotFoundError:
-                continue
-        return made
+            return [entry.key.split("/")[-2] for entry in found if entry.key.endswith("/DONE.json")]
+        return [path.parent.name for path in (self.folder / "out.mp4.farm").glob("segments/*/DONE.json")]
 
     def kill(self, kill: Kill, driver: subprocess.Popen[str]) -> bool:
         """Whether there was somebody to kill."""
@@ -136,7 +176,7 @@ def hunt(job: Job, plan: list[Kill]) -> Ran:
     while time.monotonic() - begun_s < MOST_S:
         ended = wait_for_work(job, driver, todo[0].after_s if todo else MOST_S)
         if ended:
-            ran = finish(driver)
+            ran = job.ended(driver)
             job.told.append(f"{time.monotonic() - begun_s:.1f} s: driver ended with {ran.code}: {ran.err[-300:]}")
             if ran.code == 0:
                 return ran
@@ -191,10 +231,16 @@ def check(job: Job, ran: Ran) -> None:
     assert report.output_sha256 == job.film, "another film than the undisturbed run's"
     assert hashlib.sha256(job.output.read_bytes()).hexdigest() == job.film
     assert leftovers(job.folder, ["out.mp4"]) == []
+    assert list(job.temporary.glob("farm-*")) == [], "the cache of a store that is gone"
     if job.assets is not None:
-        assert not cache_of(f"s3://{BUCKET}/{job.folder.name}").exists(), "the cache of a store that is gone"
-        assert [entry.key for entry in job.assets.bucket().objects.filter(Prefix=f"{job.folder.name}/")] == []
+        bucket, prefix = job.assets.bucket(), f"{job.folder.name}/"
+        assert [entry.key for entry in bucket.objects.filter(Prefix=prefix)] == []
+        assert "Uploads" not in bucket.meta.client.list_multipart_uploads(Bucket=BUCKET, Prefix=prefix)
     job.cluster.wait_without_renderers()
+    assert job.again == [], "given away again although it was done"
+    passed = armed.passed_by(job.arms, job.folder.name)
+    assert sum(one.point.name.startswith(armed.RENDER) for one in passed) >= report.segments_rendered, "not seen"
+    assert armed.rendered_again(passed, job.film_ns) == []
 
 
 @dataclass(frozen=True)
@@ -207,12 +253,20 @@ class Forest:
     cluster: RayCluster
     assets: Assets
     relay: Relay
+    arms: Path
 
-    def hunt(self, name: str, plan: list[Kill], *, far: bool) -> Story:
+    def fall(self, name: str, pattern: str, *, far: bool) -> Story:
+        """One job, of which the first renderer that comes to the step `pattern` ends itself there."""
+        self.hunt(name, [], far=far, pattern=pattern)
+        fell = armed.ended_itself(self.arms)
+        return Story((pattern,) if fell else (), met=fell, deaths={"renderer": int(fell)})
+
+    def hunt(self, name: str, plan: list[Kill], *, far: bool, pattern: str = "") -> Story:
         """One job through all kills of `plan`; with `far` its state is in a bucket."""
         folder = self.folder / f"job-{name}"
         folder.mkdir()
-        job = Job(self.target, folder, self.cluster, self.film)
+        job = Job(self.target, folder, self.cluster, self.film, arms=self.arms)
+        armed.instruct(self.arms, folder.name, folder, pattern, PART_BYTES if pattern else 0)
         if far:
             job.assets, job.relay = self.assets, self.relay
         try:
@@ -221,6 +275,7 @@ class Forest:
             error.add_note("\n".join(job.told))
             raise
         shutil.rmtree(folder)
+        shutil.rmtree(job.temporary)
         enough = 2 * job.deaths.total() >= len(plan)  # the film may be finished before the last of them
         return Story(tuple(line for line in job.told if "Kill(" in line), met=enough, deaths=job.deaths)
 
@@ -235,13 +290,17 @@ def forest(folder: Path, seconds: int) -> Iterator[Forest]:
     host, port = server.get_host_and_port()
     assets = Assets(target, target, target, folder, f"http://{host}:{port}")
     assets.bucket()
+    moto.s3.models.S3_UPLOAD_PART_MIN_SIZE = 1  # S3's is five MiB, more than these segments have
     relay = Relay(port)
     # As on a farm: nodes know the way to the bucket, and have keys of their own.
     os.environ.update(assets.env() | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{relay.port}"})
+    arms = (folder / "arms").absolute()
+    (arms / armed.LOGS).mkdir(parents=True)
+    os.environ.update(armed.environment(arms))
     cluster = RayCluster(WORKERS)
     try:
         film = undisturbed(target, folder)
-        yield Forest(folder, target, film, cluster, assets, relay)
+        yield Forest(folder, target, film, cluster, assets, relay, arms)
     finally:
         cluster.end()
         relay.kill()

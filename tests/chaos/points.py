@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class Point:
 class Plan:
     """What happens to a run: `signal` is sent at `point`, or at the `number`-th point of all, from 1; else nothing.
 
+    Or at the first point that `pattern` matches in a process that can remove the file `token`: one of many does.
     `places` names the folders whose changes are steps: name -> path; `prefix` is what the job's keys begin with. What
     happens is written to `log`, a line a point: the nanosecond, "!" where the signal is sent, else "-", and the point.
     """
@@ -69,11 +71,13 @@ class Plan:
     log: str
     point: Point | None = None
     number: int = 0
+    pattern: str = ""
+    token: str = ""
     signal: int = signal.SIGKILL
 
 
-def install(plan: Plan) -> None:
-    """Make this process obey `plan`."""
+def install(plan: Plan) -> Callable[[str, Callable[[], Any]], Any]:
+    """Make this process obey `plan`; what is returned does any other step under a name."""
     steps = _Steps(plan)
     for module, name, places in (
         (os, "link", (0, 1)),
@@ -90,6 +94,7 @@ def install(plan: Plan) -> None:
     builtins.open = io.open = wanted
     fcntl.flock = _locked(fcntl.flock, steps)
     _watch_requests(steps)
+    return steps.around
 
 
 class _Steps:
@@ -103,6 +108,7 @@ class _Steps:
         self._lock = threading.Lock()
         self._seen: Counter[str] = Counter()
         self._points = 0
+        self._unlink = os.unlink  # as it was before it was watched
 
     def around(self, name: str, step: Callable[[], Any]) -> Any:
         with self._lock:
@@ -125,10 +131,19 @@ class _Steps:
     def _pass(self, point: Point) -> None:
         with self._lock:
             self._points += 1
-            here = point == self._plan.point or self._points == self._plan.number
+            here = point == self._plan.point or self._points == self._plan.number or self._chosen(point)
             os.write(self._log, f"{time.monotonic_ns()} {'!' if here else '-'} {point}\n".encode())
             if here:
                 os.kill(os.getpid(), self._plan.signal)
+
+    def _chosen(self, point: Point) -> bool:
+        plan = self._plan
+        if not plan.pattern or not re.fullmatch(plan.pattern, f"{point.side} {point.name}"):
+            return False
+        with suppress(FileNotFoundError):
+            self._unlink(plan.token)
+            return True
+        return False
 
 
 def plain(name: str) -> str:

@@ -49,15 +49,13 @@ class Ran:
 
 
 def start(*arguments: str | Path, cwd: Path = ROOT, **options: Any) -> subprocess.Popen[str]:
-    """The command as a process group of its own."""
+    """The command as a process group of its own; what it says is for `finish`, unless `options` say otherwise."""
     return subprocess.Popen(
         [sys.executable, "-m", "farm.cli.main", *map(str, arguments)],
         cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        **options,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
     )
 
 
