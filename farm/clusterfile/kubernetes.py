@@ -10,7 +10,7 @@ from farm.clusterfile.fields import field_faults, tables
 from farm.clusterfile.findings import VIDEO_CAPABILITIES, Finding, mapping, members, number, wrong_tag
 
 CLUSTER = {"RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}
-BESIDE = {"Namespace", "ServiceAccount", "NetworkPolicy", "Secret", "ConfigMap"}
+BESIDE = {"Namespace", "ServiceAccount", "NetworkPolicy", "Secret", "ConfigMap", "PodMonitor"}
 GPU = "nvidia.com/gpu"
 DISK = "ephemeral-storage"
 

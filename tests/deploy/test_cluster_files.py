@@ -27,6 +27,7 @@ SHIPPED = (
     "cluster-local.yaml",
     "deploy/gcp/cluster.yaml",
     "deploy/kuberay/access.yaml",
+    "deploy/kuberay/metrics.yaml",
     "deploy/kuberay/rayjob.yaml",
     "deploy/kuberay/rayservice.yaml",
 )
