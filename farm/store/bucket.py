@@ -26,6 +26,7 @@ from core.errors import StorageError
 from farm.store.clients import Clients, expects_role
 from farm.store.disk import storage_error
 from farm.store.heads import SHA256, WRITER, Head, Listed, age_s, head_of, md5_of
+from farm.store.pace import pieces
 from farm.store.refusals import (
     Broken,
     Conflict,
@@ -41,7 +42,6 @@ from farm.store.refusals import (
 PART_BYTES = 16 << 20
 MOST_PARTS = 10_000  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 PARTS_AT_ONCE = 4
-CHUNK_BYTES = 1 << 20
 DELETE_AT_ONCE = 1000
 KEY_TRIES = 2  # each waits for keys by itself (farm.store.clients)
 Answer = TypeVar("Answer")
@@ -198,7 +198,9 @@ class Bucket:
     def _body(self, answer: Any, key: str) -> Iterator[bytes]:
         body = answer["Body"]
         try:
-            yield from body.iter_chunks(CHUNK_BYTES)
+            yield from pieces(body, self.patience.grace_s, self.where(key))
+        except Broken:
+            raise
         except Exception as error:
             raise translate(error, self.where(key), "get object") from error
         finally:

@@ -112,6 +112,18 @@ class Patience:
     cap_s: float = 20.0
     connect_s: float = 10.0
     read_s: float = 60.0
+    slow_s: float | None = None
+
+    @property
+    def grace_s(self) -> float:
+        """How long a body may be slower than `farm.store.pace` asks for: as long as it may be silent."""
+        return self.read_s if self.slow_s is None else self.slow_s
+
+    @property
+    def longest_s(self) -> float:
+        """How long one request is waited for at most, with all its tries, where its answers have no body."""
+        pauses_s = sum(self.pauses(lambda: 1.0))
+        return pauses_s + self.tries * (self.connect_s + self.read_s)
 
     def pauses(self, draw: Callable[[], float] = random.random) -> Iterator[float]:
         """The pauses before each further try, in seconds."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+PIECES_A_SECOND = 20
 Spoil = Callable[["Exchange"], None]
 
 
@@ -17,7 +18,8 @@ class Exchange:
     """One request (its head and body) and what becomes of it. A spoiler changes the fields.
 
     `answer`: sent instead of asking the server. `cut`: so many bytes of the answer are passed on, then the line is
-    cut. `dead`: nothing is passed on, though the server did what was asked.
+    cut. `dead`: nothing is passed on, though the server did what was asked. `pace`: so many bytes of the answer's body
+    are passed on a second.
     """
 
     number: int
@@ -26,6 +28,7 @@ class Exchange:
     answer: bytes | None = None
     cut: int | None = None
     dead: bool = False
+    pace: int | None = None
 
     @property
     def method(self) -> str:
@@ -62,7 +65,11 @@ def proxy(server: str, spoil: Spoil) -> Iterator[str]:
                 exchange.answer = ask((str(there.hostname), int(there.port or 80)), exchange)
             if exchange.dead:
                 return
-            line.sendall(exchange.answer if exchange.cut is None else exchange.answer[: exchange.cut])
+            told = exchange.answer if exchange.cut is None else exchange.answer[: exchange.cut]
+            if exchange.pace is None:
+                line.sendall(told)
+            else:
+                pour(line, told, exchange.pace, over)
 
     def listen() -> None:
         while not over.is_set():
@@ -76,6 +83,17 @@ def proxy(server: str, spoil: Spoil) -> Iterator[str]:
     finally:
         over.set()
         listener.close()
+
+
+def pour(line: socket.socket, told: bytes, pace: int, over: threading.Event) -> None:
+    """Send the head of an answer at once, and its body by and by."""
+    begin = told.index(b"\r\n\r\n") + 4
+    line.sendall(told[:begin])
+    some = max(1, pace // PIECES_A_SECOND)
+    for place in range(begin, len(told), some):
+        line.sendall(told[place : place + some])
+        if over.wait(some / pace):
+            return
 
 
 def read_request(line: socket.socket) -> tuple[bytes, bytes]:
