@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.actors.films import make_film
+from tests.chaos.begins import begun_again
 from tests.launch.cluster import Cluster, config_file, done
 from tests.launch.hosts import Machine, Network, network
 from tests.launch.test_submit import OPTIONS, report
@@ -95,12 +96,23 @@ def test_machines_that_go_cost_time_and_nothing_else(
     _, cut, dead = net.machines
     output, store = tmp_path / "out.mp4", tmp_path / "out.mp4.farm"
     process = cluster.submit(
-        target, "-o", output, "--address", "auto", "--workers", str(RENDERERS), "--keep", "--json", *OPTIONS
+        target,
+        "-o",
+        output,
+        "--address",
+        "auto",
+        "--workers",
+        str(RENDERERS),
+        "--keep",
+        "--json",
+        "--log-json",
+        *OPTIONS,
     )
     until(lambda: all(names(machine, "ray::Renderer") for machine in (cut, dead)) or process.poll() is not None, COME_S)
     until(lambda: len(finished_segments(store)) >= 2 or process.poll() is not None, COME_S)
     assert process.poll() is None, process.communicate()[0]
     before = finished_segments(store)
+    seen = dict.fromkeys(before, time.time())
     cut.cut_off()
     until(lambda: len(finished_segments(store)) > len(before) + 1 or process.poll() is not None, COME_S)
     dead.off()
@@ -111,7 +123,9 @@ def test_machines_that_go_cost_time_and_nothing_else(
     assert made.segments_rendered == SEGMENTS
     assert made.workers_lost >= 2
     after = finished_segments(store)
-    assert {order: after[order] for order in before} == before, "a finished segment was rendered again"
+    assert {order: after[order] for order in before} == before
+    assert told.count('"event": "begin"') >= SEGMENTS, "its log is not there"
+    assert begun_again(told.replace("\r", ""), seen) == [], "a finished segment was given away again"
     assert leftovers(tmp_path, [output.name, store.name]) == []
 
 

@@ -45,8 +45,8 @@ def plain(target: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def report(told: str) -> JobReport:
-    """The report among what the terminal of the far side showed."""
-    (line,) = [line for line in told.splitlines() if line.startswith('{"')]
+    """The report among what the terminal of the far side showed; lines of its log (--log-json) begin with the time."""
+    (line,) = [line for line in told.splitlines() if line.startswith('{"') and not line.startswith('{"time"')]
     return codec.decode(line.encode(), JobReport)
 
 
