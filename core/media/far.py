@@ -13,10 +13,12 @@ class FarPath(type(Path())):  # type: ignore[misc]
 
     `machine` stands in a film's stamp where the name of the machine does: all machines see one and the same. `opener`
     ("module:function") makes such a path of its text in another process, which inherits nothing but the import path.
+    `wait_s`: who asks there has an answer, or is told that there is none, within so many seconds.
     """
 
     machine: ClassVar[str]
     opener: ClassVar[str]
+    wait_s: ClassVar[float]
 
     def look(self) -> None:
         """`InputError` where nothing can be asked there: before any work."""

@@ -128,22 +128,27 @@ def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> None:
 
     It reads the headers and decodes the first frames; it inherits nothing but the interpreter's import path. Returns
     when all went well; `InputError` says what the film did otherwise, `StorageError` that a far one could not be had.
+    The child may use the processor for `timeout_s`. It may take as long by the clock, and for a far film as long again
+    as whoever keeps it may be waited for.
     """
     imports = json.dumps([entry or str(Path.cwd()) for entry in sys.path])
-    opener = path.opener if isinstance(path, FarPath) else ""
-    arguments = [imports, str(path), opener, *_as_arguments(limits)]
+    far = path if isinstance(path, FarPath) else None
+    arguments = [imports, str(path), far.opener if far else "", *_as_arguments(limits)]
     where = str(path)
+    longest_s = timeout_s + (far.wait_s if far else 0.0)
     try:
         done = subprocess.run(
             [sys.executable, "-c", _CHILD, *arguments, str(int(timeout_s) + 1)],
             capture_output=True,
-            timeout=timeout_s,
+            timeout=longest_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise InputError(
-            f"opening it took longer than {timeout_s:g} s", where=where, hint="the file is damaged or hostile"
-        ) from None
+        told = f"opening it took longer than {longest_s:g} s"
+        if far:  # what the film itself can do is to use the processor, and that ends the child before
+            hint = "check the network, then run the same command again"
+            raise StorageError(told, where=where, hint=hint) from None
+        raise InputError(told, where=where, hint="the file is damaged or hostile") from None
     except ValueError:
         raise InputError("its path holds a zero byte", where=repr(where), hint="check the path") from None
     for line in done.stdout.decode("utf-8", "replace").splitlines():

@@ -66,6 +66,7 @@ class ObjectPath(FarPath):
 
     machine = "s3"
     opener = "farm.store.s3path:place_of"
+    wait_s = Patience().longest_s
 
     def __new__(cls, url: str) -> ObjectPath:
         bucket, key = s3_place(url)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from core.errors import InputError
+from core.errors import InputError, StorageError
+from core.media.far import FarPath
 from core.media.guard import Limits, film_stream, open_film, probe_in_child
 from core.media.index import index_film
 from tests.media_clips import AAC, X264, ffmpeg, make_clip, picture, tone
@@ -55,6 +57,23 @@ def test_the_child_takes_a_film_and_a_deadline(clips: Path) -> None:
     probe_in_child(path, Limits(), 60)
     with pytest.raises(InputError, match=r"longer than 0\.001 s"):
         probe_in_child(path, Limits(), 0.001)
+
+
+class Elsewhere(FarPath):
+    """A film that nobody answers for."""
+
+    opener = "tests.core.media.test_guard:wait"
+    wait_s = 2.0
+
+
+def wait(text: str) -> Path:
+    time.sleep(60)
+    return Path(text)
+
+
+def test_a_far_film_that_cannot_be_had_in_time_is_not_called_hostile() -> None:
+    with pytest.raises(StorageError, match=r"longer than 2\.5 s"):
+        probe_in_child(Elsewhere("film.mp4"), Limits(), 0.5)
 
 
 def test_limits_reach_the_child(clips: Path) -> None:
