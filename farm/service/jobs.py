@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping
 from core.codec import decode
 from core.errors import InputError
 from core.records import JobReport
-from farm.service import audit, erasing, quotas, tables
+from farm.service import audit, bindings, erasing, quotas, tables
 from farm.service.database import Database
 from farm.service.errors import Conflict, KeyReused, NotFound
 from farm.service.ids import make_cursor, new_id, read_cursor
@@ -45,7 +45,7 @@ def submit(
             if earlier is not None:
                 return Submitted(job_row(find(connection, tenant, earlier)), new=False)
         quotas.check_submission(connection, now_ms, tenant, quota)
-        _use_uploads(connection, tenant, made, uploads_of(order))
+        bindings.use(connection, tenant, made, uploads_of(order))
         film = order.spec.target.removeprefix(UPLOAD_SCHEME)
         quotas.check_film(connection, film, quota)
         quotas.check_room(connection, tenant, quota, film)
@@ -169,19 +169,25 @@ def retry(db: Database, tenant: str, job_id: str, *, actor: str = "") -> JobRow:
             return job_row(row)
         quotas.check_submission(connection, now_ms, tenant, quota, more=0)
         quotas.check_bytes(connection, tenant, quota, 0)
-        _check_uploads(connection, tenant, job_id)
+        bindings.check(connection, tenant, job_id)
         audit.write(connection, now_ms, actor or tenant, "job.retry", job_id)
         return job_row(rows[0])
 
 
 def put_cast(db: Database, tenant: str, job_id: str, toml: str, *, actor: str = "") -> JobRow:
-    """Say who becomes whom. A job that waits for it is queued; one that ended takes it when it is retried.
+    """Say who becomes whom. A job that waits for it is queued; one that ended takes it when it is retried. `Conflict`
+    where the job was submitted without wait_for_cast: nobody looks for the people of its film.
 
     Its sources are uploads, as "upload:upl_...", and addresses: `InputError`, `NotFound` and `Conflict` as for a job's.
+    Pictures that it no longer names are no longer the job's.
     """
     pictures = cast_uploads(toml)
     with db.write() as connection:
         now_ms = db.now_ms(connection)
+        order = job_row(find(connection, tenant, job_id)).order
+        if order is not None and not order.wait_for_cast:
+            hint = "submit another job with wait_for_cast"
+            raise Conflict("the job was submitted without wait_for_cast and takes no cast", where=job_id, hint=hint)
         one = [job.id == job_id, job.tenant == tenant, *visible()]
         values = {"has_cast": 1, "problem": None}
         rows = move(connection, now_ms, JobState.queued, [*one, job.state == JobState.casting], values)
@@ -195,7 +201,9 @@ def put_cast(db: Database, tenant: str, job_id: str, toml: str, *, actor: str = 
             done = row["state"] == JobState.succeeded
             raise _conflict(row, "given a cast", "submit another job" if done else "pause it first")
         put_document(connection, job_id, CAST, toml)
-        _use_uploads(connection, tenant, job_id, pictures)
+        named = {*pictures, *(uploads_of(order) if order is not None else ())}
+        bindings.use(connection, tenant, job_id, pictures)
+        bindings.keep(connection, job_id, named)
         audit.write(connection, now_ms, actor or tenant, "job.cast", job_id)
         return job_row(rows[0])
 
@@ -337,31 +345,6 @@ def _named(connection: Connection, tenant: str, name: str, request_sha256: str) 
             hint="take a new key for a new request, and the same body for the same one",
         )
     return str(earlier.job)
-
-
-def _use_uploads(connection: Connection, tenant: str, made: str, names: Collection[str]) -> None:
-    """Bind uploads to the job; their rows are locked, so that none is removed meanwhile."""
-    upload = tables.uploads.c
-    for name in sorted(names):
-        asked = sql.select(upload.state).where(upload.id == name, upload.tenant == tenant)
-        state = connection.execute(asked.with_for_update()).scalar_one_or_none()
-        if state is None or state == "gone":
-            raise NotFound("no such upload", where=name[:80], hint="upload the file (again), and submit with its id")
-        if state != "ready":
-            told = "was refused" if state == "refused" else "is not complete"
-            raise Conflict(f"the upload {told}", where=name, hint="see what the upload says")
-        bind = insert(connection, tables.job_uploads).values(job=made, upload=name)
-        connection.execute(bind.on_conflict_do_nothing())
-
-
-def _check_uploads(connection: Connection, tenant: str, job_id: str) -> None:
-    """`Conflict` where the job needs an upload that was removed since."""
-    upload, bound = tables.uploads.c, tables.job_uploads.c
-    mine = sql.select(bound.upload).where(bound.job == job_id).order_by(bound.upload)
-    for name in list(connection.execute(mine).scalars()):
-        asked = sql.select(upload.state).where(upload.id == name, upload.tenant == tenant)
-        if connection.execute(asked.with_for_update()).scalar_one_or_none() != "ready":
-            raise Conflict("a file of this job was removed", where=str(name), hint="upload it again, submit a new job")
 
 
 def _insert(connection: Connection, now_ms: int, tenant: str, order: JobOrder, made: str, key_id: str) -> RowMapping:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -54,10 +56,22 @@ def _sources(value: Any, inside: bool = False) -> Iterator[str]:
 
 
 def resolve_cast(toml: str, files: Mapping[str, str]) -> str:
-    """The cast.toml with paths in place of uploads; `files` are those of the job, by id."""
+    """The cast.toml with paths in place of uploads where it names its sources; `files` are those of the job, by id.
+
+    An upload's address that stands elsewhere, as a person's name or in a comment, stays as it is: a path would tell
+    where the server's files lie. To know which is which, each is exchanged for a word of its own, and the words that
+    the document has under `source` are those of sources.
+    """
     cast_places(toml)
+    prefix = secrets.token_hex(8)
+    count = itertools.count()
+    marked = UPLOAD.sub(lambda _: f'"{prefix}.{next(count)}"', toml)
+    sources = {text for text in _sources(cast_data(marked)) if text.startswith(prefix)}
+    again = itertools.count()
 
     def path_of(found: re.Match[str]) -> str:
+        if f"{prefix}.{next(again)}" not in sources:
+            return found.group()
         path = files.get(found.group(2))
         if path is None:
             raise NotFound("no such upload", where=found.group(2), hint="upload the picture again, and put the cast")

@@ -33,7 +33,9 @@ TOML = {"Content-Type": "application/toml"}
 @pytest.fixture
 def job(house: House, http: httpx.Client, clips: Path) -> str:
     """A job whose film was analysed."""
-    made = str(asked(http, sent(http, "target", "film.mp4", film_bytes(clips))["id"])["id"])
+    made = str(
+        asked(http, sent(http, "target", "film.mp4", film_bytes(clips))["id"], swapper="mesh", wait_for_cast=True)["id"]
+    )
     folder = house.server.places.cast_folder(made)
     folder.mkdir(parents=True)
     (folder / "cast.toml").write_text(SHEET)

@@ -50,7 +50,7 @@ def take(db: Database, holder: str = COORDINATOR, places: int = 1) -> list[Held]
 
 def job_in(db: Database, state: JobState) -> tuple[str, Held | None]:
     """A job of ACME's that came into `state` as jobs do, and who holds it."""
-    made = submit(db).id
+    made = submit(db, wait_for_cast=True).id
     if state is JobState.queued:
         return made, None
     if state is JobState.paused:

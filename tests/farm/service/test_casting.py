@@ -16,7 +16,7 @@ from farm.service.database import open_database
 from farm.service.errors import Conflict, NotFound
 from farm.service.places import ServicePlaces
 from farm.service.records import JobOrder
-from farm.service.resolving import cast_places, cast_uploads, resolve_cast
+from farm.service.resolving import cast_places, cast_uploads, resolve_cast, uploads_of_job
 from farm.service.states import JobState
 from farm.settings import Settings
 from tests.faces_assets import astronaut, carphone_clip, model_cache
@@ -101,12 +101,57 @@ def test_a_cast_of_uploads_and_addresses() -> None:
     assert resolve_cast(hidden, {UPLOAD: "/farm/her.png"}) == hidden
 
 
+def test_an_upload_that_is_no_source_stays_a_word() -> None:
+    word = f"upload:{UPLOAD}"
+    toml = f'''
+# "{word}" in a comment
+source = "{word}"
+[[people]]
+name = "{word}"
+label = """a "{word}" b"""
+"{word}" = 1
+source = [ "{word}", "s3://b/k.png" ]
+ranges = [ {{ from = "{word}", source = '{word}' }} ]
+'''
+    data = tomllib.loads(resolve_cast(toml, {UPLOAD: "/farm/her.png"}))
+    (person,) = data["people"]
+    assert (data["source"], person["source"]) == ("/farm/her.png", ["/farm/her.png", "s3://b/k.png"])
+    assert person["ranges"] == [{"from": word, "source": "/farm/her.png"}]
+    assert (person["name"], person["label"], person[word]) == (word, f'a "{word}" b', 1)
+    assert resolve_cast(toml, {UPLOAD: "/farm/her.png"}).count("/farm/her.png") == 3
+
+
 def test_a_cast_names_uploads_of_its_tenant_alone(farm: Farm, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"x")
     theirs = farm.upload(tmp_path / "x.png", "source", tenant="other")
-    job = farm.submit(order_of(farm.upload(tmp_path / "x.png")))
+    job = farm.submit(JobOrder(order_of(farm.upload(tmp_path / "x.png")).spec, wait_for_cast=True))
     before = farm.row(job)
     with pytest.raises(NotFound, match="no such upload"):
         jobs.put_cast(farm.db, ACME, job, f'[[people]]\nsource = "upload:{theirs}"\n')
     assert farm.row(job) == before
     assert jobs.cast_of(farm.db, ACME, job) is None
+
+
+def test_a_job_that_waits_for_no_cast_takes_none(farm: Farm, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"x")
+    job = farm.submit(order_of(farm.upload(tmp_path / "x.png")))
+    for _ in range(2):
+        before = farm.row(job)
+        with pytest.raises(Conflict, match="without wait_for_cast"):
+            jobs.put_cast(farm.db, ACME, job, '[[people]]\nid = "P01"\n')
+        assert farm.row(job) == before
+        jobs.pause(farm.db, ACME, job)
+
+
+def test_a_picture_that_is_replaced_is_the_jobs_no_longer(farm: Farm, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"x")
+    film, first, second = (farm.upload(tmp_path / "x.png", kind) for kind in ("target", "source", "source"))
+    job = farm.submit(JobOrder(order_of(film).spec, wait_for_cast=True))
+    jobs.cancel(farm.db, ACME, job)
+    for upload in (first, second):
+        jobs.put_cast(farm.db, ACME, job, f'[[people]]\nid = "P01"\nsource = "upload:{upload}"\n')
+    assert uploads_of_job(farm.db, job).keys() == {film, second}
+    uploads.remove(farm.db, ACME, first)
+    assert jobs.retry(farm.db, ACME, job).state is S.queued
+    with pytest.raises(Conflict, match="a job uses this upload"):
+        uploads.remove(farm.db, ACME, second)

@@ -71,7 +71,7 @@ class Table(RuleBasedStateMachine):
 
     @rule(tenant=st.sampled_from([ACME, OTHER]))
     def submit(self, tenant: str) -> None:
-        self.known[submit(self.db, tenant).id] = Known(tenant)
+        self.known[submit(self.db, tenant, wait_for_cast=True).id] = Known(tenant)
 
     @precondition(lambda self: self.known)
     @rule(data=st.data(), what=st.sampled_from(["cancel", "pause", "resume", "retry", "cast", "erase", "foreign"]))
