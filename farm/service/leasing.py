@@ -21,7 +21,7 @@ from farm.service.database import Database
 from farm.service.moves import NO_LEASE, insert, is_in, move
 from farm.service.records import Held, JobRow, Problem, TenantQuota
 from farm.service.rows import job_row, text_of
-from farm.service.share import Running, Share, Waiting, choose, displaced
+from farm.service.share import DAY_MS, Running, Share, Waiting, choose, displaced
 from farm.service.states import WORKING, JobState, Wish
 
 job, lease = tables.jobs.c, tables.leases.c
@@ -209,9 +209,11 @@ def _lease(
 
 
 def _waiting(connection: Connection, now_ms: int, places: int) -> list[Waiting]:
-    """The queued jobs of which some could be begun: of each tenant the first few by priority and age."""
+    """The queued jobs of which some could be begun: of each tenant the first few, as farm.service.share compares
+    them. Within a tenant that is by priority and age: all else is the same."""
     queued = [job.state == JobState.queued, job.wish == Wish.run, job.not_before_ms <= now_ms]
-    rank = sql.func.row_number().over(partition_by=job.tenant, order_by=[job.priority.desc(), job.id]).label("place")
+    first_come = job.priority * DAY_MS - job.created_ms
+    rank = sql.func.row_number().over(partition_by=job.tenant, order_by=[first_come.desc(), job.id]).label("place")
     ranked = sql.select(job.id, job.tenant, job.priority, job.created_ms, rank).where(*queued).subquery()
     first = sql.select(ranked).where(ranked.c.place <= max(A_TENANT, places))
     return [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import RowMapping
 
 from core.codec import decode, encode
 from farm.service.records import JobOrder, JobRow, Problem, Progress, Result, Spent
-from farm.service.states import JobState, Wish
+from farm.service.states import WORKING, JobState, Wish
 
 
 def text_of(record: object) -> str:
@@ -20,6 +21,10 @@ def json_of(text: str) -> dict[str, Any]:
 
 
 def job_row(row: RowMapping) -> JobRow:
+    """The job of a row. How fast it gets on, and when it may end, is said only while somebody works on it."""
+    progress = decode(row["progress"].encode(), Progress)
+    if JobState(row["state"]) not in WORKING:
+        progress = replace(progress, segments_running=0, frames_per_s=0.0, eta_low_s=None, eta_high_s=None)
     return JobRow(
         id=row["id"],
         tenant=row["tenant"],
@@ -33,7 +38,7 @@ def job_row(row: RowMapping) -> JobRow:
         title=row["title"],
         priority=row["priority"],
         order=decode(row["job_order"].encode(), JobOrder) if row["job_order"] is not None else None,
-        progress=decode(row["progress"].encode(), Progress),
+        progress=progress,
         spent=Spent(row["gpu_ms"], row["core_ms"], row["cost_micros"], row["currency"]),
         problem=problem_of(row["problem"]),
         result=decode(row["result"].encode(), Result) if row["result"] is not None else None,
