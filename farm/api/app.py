@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,14 +20,16 @@ from farm.api.counting import Counted, Counts, counts_here
 from farm.api.limits import Limits
 from farm.api.looking import Looks
 from farm.api.methods import Methods
-from farm.api.problems import MEDIA_TYPE, add_handlers
-from farm.api.schemas import NewCast, View
+from farm.api.problems import add_handlers
+from farm.api.schemas import NewCast
+from farm.api.statuses import describe
 from farm.api.stream import Hub
 from farm.api.turns import Rates, Slots, Turns
 from farm.service.database import Database
 from farm.service.places import ServicePlaces
 from farm.versions import versions
 
+PARTS = (jobs, uploads, results, quality, casts, webhooks, admin, probes)
 PAGE = Path(__file__).with_name("page")
 SECRET_BYTES = 32
 PARSES = 2  # casts at once: a second each where they are as long as they may be
@@ -35,18 +38,6 @@ DESCRIPTION = """Films with other faces, made by a farm of machines.
 
 Announce a film and the faces with `POST /v1/uploads`, send them, ask for a job with `POST /v1/jobs`, watch its events,
 and fetch the result. Every error is `application/problem+json` and says in `next_step` what to do."""
-
-
-class ProblemBody(View):
-    """What every refused call answers (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    next_step: str
-    faults: list[dict[str, str]] | None = None
 
 
 class Mounted:
@@ -80,16 +71,6 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
         docs_url=None,  # its page would be loaded from somewhere else
         redoc_url=None,
         lifespan=life,
-        responses={
-            status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": text}
-            for status, text in (
-                (401, "no valid key"),
-                (403, "the key may not"),
-                (404, "not there, or another tenant's"),
-                (409, "not as things are now"),
-                (422, "the request is not valid"),
-            )
-        },
     )
     counts = counts or counts_here(db)[0]
     hub = Hub(db, settings.poll_s, settings.watchers_a_tenant, counts.watchers, most=settings.watchers)
@@ -101,7 +82,7 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
     app.state.context = Context(
         db, places, settings, hub, buckets, Looks(db), counts, decoding, previews, parsing, sending, rates
     )
-    for part in (jobs, uploads, results, quality, casts, webhooks, admin, probes):
+    for part in PARTS:
         app.include_router(part.router)
     describe_by_hand(app)
     add_handlers(app)
@@ -116,8 +97,12 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
 
 
 def describe_by_hand(app: FastAPI) -> None:
-    """Give the description the bodies that calls read themselves: a cast comes as JSON or as TOML."""
+    """Give the description the bodies that calls read themselves (a cast comes as JSON or as TOML), and what calls may
+    be refused with."""
     plain = app.openapi
+    routes = {
+        str(route.operation_id): route for part in PARTS for route in part.router.routes if isinstance(route, APIRoute)
+    }
 
     def described() -> dict[str, Any]:
         made = plain()
@@ -125,6 +110,7 @@ def describe_by_hand(app: FastAPI) -> None:
         parts = made["components"]["schemas"]
         for name, part in {**body.pop("$defs", {}), "NewCast": body}.items():
             parts.setdefault(name, part)
+        describe(made, routes)
         return made
 
     app.openapi = described  # type: ignore[method-assign]

@@ -17,6 +17,7 @@ from farm.api.context import Context
 from farm.api.orders import check_places, place_text
 from farm.api.problems import Refused
 from farm.api.schemas import CastView, Id, JobView, NewCast, PersonView
+from farm.api.statuses import refuses
 from farm.api.turns import to_its_end
 from farm.api.views import job_view
 from farm.castedit import PersonEdit, recast
@@ -71,7 +72,7 @@ def person_view(entry: dict[str, Any], here: str) -> PersonView:
     )
 
 
-@router.get("", operation_id="getCast")
+@router.get("", operation_id="getCast", responses=refuses(HTTPStatus.CONFLICT))
 async def get(job_id: Id, ctx: Ctx, key: Reader) -> CastView:
     """The people of the film with their pictures, and the whole cast.toml."""
     text = await ctx.buckets.read(key.tenant, lambda: sheet_text(ctx, key.tenant, job_id))
@@ -87,6 +88,7 @@ def cast_view(ctx: Context, job_id: str, text: str) -> CastView:
 @router.put(
     "",
     operation_id="putCast",
+    responses=refuses(HTTPStatus.CONFLICT),
     openapi_extra={
         "requestBody": {
             "required": True,

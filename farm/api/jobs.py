@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from core.errors import InputError
 from farm.api.auth import Ctx, Reader, Writer, again
 from farm.api.orders import job_order, request_hash
-from farm.api.schemas import Id, JobList, JobView, NewJob, SegmentList
+from farm.api.schemas import Cursor, Id, JobList, JobView, NewJob, SegmentList
+from farm.api.statuses import refuses
 from farm.api.stream import Stream, Watcher, follow
 from farm.api.views import job_view, moment, segment_view
 from farm.service import events, jobs, segments
@@ -22,11 +23,15 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 MOST_A_PAGE = 200
 MOST_SEGMENTS = 2000
 LOG_LINES = 10_000
-Cursor = Annotated[str | None, Query(max_length=500, description="`next` of the page before.")]
 KEY_PATTERN = r"^[\x21-\x7e]{1,200}$"
 
 
-@router.post("", status_code=HTTPStatus.ACCEPTED, operation_id="submitJob")
+@router.post(
+    "",
+    status_code=HTTPStatus.ACCEPTED,
+    operation_id="submitJob",
+    responses=refuses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
 def submit(
     body: NewJob,
     ctx: Ctx,
@@ -146,25 +151,25 @@ def log(job_id: Id, ctx: Ctx, key: Reader) -> PlainTextResponse:
     return PlainTextResponse("".join(f"{line}\n" for line in lines))
 
 
-@router.post("/{job_id}/cancel", operation_id="cancelJob")
+@router.post("/{job_id}/cancel", operation_id="cancelJob", responses=refuses(HTTPStatus.CONFLICT))
 def cancel(job_id: Id, ctx: Ctx, key: Writer) -> JobView:
     """Stop the job; what was finished is kept for a retry. Again is the same as once."""
     return job_view(jobs.cancel(ctx.db, key.tenant, job_id, actor=key.id), ctx.settings.prefix)
 
 
-@router.post("/{job_id}/pause", operation_id="pauseJob")
+@router.post("/{job_id}/pause", operation_id="pauseJob", responses=refuses(HTTPStatus.CONFLICT))
 def pause(job_id: Id, ctx: Ctx, key: Writer) -> JobView:
     """Set the job aside until it is resumed."""
     return job_view(jobs.pause(ctx.db, key.tenant, job_id, actor=key.id), ctx.settings.prefix)
 
 
-@router.post("/{job_id}/resume", operation_id="resumeJob")
+@router.post("/{job_id}/resume", operation_id="resumeJob", responses=refuses(HTTPStatus.CONFLICT))
 def resume(job_id: Id, ctx: Ctx, key: Writer) -> JobView:
     """Go on with a paused job, from what is finished."""
     return job_view(jobs.resume(ctx.db, key.tenant, job_id, actor=key.id), ctx.settings.prefix)
 
 
-@router.post("/{job_id}/retry", operation_id="retryJob")
+@router.post("/{job_id}/retry", operation_id="retryJob", responses=refuses(HTTPStatus.CONFLICT))
 def retry(job_id: Id, ctx: Ctx, key: Writer) -> JobView:
     """Try a failed, refused or cancelled job again, from what is finished."""
     return job_view(jobs.retry(ctx.db, key.tenant, job_id, actor=key.id), ctx.settings.prefix)

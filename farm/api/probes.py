@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
@@ -10,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from farm.api.auth import Ctx
 from farm.api.schemas import Health
+from farm.api.statuses import refuses
 from farm.service.errors import NotFound
 
 router = APIRouter(tags=["probes"])
@@ -32,7 +34,7 @@ async def ready(ctx: Ctx) -> Health:
     "/metrics",
     operation_id="metrics",
     response_class=PlainTextResponse,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={**refuses(HTTPStatus.NOT_FOUND), 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def metrics(ctx: Ctx) -> PlainTextResponse:
     """Counts over all tenants, without names, for Prometheus; docs/watching.md lists them."""

@@ -26,7 +26,7 @@ SQLITE_FULL = "disk is full"
 STATUS: tuple[tuple[type[FarmError], HTTPStatus], ...] = (
     (errors.NotFound, HTTPStatus.NOT_FOUND),
     (errors.Conflict, HTTPStatus.CONFLICT),
-    (errors.BadCursor, HTTPStatus.BAD_REQUEST),
+    (errors.BadCursor, HTTPStatus.NOT_FOUND),
     (errors.NoKey, HTTPStatus.UNAUTHORIZED),
     (errors.NotAllowed, HTTPStatus.FORBIDDEN),
     (errors.TooFast, HTTPStatus.TOO_MANY_REQUESTS),
@@ -52,6 +52,7 @@ PATTERNS = {
     schemas.MODEL: "should be letters, digits, _, ., + and -",
     schemas.IN_BUCKET: "should begin with s3://",
     schemas.ON_WEB: "should begin with https://",
+    schemas.CURSOR: "should be the `next` of a page",
     schemas.SHA256: "should be a SHA-256: 64 digits of 0 to 9 and a to f",
 }
 
@@ -183,11 +184,14 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        if error.status_code == HTTPStatus.BAD_REQUEST and isinstance(error.__cause__, ValueError):
+            fault = {"type": "json_invalid", "loc": ("body",), "ctx": {"error": "it is not UTF-8"}}
+            return await invalid(request, RequestValidationError([fault]))
         return problem(request, HTTPStatus(error.status_code), str(error.detail), headers=error.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def nobody_there(request: Request, _error: Exception) -> JSONResponse:
-        return problem(request, HTTPStatus.BAD_REQUEST, "the client left")  # nobody reads it
+        return problem(request, HTTPStatus.REQUEST_TIMEOUT, "the client left")  # nobody reads it
 
     @app.exception_handler(Exception)
     async def fault_of_ours(request: Request, error: Exception) -> JSONResponse:

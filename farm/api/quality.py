@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import numpy as np
 from fastapi import APIRouter
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from farm.api.buckets import soon
 from farm.api.context import Context
 from farm.api.results import result_of
 from farm.api.schemas import Id, View
+from farm.api.statuses import refuses
 from farm.paths import place
 from farm.quality.job import REPORT, default_folder
 from farm.service import jobs
@@ -21,6 +24,7 @@ from farm.service.errors import NotFound
 
 router = APIRouter(tags=["results"])
 BINS = 300
+STEPS = 2
 
 
 class Plot(View):
@@ -39,12 +43,17 @@ class Quality(View):
 
 
 def binned(at: NDArray[np.float64], values: NDArray[np.float32], end_s: float) -> list[tuple[float, float | None]]:
-    """Means over at most `BINS` equal stretches of the film; None where nothing is measured."""
-    count = min(BINS, max(1, len(at)))
+    """Means of `values` [n], NaN where nothing was measured, over equal stretches of the film; `at` [n] are seconds from
+    its start, in order. A stretch is as long as `STEPS` of the usual steps between two measurements, and longer where
+    these would be more than `BINS`: one without any is a gap, None, and no chance of where its ends lie."""
+    measured = np.isfinite(values)
+    at, values = at[measured], values[measured]
+    steps = np.diff(np.unique(at))
+    usual_s = float(np.median(steps)) if len(steps) else 0.0
+    count = max(1, min(BINS, int(end_s / (STEPS * usual_s)))) if usual_s > 0 else BINS
     place = np.minimum((at / max(end_s, 1e-9) * count).astype(int), count - 1)
-    whole = np.isfinite(values)
-    sums = np.bincount(place[whole], weights=values[whole].astype(float), minlength=count)
-    counts = np.bincount(place[whole], minlength=count)
+    sums = np.bincount(place, weights=values.astype(float), minlength=count)
+    counts = np.bincount(place, minlength=count)
     return [
         (
             round((number + 0.5) * end_s / count, 3),
@@ -90,7 +99,7 @@ def person_plots(report: QualityReport, person: PersonQuality) -> list[Plot]:
     return made
 
 
-@router.get("/v1/jobs/{job_id}/quality", operation_id="getQuality")
+@router.get("/v1/jobs/{job_id}/quality", operation_id="getQuality", responses=refuses(HTTPStatus.CONFLICT))
 async def quality(job_id: Id, ctx: Ctx, key: Reader) -> Quality:
     """Lines over time for each person; 404 where the job was not asked to measure."""
     data = await ctx.buckets.read(key.tenant, lambda: measured(ctx, key.tenant, job_id))

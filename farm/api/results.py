@@ -21,6 +21,7 @@ from farm.api.context import Context
 from farm.api.parting import is_far
 from farm.api.ranges import wanted
 from farm.api.schemas import Id, ResultLink
+from farm.api.statuses import refuses
 from farm.api.still import still
 from farm.api.turns import to_its_end
 from farm.service import audit, jobs, uploads
@@ -58,6 +59,7 @@ def result_of(row: JobRow) -> Result:
     status_code=HTTPStatus.TEMPORARY_REDIRECT,
     response_class=RedirectResponse,
     responses={
+        **refuses(HTTPStatus.CONFLICT),
         200: {"model": ResultLink, "description": "The address, with `redirect=false`."},
         307: {"description": "Where the film can be had for the next quarter of an hour, without a key."},
     },
@@ -93,7 +95,12 @@ def media_type(place: str) -> str:
     "/v1/files/{token}",
     operation_id="getFile",
     response_class=FileResponse,
-    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses={
+        **refuses(HTTPStatus.CONFLICT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
+        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        206: {"description": "The ranges of the film that were asked for."},
+        307: {"description": "The film was moved into a bucket, where it can be had without a key."},
+    },
 )
 def file(
     token: Annotated[str, "from the result's redirect"], request: Request, ctx: Ctx, download: bool = True
@@ -131,7 +138,12 @@ def set_range(request: Request, answer: FileResponse, size: int) -> None:
     request.scope["headers"] = others if ranges is None else [*others, (b"range", ranges.encode())]
 
 
-@router.get("/v1/jobs/{job_id}/report", operation_id="getReport", response_class=Response)
+@router.get(
+    "/v1/jobs/{job_id}/report",
+    operation_id="getReport",
+    responses=refuses(HTTPStatus.CONFLICT),
+    response_class=Response,
+)
 def report(job_id: Id, ctx: Ctx, key: Reader) -> Response:
     """What was done and checked, as `farm render --json` tells it, without the server's places."""
     row = jobs.get(ctx.db, key.tenant, job_id)
@@ -170,6 +182,7 @@ def upload_names(ctx: Context, row: JobRow) -> dict[str, str]:
     operation_id="getPreview",
     response_class=Response,
     responses={
+        **refuses(HTTPStatus.CONFLICT),
         200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
         304: {"description": "The picture is as it was."},
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from core.records import ColourKind, JobSpec, MaskKind, OnDamage, PasteKind, Precision, Select, SwapOptions
@@ -13,10 +14,12 @@ from farm.service.records import JobState, Scope, SegmentStage, SegmentState, Up
 TEXT, NAME = r"^[^\x00-\x1f\x7f]*$", r"^[^\x00-\x1f\x7f/\\]*$"
 ID, MODEL = r"^[A-Za-z0-9_-]+$", r"^[A-Za-z0-9_.+-]+$"
 IN_BUCKET, ON_WEB, SHA256 = r"^s3://", r"^https?://", r"^[0-9a-f]{64}$"
+CURSOR = r"^[A-Za-z0-9_-]{14,500}$"  # farm.service.ids.make_cursor
 Text = Annotated[str, StringConstraints(max_length=200, pattern=TEXT)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NAME)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=ID)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=MODEL)]
+Cursor = Annotated[str | None, Query(pattern=CURSOR, description="`next` of the page before.")]
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 MOST_IMAGES = 16
 MOST_LABELS = 32

@@ -19,7 +19,8 @@ from farm.api.counting import Counts
 from farm.api.parting import head_bytes_of, is_far, parts_of
 from farm.api.problems import Refused
 from farm.api.receiving import check_first, check_room, problem_of, receive
-from farm.api.schemas import EndOfUpload, Id, NewUpload, PartList, PartView, UploadList, UploadView
+from farm.api.schemas import Cursor, EndOfUpload, Id, NewUpload, PartList, PartView, UploadList, UploadView
+from farm.api.statuses import refuses
 from farm.api.views import upload_view
 from farm.paths import place as path_of
 from farm.service import uploads
@@ -68,14 +69,14 @@ def announce(body: NewUpload, ctx: Ctx, key: Writer, response: Response) -> Uplo
 def listed(
     ctx: Ctx,
     key: Reader,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MOST_A_PAGE)] = 50,
 ) -> UploadList:
     page = uploads.listed(ctx.db, key.tenant, cursor=cursor, limit=limit)
     return UploadList(items=[upload_view(row, ctx.settings.prefix) for row in page.items], next=page.cursor)
 
 
-@router.get("/{upload_id}", operation_id="getUpload")
+@router.get("/{upload_id}", operation_id="getUpload", responses=refuses(HTTPStatus.CONFLICT))
 def get(upload_id: Id, ctx: Ctx, key: Reader, response: Response) -> UploadView:
     """One upload; how much of it is here is in `received_bytes`."""
     row = with_file(ctx, uploads.get(ctx.db, key.tenant, upload_id))
@@ -83,7 +84,9 @@ def get(upload_id: Id, ctx: Ctx, key: Reader, response: Response) -> UploadView:
     return upload_view(row, ctx.settings.prefix)
 
 
-@router.put("/{upload_id}/data", operation_id="sendUpload", openapi_extra=OCTETS)
+@router.put(
+    "/{upload_id}/data", operation_id="sendUpload", responses=refuses(HTTPStatus.CONFLICT), openapi_extra=OCTETS
+)
 async def send(
     upload_id: Id,
     request: Request,
@@ -102,7 +105,7 @@ async def send(
     return upload_view(row, ctx.settings.prefix)
 
 
-@router.put("/{upload_id}/head", operation_id="sendHead", openapi_extra=OCTETS)
+@router.put("/{upload_id}/head", operation_id="sendHead", responses=refuses(HTTPStatus.CONFLICT), openapi_extra=OCTETS)
 async def begin(upload_id: Id, request: Request, ctx: Ctx, key: Writer) -> UploadView:
     """The first `head_bytes` of a file that goes into a bucket. One that begins as neither film nor picture does is
     refused, before any of its parts is put."""
@@ -113,7 +116,7 @@ async def begin(upload_id: Id, request: Request, ctx: Ctx, key: Writer) -> Uploa
     return upload_view(await run_in_threadpool(looked_at, ctx, row, data), ctx.settings.prefix)
 
 
-@router.post("/{upload_id}/parts", operation_id="signParts")
+@router.post("/{upload_id}/parts", operation_id="signParts", responses=refuses(HTTPStatus.CONFLICT))
 def parts(
     upload_id: Id,
     ctx: Ctx,
@@ -150,7 +153,10 @@ def parts(
     "/{upload_id}/finish",
     operation_id="finishUpload",
     response_model=UploadView,
-    responses={202: {"model": UploadView, "description": "The file is still looked at; ask again."}},
+    responses={
+        **refuses(HTTPStatus.CONFLICT),
+        202: {"model": UploadView, "description": "The file is still looked at; ask again."},
+    },
 )
 async def finish(
     upload_id: Id, ctx: Ctx, key: Writer, response: Response, body: EndOfUpload | None = None
@@ -169,7 +175,12 @@ async def finish(
     return upload_view(row, ctx.settings.prefix)
 
 
-@router.delete("/{upload_id}", status_code=HTTPStatus.NO_CONTENT, operation_id="deleteUpload")
+@router.delete(
+    "/{upload_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    operation_id="deleteUpload",
+    responses=refuses(HTTPStatus.CONFLICT),
+)
 def remove(upload_id: Id, ctx: Ctx, key: Writer) -> None:
     """Take the file away. A job that is not ended keeps it."""
     uploads.remove(ctx.db, key.tenant, upload_id, actor=key.id)

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from farm.api.auth import Ctx, Reader, Writer
-from farm.api.schemas import DeliveryView, Id, NewWebhook, View, WebhookView
+from farm.api.schemas import Cursor, DeliveryView, Id, NewWebhook, View, WebhookView
+from farm.api.statuses import refuses
 from farm.api.views import moment, webhook_view
 from farm.service import webhooks
 
@@ -25,7 +26,12 @@ class DeliveryList(View):
     next: str | None = Field(description="Ask with it for what comes after; null at the end.")
 
 
-@router.post("", status_code=HTTPStatus.CREATED, operation_id="makeWebhook")
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    operation_id="makeWebhook",
+    responses=refuses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
 def make(body: NewWebhook, ctx: Ctx, key: Writer) -> WebhookView:
     """Tell `url` of every change of state, of one job or of all; signed with the secret of the answer."""
     row, secret = webhooks.make(
@@ -55,7 +61,7 @@ def deliveries(
     ctx: Ctx,
     key: Reader,
     webhook: Id | None = None,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> DeliveryList:
     """What was sent, what waits, and what was given up."""

@@ -14,6 +14,8 @@ from typing import Any
 import boto3
 import httpx
 import pytest
+from fastapi import FastAPI
+from starlette import types
 from starlette.types import ASGIApp
 
 from farm.api.app import make_app, secret_of
@@ -41,6 +43,7 @@ class Server:
     ) -> None:
         self.db, self.places, self.settings = db, places, settings
         self._proxy = proxy or (lambda app: app)
+        self.untold: set[str] = set()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -52,7 +55,7 @@ class Server:
 
     def start(self) -> None:
         app = make_app(self.db, self.places, self.settings)
-        config = http_config(self._proxy(app), Doors(), head_s=2.0, log_level="error", stop_s=1)
+        config = http_config(self._proxy(Told(app, self.untold)), Doors(), head_s=2.0, log_level="error", stop_s=1)
         config.port = self.port
         self._server = HttpServer(config, app.state.context.hub.close)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
@@ -66,6 +69,26 @@ class Server:
     def stop(self) -> None:
         self._server.should_exit = True
         self._thread.join(20)
+        assert not self.untold, "answers that the description does not name"
+
+
+class Told:
+    """ASGI middleware: notes in `untold` what `app` answered and its description does not name."""
+
+    def __init__(self, app: FastAPI, untold: set[str]) -> None:
+        self._app, self._untold = app, untold
+        self._known = app.openapi()["paths"]
+
+    async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
+        async def sent(message: types.Message) -> None:
+            path = getattr(scope.get("route"), "path", "")
+            if message["type"] == "http.response.start" and path in self._known:
+                method = {"HEAD": "get"}.get(scope["method"], scope["method"].lower())
+                if str(message["status"]) not in self._known[path].get(method, {}).get("responses", {}):
+                    self._untold.add(f"{method} {path}: {message['status']}")
+            await send(message)
+
+        await self._app(scope, receive, sent)
 
 
 @dataclass

@@ -107,7 +107,7 @@ def test_what_no_waiting_mends_is_not_told_to_wait(house: House, http: httpx.Cli
 def test_a_cursor_that_was_made_up_is_told(http: httpx.Client, target: str, last: str) -> None:
     job = asked(http, target)["id"]
     where, name = f"/v1/jobs/{job}/segments", f"segments {job} None"
-    is_problem(http.get(where, params={"cursor": make_cursor(name, "render", last)}), 400, "cursor")
+    is_problem(http.get(where, params={"cursor": make_cursor(name, "render", last)}), 404, "cursor")
     assert http.get(where, params={"cursor": make_cursor(name, "render", "1")}).json()["items"] == []
 
 
@@ -125,7 +125,7 @@ def test_pages_hold_every_job_once(http: httpx.Client, target: str) -> None:
     assert seen == made[::-1]
     only = http.get("/v1/jobs", params={"state": ["cancelled"]}).json()["items"]
     assert [job["id"] for job in only] == made[:1]
-    is_problem(http.get("/v1/jobs", params={"cursor": "nonsense"}), 400)
+    is_problem(http.get("/v1/jobs", params={"cursor": "nonsense"}), 422, "cursor")
 
 
 def test_asking_twice_is_asking_once(http: httpx.Client, target: str) -> None:
