@@ -1,12 +1,18 @@
-"""What stands beside the RayJob on Kubernetes: who is let in, by the rules that the shipped files write."""
+"""What stands beside the RayJob on Kubernetes: who is let in, the nodes below it, prices and models of one's own."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from farm.clusterfile.check import read
+from farm.clusterfile.check import findings, read
+from farm.cost.prices import load_prices
 from tests.deploy.amazon import ROOT
 
 FOLDER = ROOT / "deploy/kuberay"
@@ -67,3 +73,84 @@ def test_the_monitor_looks_at_every_kind_of_node() -> None:
             assert "metrics-export-port" not in group["rayStartParams"]
             named = [port for one in group["template"]["spec"]["containers"] for port in one.get("ports", ())]
             assert not [port for port in named if port["name"] == "metrics" or port["containerPort"] == METRICS]
+
+
+def clusters() -> Iterator[dict[str, Any]]:
+    yield of_kind("rayjob.yaml", "RayJob")["spec"]["rayClusterSpec"]
+    yield of_kind("rayservice.yaml", "RayService")["spec"]["rayClusterConfig"]
+
+
+def gibibytes(text: str) -> int:
+    return int(text.removesuffix("Gi"))
+
+
+def test_amazons_nodes_are_those_that_the_pods_ask_for() -> None:
+    """By label, taint, disk, and what the autoscaler is told of a group without nodes."""
+    nodes = {
+        one["name"]: one for one in yaml.safe_load((ROOT / "deploy/aws/eks.yaml").read_text())["managedNodeGroups"]
+    }
+    for cluster in clusters():
+        for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+            pod, node = group["template"]["spec"], nodes[group.get("groupName", "head")]
+            asked = pod["containers"][0]["resources"]["requests"]
+            assert pod["nodeSelector"] == node["labels"]
+            tolerated = {one["key"] for one in pod.get("tolerations", ())}
+            assert {one["key"] for one in node.get("taints", ())} == tolerated & set(asked)
+            disk = gibibytes(asked["ephemeral-storage"])
+            (told,) = [text for name, text in node["tags"].items() if name.endswith("/resources/ephemeral-storage")]
+            assert disk < gibibytes(told) < node["volumeSize"]
+            assert (node["propagateASGTags"], node["minSize"], node["volumeEncrypted"]) == (True, 0, True)
+            assert node.get("spot", False) == (group.get("labels", {}).get("market") == "spot")
+
+
+def test_the_roles_of_amazons_cluster_are_those_of_the_folder_and_of_the_accounts() -> None:
+    accounts = yaml.safe_load((ROOT / "deploy/aws/eks.yaml").read_text())["iam"]["serviceAccounts"]
+    roles = {one["metadata"]["name"]: one for one in accounts if "attachPolicy" in one}
+    named = [document for document in read(FOLDER / "access.yaml") if document["kind"] == "ServiceAccount"]
+    assert len(named) == len(roles)
+    for account in named:
+        role = roles[account["metadata"]["name"]]
+        assert role["metadata"]["namespace"] == account["metadata"]["namespace"]
+        assert role["roleOnly"]
+        arn = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+        assert arn == f"arn:aws:iam::ACCOUNT:role/{role['roleName']}"
+        kept = json.loads((ROOT / f"deploy/iam/{account['metadata']['name'].removeprefix('farm-')}.json").read_text())
+        ours = [part for part in kept["Statement"] if all(action.startswith("s3:") for action in part["Action"])]
+        assert role["attachPolicy"]["Statement"] == ours
+
+
+def test_every_group_of_pods_has_a_price(tmp_path: Path) -> None:
+    """Else a budget is refused (`no price of ... is known`)."""
+    table = tmp_path / "prices.toml"
+    table.write_text(of_kind("access.yaml", "ConfigMap")["data"]["prices.toml"])
+    prices = load_prices(table)
+    for cluster in clusters():
+        groups = {group["groupName"]: group["labels"]["market"] for group in cluster["workerGroupSpecs"]}
+        for name, market in groups.items():
+            price = prices.of(name)
+            assert price is not None
+            assert price.market == market
+        assert set(prices.own) == set(groups)
+        head = cluster["headGroupSpec"]["template"]["spec"]
+        (file,) = [one["value"] for one in head["containers"][0]["env"] if one["name"] == "FARM_PRICES"]
+        (mount,) = [one for one in head["containers"][0]["volumeMounts"] if file == f"{one['mountPath']}/{table.name}"]
+        (volume,) = [one for one in head["volumes"] if one["name"] == mount["name"]]
+        assert volume["configMap"]["name"] == of_kind("access.yaml", "ConfigMap")["metadata"]["name"]
+
+
+@pytest.mark.parametrize("file", ["rayjob.yaml", "rayservice.yaml"])
+def test_with_the_comments_taken_away_every_pod_fetches_models_of_ones_own(file: str) -> None:
+    text = (FOLDER / file).read_text()
+    written = re.compile(r"^( +)# (initContainers:|- | {2,})", re.MULTILINE)
+    (document,) = yaml.safe_load_all(written.sub(r"\1\2", text))
+    assert not [one for one in findings([document]) if not one.fill_in]
+    spec = document["spec"]
+    cluster = spec.get("rayClusterSpec") or spec["rayClusterConfig"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        first, container = pod["initContainers"][0], pod["containers"][0]
+        said = {one["name"]: one.get("value") for one in (*container["env"], *first["env"])}
+        assert f"--cache {said['FARM_MODEL_CACHE']}" in said["PULL"]
+        assert "--from s3://BUCKET/models/ --accept-licence" in first["command"][-1]
+        assert first["volumeMounts"][0] in container["volumeMounts"]
+        assert first["envFrom"] == container["envFrom"]
