@@ -25,6 +25,7 @@ from tests.system.runs import ROOT
 
 HOOK = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"  # Ray's, for its own use; it names a function
 FOLDER = "CHAOS_FOLDER"
+DISK = "CHAOS_DISK"  # where a node's temporary files are, if not in the folder
 PLAN, TOKEN, LOGS = "plan.json", "token", "logs"
 RENDER = "render"
 
@@ -81,7 +82,7 @@ def rendered_again(passed: Sequence[Passed], until_ns: float = float("inf")) -> 
 def arm() -> None:
     """Called by Ray in a worker process that has just started."""
     folder = Path(os.environ[FOLDER])
-    own = folder / f"node-{os.getppid()}"  # whoever starts the worker is its node
+    own = Path(os.environ.get(DISK, folder / f"node-{os.getppid()}"))  # whoever starts the worker is its node
     own.mkdir(exist_ok=True)
     os.environ["TMPDIR"] = str(own)
     tempfile.tempdir = None  # asked anew

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,11 +18,12 @@ SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 class RayCluster:
-    """A head and `nodes` nodes of one core each."""
+    """A head and `nodes` nodes of one core each; the first of them with `special` in its environment."""
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(self, nodes: int, special: Mapping[str, str] | None = None) -> None:
         os.environ.update(SETTINGS)
         self._nodes = nodes
+        self._special = dict(special or {})
         self._made: Any = None
         self.start()
 
@@ -43,7 +45,8 @@ class RayCluster:
         if self._made.head_node is None:
             self._made.add_node(num_cpus=0, **self._arguments())
         while len(self._made.worker_nodes) < self._nodes:
-            self._made.add_node(num_cpus=1, **self._arguments())
+            special = {} if self._made.worker_nodes else self._special
+            self._made.add_node(num_cpus=1, env_vars=special, **self._arguments())
 
     @staticmethod
     def _arguments() -> dict[str, Any]:

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -281,8 +281,8 @@ class Forest:
 
 
 @contextmanager
-def forest(folder: Path, seconds: int) -> Iterator[Forest]:
-    """A forest with a film of `seconds`, a segment each."""
+def forest(folder: Path, seconds: int, special: Mapping[str, str] | None = None) -> Iterator[Forest]:
+    """A forest with a film of `seconds`, a segment each; `special` is for one node's environment."""
     folder.mkdir(parents=True, exist_ok=True)
     target = make_film(folder / "film.mp4", seconds=seconds, size="384x288")
     server = ThreadedMotoServer(port=0, verbose=False)
@@ -297,7 +297,7 @@ def forest(folder: Path, seconds: int) -> Iterator[Forest]:
     arms = (folder / "arms").absolute()
     (arms / armed.LOGS).mkdir(parents=True)
     os.environ.update(armed.environment(arms))
-    cluster = RayCluster(WORKERS)
+    cluster = RayCluster(WORKERS, special)
     try:
         film = undisturbed(target, folder)
         yield Forest(folder, target, film, cluster, assets, relay, arms)
