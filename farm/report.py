@@ -86,6 +86,7 @@ def make_report(
         versions=versions(),
         models=tuple(models),
         quality=quality,
+        film_seconds=round(float((index.end_pts - int(index.pts[0])) * index.time_base), 3),
     )
 
 

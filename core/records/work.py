@@ -208,6 +208,7 @@ class JobReport:
     segments_copied: int = 0  # whose packets are the source's, in this run or before
     quality: str | None = None  # the page that says how good the film is
     cost: CostReport | None = None
+    film_seconds: float | None = None  # from the first frame's time to the last one's end
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,7 @@ export async function jobView(main, id) {
 
   async function showResult() {
     const report = await call("GET", `v1/jobs/${id}/report`);
-    const upload = job.target ? await call("GET", `v1/uploads/${job.target}`).catch(() => null) : null;
-    const seconds = upload?.media?.seconds || report.frames / 25;
+    const seconds = report.film_seconds ?? report.frames / 25; // not in reports of versions before
     const fetchIt = el("button", { onclick: fetchResult }, `Download ${job.result.name} (${bytes(job.result.size_bytes)})`);
     replace(
       special,

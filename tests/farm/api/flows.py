@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def taken(house: House, job: str) -> Held:
     return next(one.held for one in leasing.take(house.db, "test", 100) if one.held.job == job)
 
 
-def finished(house: House, job: str, data: bytes, name: str = "film.swapped.mp4") -> None:
+def finished(
+    house: House, job: str, data: bytes, name: str = "film.swapped.mp4", film_seconds: float | None = None
+) -> None:
     """End the job with a film of these bytes."""
     mine = taken(house, job)
     file = house.server.places.result(job, name)
@@ -59,7 +62,8 @@ def finished(house: House, job: str, data: bytes, name: str = "film.swapped.mp4"
     for state in (JobState.rendering, JobState.assembling, JobState.verifying):
         held.stage(house.db, mine, state)
     sha256 = hashlib.sha256(data).hexdigest()
-    held.succeed(house.db, mine, Result(name, str(file), sha256, len(data)), report(sha256, len(data)))
+    made = replace(report(sha256, len(data)), film_seconds=film_seconds)
+    held.succeed(house.db, mine, Result(name, str(file), sha256, len(data)), made)
 
 
 def report(sha256: str, size: int) -> JobReport:
