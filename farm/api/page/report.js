@@ -42,17 +42,26 @@ export async function qualityPlots(job) {
   return el("section", { "aria-label": "Quality" }, el("h2", {}, "How good it is"), lines);
 }
 
+// Points are the means of equal stretches, the first half a stretch from the film's start, the last from its end. Where
+// nothing was measured the line is broken, and what stands alone is a dot.
 function line(plot) {
-  const points = plot.points.filter(([, value]) => value !== null);
-  const high = Math.max(...points.map(([, value]) => value), plot.high ?? 0) || 1, end = Math.max(...points.map(([at]) => at), 1);
-  const path = points.map(([at, value], number) => `${number ? "L" : "M"}${(100 * at) / end},${100 - (100 * value) / high}`).join("");
+  const points = plot.points, known = (number) => (points[number]?.[1] ?? null) !== null;
+  const high = 1.05 * Math.max(...points.map(([, value]) => value ?? 0), plot.high ?? 0) || 1;
+  const end = points.length ? points[0][0] + points[points.length - 1][0] : 1;
+  const place = (number) => `${(100 * points[number][0]) / end},${100 - (100 * points[number][1]) / high}`;
+  let path = "", dots = "";
+  points.forEach((_, number) => {
+    if (!known(number)) return;
+    if (known(number - 1) || known(number + 1)) path += `${known(number - 1) ? "L" : "M"}${place(number)}`;
+    else dots += `M${place(number)}h0`;
+  });
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("class", "plot");
   svg.setAttribute("viewBox", "0 0 100 100");
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", `${plot.title}: ${plot.summary}`);
-  svg.append(drawn(path, ""));
+  svg.append(drawn(path, ""), drawn(dots, "dots"));
   if (plot.high !== null) svg.append(drawn(`M0,${100 - (100 * plot.high) / high}L100,${100 - (100 * plot.high) / high}`, "mark"));
   return svg;
 }
