@@ -86,5 +86,13 @@ document.getElementById("theme").addEventListener("click", () => {
   say(`${themes[now]} colours`, true);
 });
 document.getElementById("leave").addEventListener("click", () => { keyring.forget(); show(); });
+// A file that is dropped beside a place for files is for nobody: the browser would leave the page for it.
+for (const what of ["dragover", "drop"]) {
+  addEventListener(what, (event) => {
+    if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "none";
+  });
+}
 addEventListener("hashchange", show);
 show();

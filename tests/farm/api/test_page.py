@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from core import codec
+from core.faces.summary import summarise
 from farm.api.app import secret_of
 from farm.api.context import ApiSettings
+from farm.quality.job import REPORT, default_folder
 from farm.service import held, jobs, keys
 from farm.service.database import open_database
 from farm.service.places import ServicePlaces
@@ -34,6 +39,7 @@ from tests.farm.api.page_steps import (
     started,
     waiting_for_cast,
 )
+from tests.farm.quality.made import report, series
 from tests.farm.service.running import Farm, wait_for
 from tests.two_people import make_two_people, sources
 
@@ -283,6 +289,33 @@ def test_a_pause_that_is_not_obeyed_yet_is_told_and_can_be_taken_back(page: Page
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".facts")).to_contain_text("its end, as soon as it can stop")
     expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+
+
+def test_a_result_is_as_long_as_its_film_and_has_its_gaps(page: Page, house: House, clips: Path) -> None:
+    """The slider is as long as the film, lines are broken where nothing was measured, and a file that is dropped beside
+    the places for files does not take the page away."""
+    with house.http() as http:
+        job = asked(http, sent(http, "target", "film.mp4", film_bytes(clips))["id"])["id"]
+    folder = default_folder(house.server.places.result(job, "film.swapped.mp4"))
+    folder.mkdir(parents=True)
+    found = series(200)
+    found = replace(found, to_source=np.where((found.frame < 40) | (found.frame // 8 == 15), found.to_source, np.nan))
+    measured = summarise("p1", found, name="", sources=(), planned=False, same_person=0.6, moving=0.01)
+    (folder / REPORT).write_bytes(codec.encode(report((measured,), 200)))
+    finished(house, job, film_bytes(clips), film_seconds=8.0)
+    page.goto(f"{house.server.url}/#/jobs/{job}")
+    expect(page.get_by_label("Time in the film")).to_have_attribute("max", "7.96")
+    figure = page.locator("figure").filter(has_text="distance to the face put in")
+    drawn = [str(one.get_attribute("d")) for one in figure.locator("path").all()]
+    assert ["".join(filter(str.isalpha, one)) for one in drawn] == ["MLLLL", "Mh", "ML"]
+    assert drawn[1].startswith("M62,")
+    prevented = """() => ["dragover", "drop"].map((what) => {
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File(["x"], "film.mp4"));
+        const event = new DragEvent(what, { bubbles: true, cancelable: true, dataTransfer });
+        return !document.querySelector("h1").dispatchEvent(event);
+    })"""
+    assert page.evaluate(prevented) == [True, True]
 
 
 def test_what_is_no_film_is_told_on_the_page(page: Page, tmp_path: Path) -> None:
