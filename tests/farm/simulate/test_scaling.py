@@ -157,7 +157,7 @@ nights = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(night=nights)
 def test_every_night_keeps_its_bounds_and_its_books(night: Scene) -> None:
     outcome = simulate(night)
@@ -173,7 +173,7 @@ def test_every_night_keeps_its_bounds_and_its_books(night: Scene) -> None:
     assert outcome.makespan_s >= outcome.lower_bound_s * (1 - night.noise) - 1e-6
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(night=nights)
 def test_what_the_keeper_leaves_out_changes_nothing(night: Scene) -> None:
     figures = []
