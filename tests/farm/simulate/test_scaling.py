@@ -185,9 +185,9 @@ def test_what_the_keeper_leaves_out_changes_nothing(night: Scene) -> None:
     assert figures[0] == figures[1]
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(
-    segments=st.integers(1, 600),
+    segments=st.integers(1, 300),
     share=st.floats(0.02, 1.0),
     at_most=st.integers(1, 60),
     fast=st.sampled_from([1.0, 1.7, 4.0]),
