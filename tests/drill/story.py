@@ -37,6 +37,7 @@ from tests.drill.world import World
 ALL: tuple[Scope, ...] = ("jobs:read", "jobs:write")
 MOST_S = 900.0
 LETTERS_S = 240.0
+CLEARED_S = 60.0
 LOOK_S = 0.05
 ASK_S = 0.3
 TRIES = 40  # a machine with every part of the service dead takes a minute to have them all again
@@ -123,6 +124,7 @@ async def drill(world: World, film: Path, seed: int, *, count: int = 20, more: i
             known = [job.id async for job in farm.jobs()]
         assert sorted(known) == sorted([first.id, *made]), "a job was submitted twice, or lost"
         letters = await delivered(world, tenant, hook)
+        await cleared(world, made)
     for job, events in zip(ended, seen, strict=True):
         whole_and_once(world, tenant, job, events, undisturbed, shelf)
         told.attempts += job.attempt
@@ -188,8 +190,16 @@ def whole_and_once(
     states = [str(event.data["state"]) for event in events if event.kind == "state"]
     assert (states[0], states[-1], states.count("succeeded")) == ("queued", "succeeded", 1), states
     assert states.count("indexing") == job.attempt
-    segments = jobs.report_of(world.db, tenant, job.id).segments
-    assert len(list(world.places.store(job.id).glob("segments/*/DONE.json"))) == segments
+    reports = [jobs.report_of(world.db, tenant, one) for one in (job.id, undisturbed.id)]
+    assert reports[0].segments == reports[1].segments
+
+
+async def cleared(world: World, made: list[str]) -> None:
+    """When nothing is left of what the jobs went on with."""
+    end_s = time.monotonic() + CLEARED_S
+    while left := [job for job in made if world.places.store(job).exists()]:
+        assert time.monotonic() < end_s, f"the stores of {left} are still there"
+        await asyncio.sleep(1.0)
 
 
 async def delivered(world: World, tenant: str, hook: Receiver) -> list[DeliveryRow]:

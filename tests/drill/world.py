@@ -18,6 +18,7 @@ from tests.drill.plan import TITLES
 from tests.postgres import Postgres
 
 CORES = 2
+REPLICAS = 2
 JOBS = 3  # at the same time, so that most of twenty wait or begin while parts die
 
 
@@ -54,7 +55,8 @@ def world() -> Iterator[World]:
         args = {
             "data": str(folder / "data"),
             "database": url,
-            "replicas": 2,
+            "replicas": REPLICAS,
+            "min_replicas": REPLICAS,
             "jobs": JOBS,
             "max_workers": CORES,
             "webhook_networks": ["127.0.0.0/8"],
