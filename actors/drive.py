@@ -55,7 +55,8 @@ class Halt(Exception):
 class Terms:
     """One job in a pool. No two open jobs have one name; higher priorities go first, one priority shares by weight.
 
-    Of all jobs of one `group` at most `most` segments are worked on at once, None for any number.
+    Of all jobs of one `group` at most `most` segments are worked on at once, None for any number, and they have
+    `weight` together.
     """
 
     name: str = ""

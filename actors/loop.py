@@ -155,6 +155,10 @@ class Loop:
         """The open job of that name."""
         return self._open.get(name)
 
+    def weigh(self, group: str, weight: float) -> None:
+        """The open jobs of a group share by another weight from now on."""
+        self._dispatcher.weigh(group, weight)
+
     def stop(self, job: Job, error: FarmError, *, finish: bool, waiting: bool = True) -> None:
         """End a job with `error`; nothing where it has ended. `finish` and `waiting` are those of JobStopped."""
         if self._open.get(job.terms.name) is job:

@@ -102,6 +102,10 @@ class Pooled(ABC):
 
         self._do(end)
 
+    def weigh(self, group: str, weight: float) -> None:
+        """The open jobs of a group share by another weight from now on. From any thread."""
+        self._do(lambda loop: loop.weigh(group, weight) if isinstance(loop, Loop) else None)
+
     def release(self) -> None:
         """Stop every job and end the loop; safe in any state, and twice."""
         with self._gate:

@@ -37,6 +37,9 @@ class Pool(Protocol):
     def stop(self, name: str, error: FarmError, *, finish: bool = False) -> None:
         """End the job of that name with `error`; with `finish`, what runs is finished first."""
 
+    def weigh(self, group: str, weight: float) -> None:
+        """The jobs of that group (of `terms`) which are open share renderers by this weight from now on."""
+
     def release(self) -> None:
         """No more orders come: renderers are given back, and jobs that still run end as interrupted. A cluster that
         was joined is left by `close` alone: figures of what follows go out through it."""

@@ -166,6 +166,10 @@ class Dispatcher(Losses):
         """Drop the books of a finished job, so that a dispatcher that lives long does not grow."""
         self._jobs.forget(job)
 
+    def weigh(self, group: str, weight: float) -> None:
+        """The open jobs of a group share by another weight from now on."""
+        self._jobs.weigh(group, weight)
+
     # ------------------------------------------------------------ events
 
     def handle(self, event: Event, at_s: float) -> list[Decision]:

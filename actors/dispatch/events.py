@@ -32,9 +32,9 @@ class Task:
 class JobAdded:
     """A film to work off. Jobs of a higher `priority` go first; jobs of one priority share by `weight`.
 
-    Of the tasks of all jobs of one `group` at most `most` are worked on at once, None for any number; the job that was
-    added last says how many. A job without a group is one of its own. Jobs of one `sort` have costs that take a slot
-    equally long; how those of several sorts compare is measured.
+    Of the tasks of all jobs of one `group` at most `most` are worked on at once, None for any number, and `weight` is
+    that of all of them together; the job that was added last says both. A job without a group is one of its own. Jobs
+    of one `sort` have costs that take a slot equally long; how those of several sorts compare is measured.
     """
 
     job: str

@@ -35,7 +35,7 @@ class Jobs:
             self.forget(event.job)
         self._number += 1
         group = self._groups.get(event.group) or Group(name=event.group)
-        group.most = event.most
+        group.most, group.weight = event.most, event.weight
         ledger = Ledger(
             event.job,
             self._number,
@@ -63,6 +63,12 @@ class Jobs:
         if sort not in self._scales:
             self._scales[sort] = Scale() if self._scales else Scale(1.0, fixed=True)
         return self._scales[sort]
+
+    def weigh(self, group: str, weight: float) -> None:
+        """From now on the group's jobs together have this weight; nothing where it has none."""
+        known = self._groups.get(group)
+        if known is not None and weight > 0:
+            known.weight = weight
 
     def forget(self, job: str) -> None:
         ledger = self._ledgers.get(job)

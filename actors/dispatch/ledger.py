@@ -42,12 +42,13 @@ class Totals:
 @dataclass(slots=True)
 class Group:
     """Jobs that together may have `most` tasks worked on at once; None is without limit. `jobs` is how many there
-    are."""
+    are, which have `weight` together."""
 
     most: int | None = None
     running: int = 0
     name: str = ""
     jobs: int = 0
+    weight: float = 1.0
 
     @property
     def room(self) -> float:
@@ -119,6 +120,11 @@ class Ledger:
         self.queued_cost = sum(self.costs)
         self._totals = totals
         totals.queued += size
+
+    @property
+    def share(self) -> float:
+        """Its weight; of a group's, the job's part by now."""
+        return self.group.weight / max(1, self.group.jobs) if self.group.name else self.weight
 
     def __len__(self) -> int:
         return len(self.ids)

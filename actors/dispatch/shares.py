@@ -1,6 +1,7 @@
 """Whose turn it is: priorities first, then fair shares, by start-time fair queueing (Goyal, Vin, Cheng 1996).
 
-A job is charged the cost of what it is given, divided by its weight; the job with the least charge is next. A job that
+A job is charged the cost of what it is given, divided by its weight; the job with the least charge is next. Jobs of one
+group have its weight together: each as much of it as there are jobs of the group at that moment. A job that
 comes in, or comes back, starts at the charge of the one that was served last: it neither catches up on time when it
 had no work, nor waits for the others to catch up. So between two jobs of one priority that both have a queue, the
 difference of what they got (by weight) is at most the longest task of the one plus the longest of the other.
@@ -37,7 +38,7 @@ class Shares:
         """The job is given a task of this cost."""
         clock = self._clock.get(ledger.priority, 0.0)
         self._clock[ledger.priority] = max(clock, ledger.served)
-        ledger.served += cost / ledger.weight
+        ledger.served += cost / ledger.share
         if ledger.queued:
             self._push(ledger)
         else:
@@ -45,7 +46,7 @@ class Shares:
 
     def refund(self, ledger: Ledger, cost: float) -> None:
         """A task of the job was lost with its slot."""
-        ledger.served -= cost / ledger.weight
+        ledger.served -= cost / ledger.share
         if ledger.number in self._entry:
             self._push(ledger)
 

@@ -68,6 +68,9 @@ class NoPool:
     def stop(self, name: str, error: FarmError, *, finish: bool = False) -> None:
         """Nothing runs."""
 
+    def weigh(self, group: str, weight: float) -> None:
+        """Nothing is shared."""
+
     def release(self) -> None:
         """There is nothing to give back."""
 

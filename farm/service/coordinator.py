@@ -23,7 +23,7 @@ from farm.service import clearing, held, keys, leasing, quotas
 from farm.service.clearing import NEVER, Retention
 from farm.service.database import Database
 from farm.service.errors import LeaseLost, OverQuota, Unreachable
-from farm.service.leasing import LEASE_MS, OFFICE, Taken
+from farm.service.leasing import LEASE_MS, OFFICE
 from farm.service.places import ServicePlaces
 from farm.service.records import Held
 from farm.service.runner import House, Runner
@@ -37,8 +37,8 @@ CLEARED_S = 5.0
 
 @dataclass(frozen=True)
 class Rhythm:
-    """How often, in seconds: look at the table, write down progress, compare quotas, clear up, see who has no place.
-    `turn_s`: for how long a job keeps its place where there are more tenants than places."""
+    """How often, in seconds: look at the table, write down progress, compare quotas, clear up, see who has no place
+    and what share each has. `turn_s`: for how long a job keeps its place where there are more tenants than places."""
 
     tick_s: float = 0.5
     tell_s: float = 1.0
@@ -139,6 +139,8 @@ class Coordinator:
         self._reap()
         if self._due("tell", rhythm.tell_s):
             self._tell()
+        if self._runners and self._due("weigh", rhythm.displace_s):
+            self._weigh()
         if self._due("quota", rhythm.quota_s):
             self._compare_quotas()
         if leads and not self._no_more.is_set():
@@ -191,8 +193,10 @@ class Coordinator:
             old = self._runners.get(taken.held.job)
             if old is not None:
                 self._ending.append(old)
-            most = keys.tenant(self._house.db, taken.held.tenant).quota.segments
-            runner = Runner(self._house, taken, self._weight(taken, most), most_segments=most, after=old)
+            tenant = taken.held.tenant
+            most = keys.tenant(self._house.db, tenant).quota.segments
+            weight = leasing.guaranteed(self._house.db, {tenant}, self._slots)[tenant]
+            runner = Runner(self._house, taken, weight, most_segments=most, after=old)
             self._runners[taken.held.job] = runner
             runner.start()
 
@@ -226,10 +230,12 @@ class Coordinator:
     def _may_clear(self) -> bool:
         return self._leads.is_set() and not self._over.is_set()
 
-    def _weight(self, taken: Taken, segments: int | None) -> float:
-        """The job's share of the pool: its tenant's, divided by the tenant's jobs."""
-        jobs = 1 + sum(runner.held.tenant == taken.held.tenant for runner in self._runners.values())
-        return max(1, segments or 1) / jobs
+    def _weigh(self) -> None:
+        """Each tenant's jobs together share the renderers by what the tenant is guaranteed, which changes with every
+        tenant that comes or goes."""
+        tenants = {runner.held.tenant for runner in self._runners.values()}
+        for tenant, weight in leasing.guaranteed(self._house.db, tenants, self._slots).items():
+            self._house.pool.weigh(tenant, weight)
 
     def _compare_quotas(self) -> None:
         """Stop the jobs of tenants whose GPU time of the month is used up."""

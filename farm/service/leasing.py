@@ -98,6 +98,12 @@ def to_displace(
         return displaced(waiting, running, _shares(connection, tenants, slots, turns), turn_ms)
 
 
+def guaranteed(db: Database, tenants: set[str], slots: int) -> dict[str, float]:
+    """What each of these tenants is guaranteed, in segments: its quota of them, or an even share of `slots`."""
+    with db.read() as connection:
+        return {name: share.guaranteed for name, share in _shares(connection, tenants, slots, NO_TURNS).items()}
+
+
 def renew(db: Database, holder: str, *, lease_ms: int = LEASE_MS) -> dict[str, tuple[Held, Wish]]:
     """Renew all leases of `holder`; what it holds, and what their owners wish. Others are lost to it."""
     statement = (

@@ -126,3 +126,36 @@ def test_a_group_is_forgotten_with_the_last_of_its_jobs() -> None:
                 assert taken is not None
                 ledger, rank = taken
         assert jobs.groups == frozenset()
+
+
+@given(counts=st.tuples(st.integers(1, 5), st.integers(1, 5)), later=st.sampled_from([1.0, 3.0]))
+def test_groups_share_by_their_weights_however_many_jobs_they_have(counts: tuple[int, int], later: float) -> None:
+    """Of two groups that always have a queue, each gets its part within a task of each job: while jobs come, when
+    some have ended, and with another weight."""
+    pool = Pool(1, 1)
+    pool.tell(SlotReady("s0", 1))
+    for group, count in zip("ab", counts, strict=True):
+        for number in range(count):
+            name = f"{group}{number}"
+            pool.tell(JobAdded(name, [Task(f"{name}.{place}", place, 1.0) for place in range(400)], group=group))
+    slack = sum(counts)
+
+    def given_of(tasks: int) -> Counter[str]:
+        given_: Counter[str] = Counter()
+        for _ in range(tasks):
+            ((slot, task), attempt) = next(iter(pool.running.items()))
+            given_[task[0]] += 1
+            del pool.running[slot, task]
+            pool.tell(Done(slot, task, attempt))
+        return given_
+
+    given_of(slack)
+    told = given_of(100)
+    assert abs(told["a"] - told["b"]) <= 2 * slack
+    for number in range(1, counts[0]):  # one job of the first group is left
+        pool.tell(JobStopped(f"a{number}", Interrupted("stopped")))
+        pool.dispatcher.forget(f"a{number}")
+    pool.dispatcher.weigh("a", later)
+    given_of(slack)
+    told = given_of(100)
+    assert abs(told["a"] - later * told["b"]) <= 2 * (1 + later) * slack
