@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from ray._private.utils import check_version_info
 from ray.scripts.scripts import cli as ray_cli
 
 from farm.cli.main import make_app
@@ -134,6 +136,15 @@ def test_every_image_of_a_clusters_file_is_built_and_pushed_by_its_section() -> 
             image = written.replace(word, name)
             assert re.search(rf"docker build .*-t {re.escape(image)} \.", text), image
             assert f"docker push {image}\n" in text, image
+
+
+def test_ray_itself_keeps_a_node_with_another_ray_out() -> None:
+    """What "Upgrades" says: the words are those of `ray start` on a worker, which ends by this check."""
+    here = ".".join(map(str, sys.version_info[:3]))
+    check_version_info({"ray_version": ray.__version__, "python_version": here}, "node 192.0.2.1")
+    with pytest.raises(RuntimeError, match="Version mismatch"):
+        check_version_info({"ray_version": "2.52.0", "python_version": here}, "node 192.0.2.1")
+    assert "Version mismatch" in section("Upgrades")
 
 
 def test_prices_are_those_of_the_table() -> None:
