@@ -31,7 +31,7 @@ CLOUDS = ("Amazon EC2", "Google")
 POLL_S = 5.0
 ASK_S = 2.0  # the service is on the machine's own network; the notice is worth more than its answer
 TOKEN_S = 21_600
-TRIES = 3  # before a machine counts as one without the service
+TRIES = 3  # before a machine counts as one without the service, where nothing says that it has one
 AWS_NOTICE_S = 120.0
 GOOGLE_NOTICE_S = 30.0
 
@@ -143,19 +143,20 @@ class NoticeWatch:
 
     def __init__(self, address: str, *, poll_s: float = POLL_S, vendor: Path = VENDOR) -> None:
         self._address = service_at(address, vendor)
+        self._surely = address == AUTO  # then the machine's maker said that there is one
         self._poll_s = poll_s
         self._over = threading.Event()
 
     def wait(self) -> Notice | None:
         """The notice, once it is given; None where no service answers, and after `stop`.
 
-        A service that answered once is asked for ever.
+        A service that answered once is asked for ever, and so is that of a cloud's machine, which may be silent for long.
         """
         if not self._address:
             return None
         service = Metadata(self._address)
         tries, answered = 0, False
-        while not self._over.is_set() and (answered or tries < TRIES):
+        while not self._over.is_set() and (self._surely or answered or tries < TRIES):
             tries += 1
             with suppress(Silent):
                 notice = service.notice()

@@ -61,6 +61,27 @@ def test_a_machine_without_a_service_is_asked_a_few_times_only() -> None:
     assert NoticeWatch(OFF).wait() is None
 
 
+def test_a_service_of_a_clouds_machine_that_is_silent_at_first_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor = tmp_path / "sys_vendor"
+    vendor.write_text("Amazon EC2\n")
+    with metadata_service() as service:
+        monkeypatch.setattr("actors.node.LINK_LOCAL", service.address)
+        service.broken = True
+        watch, found = NoticeWatch(AUTO, poll_s=POLL_S, vendor=vendor), list[Notice | None]()
+        thread = threading.Thread(target=lambda: found.append(watch.wait()))
+        thread.start()
+        while len(service.asked) < 10 * TRIES:
+            assert thread.is_alive()
+        service.take_away(in_s=60)
+        service.broken = False
+        thread.join()
+    (notice,) = found
+    assert notice is not None
+    assert notice.what == "terminate"
+
+
 def test_waiting_can_be_stopped() -> None:
     with metadata_service() as service:
         watch, found = NoticeWatch(service.address, poll_s=60.0), list[Notice | None]()
