@@ -1,7 +1,8 @@
 """Renderers that sleep instead of rendering: the farm's own machinery at work, and nothing else.
 
 Orders are those of a film that does not exist, with all that a real one carries. A frame costs `frame_s` on every
-renderer, and `prepare_s` goes before a segment's turn, as opening the film does.
+renderer, and `prepare_s` goes before a segment's turn, as opening the film does. A renderer's first segment takes
+`cold_s` longer, as one does for which engines are built.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Pace:
 
     frame_s: float
     prepare_s: float = 0.0
+    cold_s: float = 0.0
 
     def __call__(self, _: WorkerSettings) -> SleepingWorker:
         return SleepingWorker(self)
@@ -41,6 +43,7 @@ class SleepingWorker:
         self.words = ""
         self._pace = pace
         self._turn = threading.Lock()
+        self._cold_s = pace.cold_s
 
     def setup(self) -> None:
         """Nothing to load."""
@@ -54,10 +57,12 @@ class SleepingWorker:
             heartbeat(0)
         try:
             heartbeat(1)
-            ends_s = time.monotonic() + order.segment.frames * self._pace.frame_s
+            ends_s = time.monotonic() + self._cold_s + order.segment.frames * self._pace.frame_s
             while (left_s := ends_s - time.monotonic()) > 0:
                 time.sleep(min(BEAT_S, left_s))
-                heartbeat(order.segment.frames - int(max(0.0, ends_s - time.monotonic()) / self._pace.frame_s))
+                left = int(max(0.0, ends_s - time.monotonic()) / self._pace.frame_s)
+                heartbeat(max(1, order.segment.frames - left))
+            self._cold_s = 0.0
         finally:
             self._turn.release()
         return receipt_of(order, attempt)
