@@ -150,7 +150,7 @@ class NoticeWatch:
     def wait(self) -> Notice | None:
         """The notice, once it is given; None where no service answers, and after `stop`.
 
-        A service that answered once is asked for ever, and so is that of a cloud's machine, which may be silent for long.
+        A service that answered once is asked for ever, and so is that of a cloud's machine, however long it is silent.
         """
         if not self._address:
             return None
