@@ -26,7 +26,8 @@ from pathlib import Path
 
 from core.errors import DISK_FULL, InputError, StorageError
 from farm.store.base import CONTENT, DONE, ORDERS, THE_OUTPUT, USUAL, Entry, Store, looks_like_store
-from farm.store.holder import RUN_DIGITS, Holder, is_free, read_holder, run_of, this_process, write_holder
+from farm.store.beat import Beat, lives_elsewhere, named
+from farm.store.holder import RUN_DIGITS, Holder, is_free, read_holder, run_of
 
 SCRATCH_DIGITS = 16
 LOCK = "lock"
@@ -76,7 +77,15 @@ class DiskStore(Store):
         return Path(self.root) / name
 
     def check_held(self) -> None:
-        """The lock is on an open file of this process: nobody else has it while this one lives."""
+        """The lock is on an open file of the driver: nobody else has it while that lives, but where locks count on one
+        machine alone. There the file's content tells."""
+        holder = named(self.path(LOCK)) if self.run else None
+        if holder is not None and holder.token and holder.run != self.run:
+            raise StorageError(
+                "another run took this job over",
+                where=str(self.path(LOCK)),
+                hint="the folder's locks do not reach other machines; let the other one finish",
+            )
 
     def size(self, name: str) -> int | None:
         try:
@@ -187,6 +196,7 @@ class DiskStore(Store):
             return None
 
     def sweep(self) -> None:
+        self.check_held()
         folder = self.path("tmp")
         for entry in folder.glob("[0-9a-f]" * SCRATCH_DIGITS + "*"):
             _delete(entry)
@@ -201,6 +211,7 @@ class DiskStore(Store):
                         _delete(self.path(stray))
 
     def _remove_all(self, names: Iterable[str]) -> None:
+        self.check_held()
         for name in names:
             _delete(self.path(name))
 
@@ -299,17 +310,19 @@ def open_disk(
         raise InputError(
             "another run works on this job", where=str(root), hint=f"wait for it, or choose another {option}"
         )
-    token = secrets.token_hex(RUN_DIGITS)
     try:
-        with suppress(OSError):  # who looks on is told less
-            os.ftruncate(handle, 0)  # a driver that was killed left its name
-            os.pwrite(handle, write_holder(this_process(token, 0)), 0)
-        store = DiskStore(str(root), owner, opened=True, run=run_of(token))
-        if begin:
-            store.sweep()
-            store.begin()
-        yield store
+        if lives_elsewhere(root / LOCK):
+            told = "another run works on this job, on another machine, which the folder's locks do not reach"
+            raise InputError(told, where=str(root), hint=f"wait for it, or choose another {option}")
+        token = secrets.token_hex(RUN_DIGITS)
+        beat = Beat(root / LOCK, handle, token)
+        try:
+            store = DiskStore(str(root), owner, opened=True, run=run_of(token))
+            if begin:
+                store.sweep()
+                store.begin()
+            yield store
+        finally:
+            beat.stop()
     finally:
-        with suppress(OSError):
-            os.ftruncate(handle, 0)
         os.close(handle)
