@@ -146,7 +146,7 @@ class NewCast(Body):
 class NewWebhook(Body):
     url: Annotated[str, StringConstraints(max_length=2000, pattern=ON_WEB)]
     job: Id | None = None
-    states: Annotated[list[JobState], Field(max_length=20)] = []
+    states: Annotated[list[Annotated[JobState, Field(strict=False)]], Field(max_length=20)] = []  # JSON has texts
 
 
 class NewKey(Body):
@@ -314,7 +314,7 @@ class WebhookView(View):
     states: list[JobState]
     created: datetime
     off: datetime | None
-    secret: str | None = Field(None, description="Signs what is sent; shown once.")
+    secret: str | None = Field(None, repr=False, description="Signs what is sent; shown once.")
 
 
 class DeliveryView(View):
@@ -337,7 +337,7 @@ class KeyView(View):
     expires: datetime | None
     revoked: datetime | None
     used: datetime | None
-    secret: str | None = Field(None, description="The whole key; shown once.")
+    secret: str | None = Field(None, repr=False, description="The whole key; shown once.")
 
 
 class UseView(View):
