@@ -44,8 +44,8 @@ class Quality(View):
 
 def binned(at: NDArray[np.float64], values: NDArray[np.float32], end_s: float) -> list[tuple[float, float | None]]:
     """Means of `values` [n], NaN where nothing was measured, over equal stretches of the film; `at` [n] are seconds
-    from its start, in order. A stretch is as long as `STEPS` of the usual steps between two measurements, and longer where
-    these would be more than `BINS`: one without any is a gap, None, and no chance of where its ends lie."""
+    from its start, in order. A stretch is as long as `STEPS` of the usual steps between two measurements, and longer
+    where these would be more than `BINS`: one without any is a gap, None, and no chance of where its ends lie."""
     measured = np.isfinite(values)
     at, values = at[measured], values[measured]
     steps = np.diff(np.unique(at))

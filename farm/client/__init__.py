@@ -13,6 +13,7 @@ service breaks is tried again.
 
 calls   every call as data, and its answer read        retry   what is tried again, and when
 sse     events out of a stream of lines                files   what is sent and received piece by piece
+given   address, key and names, checked                 asks   what one call each asks for; asks_aio the same
 sync    Farm        aio    AsyncFarm
 """
 

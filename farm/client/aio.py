@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import json as json_text
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
-from pydantic import BaseModel
 
 from core.errors import FarmError, InputError
 from core.records import JobSpec
 from farm.client import calls, files, given, retry, sse
+from farm.client.asks_aio import AsyncAsks
 from farm.client.calls import (
     Call,
-    CastView,
     JobEvent,
-    JobList,
     JobView,
-    Me,
     PartList,
     PartView,
-    SegmentList,
     ServiceError,
-    UploadList,
     UploadView,
 )
 
-M = TypeVar("M", bound=BaseModel)
 SILENT_S = 60.0  # a stream that says nothing for so long is dead: it says "still here" every 15 s
 
 
-class AsyncFarm:
+class AsyncFarm(AsyncAsks):
     """A service at `url`, with an API key. Every method raises FarmError; `tries` is how often a call is tried."""
 
     def __init__(
@@ -104,59 +97,6 @@ class AsyncFarm:
         """Ask for a job whose files are there. A fresh key, where none is given, makes it safe to repeat."""
         key = idempotency_key or secrets.token_hex(16)
         return calls.read(JobView, (await self._send(calls.submit_job(body, key))).content)
-
-    async def job(self, job_id: str) -> JobView:
-        return await self._get(JobView, calls.job(job_id))
-
-    async def jobs(self, *states: str, limit: int = 50) -> AsyncIterator[JobView]:
-        """All jobs, newest first, page after page."""
-        cursor: str | None = None
-        while True:
-            page = calls.read(JobList, (await self._send(calls.list_jobs(states, cursor, limit))).content)
-            for item in page.items:
-                yield item
-            cursor = page.next
-            if cursor is None:
-                return
-
-    async def cancel(self, job_id: str) -> JobView:
-        return calls.read(JobView, (await self._send(calls.ask(job_id, "cancel"))).content)
-
-    async def pause(self, job_id: str) -> JobView:
-        return calls.read(JobView, (await self._send(calls.ask(job_id, "pause"))).content)
-
-    async def resume(self, job_id: str) -> JobView:
-        return calls.read(JobView, (await self._send(calls.ask(job_id, "resume"))).content)
-
-    async def retry(self, job_id: str) -> JobView:
-        return calls.read(JobView, (await self._send(calls.ask(job_id, "retry"))).content)
-
-    async def erase(self, job_id: str) -> None:
-        await self._send(Call("DELETE", calls.job(job_id)))
-
-    async def segments(self, job_id: str) -> SegmentList:
-        return await self._get(SegmentList, f"{calls.job(job_id)}/segments")
-
-    async def log(self, job_id: str) -> str:
-        return (await self._send(Call("GET", f"{calls.job(job_id)}/log"))).text
-
-    async def report(self, job_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = json_text.loads((await self._send(Call("GET", f"{calls.job(job_id)}/report"))).content)
-        return found
-
-    async def cast(self, job_id: str) -> CastView:
-        return await self._get(CastView, f"{calls.job(job_id)}/cast")
-
-    async def cast_picture(self, job_id: str, name: str) -> bytes:
-        """A person's picture, by the name of its file."""
-        return (await self._send(Call("GET", f"{calls.job(job_id)}/cast/{given.part_of_path(name)}"))).content
-
-    async def put_cast(self, job_id: str, cast: str | Mapping[str, Any]) -> JobView:
-        """A whole cast.toml as text, or {"people": {"p1": {"source": {"images": [{"upload": ...}]}}}}."""
-        return calls.read(JobView, (await self._send(files.cast_call(job_id, cast))).content)
-
-    async def me(self) -> Me:
-        return await self._get(Me, "/v1/me")
 
     # ------------------------------------------------------------ as it happens
 
@@ -340,17 +280,9 @@ class AsyncFarm:
         found: str | None = None
         if again:
             known = await asyncio.to_thread(files.Known.of, files.readable(Path(path)), purpose)
-            cursor: str | None = None
-            while True:
-                page = calls.read(UploadList, (await self._send(calls.list_uploads(cursor))).content)
-                found = next((row.id for row in reversed(page.items) if known.fits(row)), found)
-                cursor = page.next
-                if cursor is None:
-                    break
+            async for row in self._all(UploadView, calls.list_uploads):
+                found = row.id if known.fits(row) else found
         return found or (await self.upload(path, purpose)).id
-
-    async def _get(self, model: type[M], path: str) -> M:
-        return calls.read(model, (await self._send(Call("GET", path))).content)
 
     async def _send(self, call: Call) -> httpx.Response:
         """One call, tried again as farm.client.retry says."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,14 +15,12 @@ from farm.api.problems import TYPES
 from farm.api.schemas import (
     CastView,
     DeliveryView,
-    JobList,
     JobView,
     KeyView,
     Me,
     PartList,
     PartView,
-    SegmentList,
-    UploadList,
+    SegmentView,
     UploadView,
     WebhookView,
 )
@@ -33,7 +31,8 @@ M = TypeVar("M", bound=BaseModel)
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, TOO_MANY = 401, 403, 404, 409, 429
 SERVER = 500
 PARTS_AT_ONCE = 32  # asked for
-UPLOADS_A_PAGE = 200
+A_PAGE, SEGMENTS_A_PAGE = 200, 2000
+Side = Literal["before", "after"]
 FINAL = frozenset({JobState.succeeded, JobState.failed, JobState.cancelled, JobState.refused})
 
 
@@ -60,6 +59,13 @@ class JobEvent:
     job: JobView | None = None
 
 
+class Items(BaseModel, Generic[M]):
+    """A page of a list; `next` asks for what comes after."""
+
+    items: list[M]
+    next: str | None = None
+
+
 class ServiceError(FarmError):
     """The service has a fault, or does not answer."""
 
@@ -68,9 +74,39 @@ def job(job_id: str) -> str:
     return f"/v1/jobs/{given.part_of_path(job_id)}"
 
 
+def page(path: str, cursor: str | None, limit: int, *more: tuple[str, str]) -> Call:
+    """A page of a list: the one that `cursor` asks for, else the first."""
+    query = (*more, ("limit", str(limit)), *((("cursor", cursor),) if cursor else ()))
+    return Call("GET", path, query=query)
+
+
 def list_jobs(states: Sequence[str], cursor: str | None, limit: int) -> Call:
-    query = [("state", str(state)) for state in states] + [("limit", str(limit))]
-    return Call("GET", "/v1/jobs", query=tuple(query + ([("cursor", cursor)] if cursor else [])))
+    return page("/v1/jobs", cursor, limit, *(("state", str(state)) for state in states))
+
+
+def list_segments(job_id: str, stage: str | None, cursor: str | None) -> Call:
+    return page(f"{job(job_id)}/segments", cursor, SEGMENTS_A_PAGE, *((("stage", stage),) if stage else ()))
+
+
+def list_deliveries(webhook: str | None, cursor: str | None) -> Call:
+    return page("/v1/webhooks/deliveries", cursor, A_PAGE, *((("webhook", webhook),) if webhook else ()))
+
+
+def preview(job_id: str, at: float, side: Side, width: int) -> Call:
+    query = (("at", str(at)), ("side", side), ("width", str(width)))
+    return Call("GET", f"{job(job_id)}/preview.jpg", query=query)
+
+
+def make_webhook(url: str, job_id: str | None, states: Sequence[str]) -> Call:
+    """Made again it would be another one, with another secret: it is not sent twice."""
+    body = {"url": url, "states": [str(state) for state in states]} | ({"job": job_id} if job_id else {})
+    return Call("POST", "/v1/webhooks", json=body, safe=False)
+
+
+def make_key(name: str, scopes: Sequence[str], expires_in_s: int | None) -> Call:
+    """As `make_webhook`: a key that nobody was told of would be good all the same."""
+    body = {"name": name, "scopes": list(scopes)} | ({"expires_in_s": expires_in_s} if expires_in_s else {})
+    return Call("POST", "/v1/keys", json=body, safe=False)
 
 
 def submit_job(body: Mapping[str, Any], key: str) -> Call:
@@ -90,8 +126,7 @@ def announce(purpose: str, path: Path) -> Call:
 
 
 def list_uploads(cursor: str | None) -> Call:
-    query = (("limit", str(UPLOADS_A_PAGE)),) + ((("cursor", cursor),) if cursor else ())
-    return Call("GET", "/v1/uploads", query=query)
+    return page("/v1/uploads", cursor, A_PAGE)
 
 
 def list_parts(upload_id: str) -> Call:
@@ -208,16 +243,16 @@ __all__ = [
     "Call",
     "CastView",
     "DeliveryView",
+    "Items",
     "JobEvent",
-    "JobList",
     "JobView",
     "KeyView",
     "Me",
     "PartList",
     "PartView",
-    "SegmentList",
+    "SegmentView",
     "ServiceError",
-    "UploadList",
+    "Side",
     "UploadView",
     "WebhookView",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 import random
 import secrets
 import time
@@ -10,34 +9,28 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
-from pydantic import BaseModel
 
 from core.errors import FarmError, InputError
 from core.records import JobSpec
 from farm.client import calls, files, given, retry, sse
+from farm.client.asks import Asks
 from farm.client.calls import (
     Call,
-    CastView,
     JobEvent,
-    JobList,
     JobView,
-    Me,
     PartList,
     PartView,
-    SegmentList,
     ServiceError,
-    UploadList,
     UploadView,
 )
 
-M = TypeVar("M", bound=BaseModel)
 SILENT_S = 60.0  # a stream that says nothing for so long is dead: it says "still here" every 15 s
 
 
-class Farm:
+class Farm(Asks):
     """A service at `url`, with an API key. Every method raises FarmError; `tries` is how often a call is tried."""
 
     def __init__(
@@ -105,58 +98,6 @@ class Farm:
         """Ask for a job whose files are there. A fresh key, where none is given, makes it safe to repeat."""
         key = idempotency_key or secrets.token_hex(16)
         return calls.read(JobView, self._send(calls.submit_job(body, key)).content)
-
-    def job(self, job_id: str) -> JobView:
-        return self._get(JobView, calls.job(job_id))
-
-    def jobs(self, *states: str, limit: int = 50) -> Iterator[JobView]:
-        """All jobs, newest first, page after page."""
-        cursor: str | None = None
-        while True:
-            page = calls.read(JobList, self._send(calls.list_jobs(states, cursor, limit)).content)
-            yield from page.items
-            cursor = page.next
-            if cursor is None:
-                return
-
-    def cancel(self, job_id: str) -> JobView:
-        return calls.read(JobView, self._send(calls.ask(job_id, "cancel")).content)
-
-    def pause(self, job_id: str) -> JobView:
-        return calls.read(JobView, self._send(calls.ask(job_id, "pause")).content)
-
-    def resume(self, job_id: str) -> JobView:
-        return calls.read(JobView, self._send(calls.ask(job_id, "resume")).content)
-
-    def retry(self, job_id: str) -> JobView:
-        return calls.read(JobView, self._send(calls.ask(job_id, "retry")).content)
-
-    def erase(self, job_id: str) -> None:
-        self._send(Call("DELETE", calls.job(job_id)))
-
-    def segments(self, job_id: str) -> SegmentList:
-        return self._get(SegmentList, f"{calls.job(job_id)}/segments")
-
-    def log(self, job_id: str) -> str:
-        return self._send(Call("GET", f"{calls.job(job_id)}/log")).text
-
-    def report(self, job_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = json_text.loads(self._send(Call("GET", f"{calls.job(job_id)}/report")).content)
-        return found
-
-    def cast(self, job_id: str) -> CastView:
-        return self._get(CastView, f"{calls.job(job_id)}/cast")
-
-    def cast_picture(self, job_id: str, name: str) -> bytes:
-        """A person's picture, by the name of its file."""
-        return self._send(Call("GET", f"{calls.job(job_id)}/cast/{given.part_of_path(name)}")).content
-
-    def put_cast(self, job_id: str, cast: str | Mapping[str, Any]) -> JobView:
-        """A whole cast.toml as text, or {"people": {"p1": {"source": {"images": [{"upload": ...}]}}}}."""
-        return calls.read(JobView, self._send(files.cast_call(job_id, cast)).content)
-
-    def me(self) -> Me:
-        return self._get(Me, "/v1/me")
 
     # ------------------------------------------------------------ as it happens
 
@@ -334,17 +275,9 @@ class Farm:
         found: str | None = None
         if again:
             known = files.Known.of(files.readable(Path(path)), purpose)
-            cursor: str | None = None
-            while True:
-                page = calls.read(UploadList, self._send(calls.list_uploads(cursor)).content)
-                found = next((row.id for row in reversed(page.items) if known.fits(row)), found)
-                cursor = page.next
-                if cursor is None:
-                    break
+            for row in self._all(UploadView, calls.list_uploads):
+                found = row.id if known.fits(row) else found
         return found or self.upload(path, purpose).id
-
-    def _get(self, model: type[M], path: str) -> M:
-        return calls.read(model, self._send(Call("GET", path)).content)
 
     def _send(self, call: Call) -> httpx.Response:
         """One call, tried again as farm.client.retry says."""

@@ -64,7 +64,7 @@ def test_a_film_is_cast_and_rendered_from_a_bucket(far: House, store: Any, clips
         assert (now.state, now.problem) == ("succeeded", None)
         assert tomllib.loads(farm.cast(job.id).toml)["people"][0]["source"] == f"upload:{face.id}"
         assert farm.cast(job.id).people[0].sources == [f"upload:{face.id}"]
-        assert {one.stage for one in farm.segments(job.id).items} == {"analyse", "render"}
+        assert {one.stage for one in farm.segments(job.id)} == {"analyse", "render"}
 
         stores = (f"/jobs/{job.id}/store/", f"/jobs/{job.id}/cast/store/")
         wait_for(lambda: not [key for key in listed(store) if any(one in key for one in stores)])

@@ -23,7 +23,7 @@ def test_a_job_goes_through_renderers_of_ray(clips: Path, tmp_path: Path) -> Non
         done = farm.job(job.id)
         assert done.state == "succeeded", done.problem
         assert farm.download(job.id, tmp_path / "out.m4v").stat().st_size > 0
-        assert {segment.slot[:9] for segment in farm.segments(job.id).items} == {"renderer-"}
+        assert {segment.slot[:9] for segment in farm.segments(job.id)} == {"renderer-"}
         figures = told(httpx.get(f"{url}/metrics").text)
         assert value(figures, "farm_jobs_ended_total", outcome="finished") == 1
         assert value(figures, "farm_service_jobs", state="succeeded") == 1
