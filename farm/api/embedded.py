@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -160,17 +160,24 @@ def listen(spec: ServeSpec) -> socket.socket:
 
 
 def first_key(db: Database, places: ServicePlaces, quotas: Mapping[str, int | None]) -> bool:
-    """Whether there was no tenant yet: then one is made, with a key that is kept beside the files. The tenant's quota
-    is what `quotas` says of it."""
-    fresh = not keys.tenants(db)
+    """Whether there was no key yet, nor any tenant but the first: then these are made, and the key is kept beside the
+    files. The tenant's quota is what `quotas` says of it.
+
+    The secret is kept before it is a key, and each step may have been done already: by one that died in between, or by
+    another one that starts at the same time, and that has the same secret from the same file.
+    """
+    fresh = not keys.any_key(db) and all(tenant.id == TENANT for tenant in keys.tenants(db))
     if fresh:
-        try:
+        secret = places.keep_secret(KEY_FILE, keys.new_secret())
+        if not keys.is_secret(secret):
+            secret = keys.new_secret()
+            places.put_secret(KEY_FILE, secret)
+        with suppress(Conflict):
             keys.make_tenant(db, "Default", tenant_id=TENANT, actor="farm serve")
-        except Conflict:  # another one starts at the same time
+        try:
+            keys.make_key(db, TENANT, "first key", SCOPES, actor="farm serve", secret=secret)
+        except Conflict:
             fresh = False
-        else:
-            made = keys.make_key(db, TENANT, "first key", SCOPES, actor="farm serve")
-            places.put_secret(KEY_FILE, made.secret)
     if quotas and any(tenant.id == TENANT for tenant in keys.tenants(db)):
         apply_quotas(db, TENANT, quotas)
     return fresh

@@ -47,6 +47,14 @@ class State:
             "(default: SQLite in the folder).",
         ),
     ] = ""
+    print_key: Annotated[
+        bool,
+        typer.Option(
+            "--print-key",
+            rich_help_panel=STATE,
+            help="Print the first key, whoever reads it (default: at the first start, on a terminal).",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -191,7 +199,8 @@ def serve(
         if service.metrics:
             say(f"its metrics are at {service.metrics}")
         if service.key is not None:
-            # Shown once, to whoever looks at the first start; later ones may be read in a log.
-            told = f": {service.key}" if service.fresh and sys.stderr.isatty() else ""
+            # Shown once, to whoever looks at the first start: what is no terminal may be a log, which others read.
+            shown = state.print_key or (service.fresh and sys.stderr.isatty())
+            told = f": {service.key}" if shown else ", which its owner can read; --print-key prints it"
             say(f"a key for it is in {service.key_file}{told}")
         wait_for_end(say)

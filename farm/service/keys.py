@@ -102,17 +102,22 @@ def make_key(
     *,
     expires_ms: int | None = None,
     actor: str = "",
+    secret: str = "",
 ) -> NewKey:
-    """A new key; its secret is in the answer and nowhere else."""
+    """A new key; its secret is in the answer and nowhere else. `secret` is one of `new_secret` that was kept before:
+    `Conflict` where it is a key already."""
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise InputError(f"{unknown[0]!r} is no scope" if unknown else "no scope", hint=f"one of {', '.join(SCOPES)}")
-    made = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LETTERS))
-    secret = f"farm_{made}_{secrets.token_urlsafe(SECRET_BYTES)}"
+    secret = secret or new_secret()
+    form = FORM.fullmatch(secret)
+    if form is None:
+        raise InputError("this is no secret of a key")
+    made = form.group(1)
     with db.write() as connection:
         now_ms = db.now_ms(connection)
         quotas.lock_tenant(connection, tenant_id)
-        statement = sql.insert(tables.api_keys).values(
+        statement = insert(connection, tables.api_keys).values(
             id=made,
             tenant=tenant_id,
             name=name,
@@ -123,9 +128,22 @@ def make_key(
             revoked_ms=None,
             used_ms=None,
         )
-        row = connection.execute(statement.returning(tables.api_keys)).one()
+        row = connection.execute(statement.on_conflict_do_nothing().returning(tables.api_keys)).one_or_none()
+        if row is None:
+            raise Conflict("this key is there already", where=made)
         audit.write(connection, now_ms, actor or "operator", "key.make", made)
     return NewKey(_key(row), secret)
+
+
+def new_secret() -> str:
+    """The text of a key that nobody has."""
+    made = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LETTERS))
+    return f"farm_{made}_{secrets.token_urlsafe(SECRET_BYTES)}"
+
+
+def is_secret(text: str) -> bool:
+    """Whether a text has the form of a key."""
+    return FORM.fullmatch(text) is not None
 
 
 def check_key(db: Database, secret: str) -> KeyRow:

@@ -168,7 +168,7 @@ def test_the_documentation_lists_what_an_operator_may_say() -> None:
     options = {name for option in serve.params for name in option.opts} - {"--debug", "--log-json", "--help"}
     assert set(re.findall(r"`(--[a-z-]+)`", table)) == options
     plural = {"--allow-url": "allowed_urls", "--quota": "quotas", "--webhook-network": "webhook_networks"}
-    of_this_machine = {"--host", "--port", "--address", "--local", "--metrics-port"}
+    of_this_machine = {"--host", "--port", "--address", "--local", "--metrics-port", "--print-key"}
     named = {plural.get(name, name.removeprefix("--").replace("-", "_")) for name in options - of_this_machine}
     assert set(Args.model_fields) == named | {"replicas", "min_replicas"}
     (keep,) = (option for option in serve.params if option.name == "keep_audit")

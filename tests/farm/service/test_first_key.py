@@ -1,0 +1,61 @@
+"""The first key of a service: whatever dies while it is made, the next start has it in its file."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from farm.api.embedded import KEY_FILE, TENANT, first_key
+from farm.service import keys
+from farm.service.database import Database
+from farm.service.places import ServicePlaces
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> ServicePlaces:
+    made = ServicePlaces(tmp_path / "data")
+    made.make()
+    return made
+
+
+def opens(db: Database, places: ServicePlaces) -> None:
+    assert keys.check_key(db, places.secret(KEY_FILE) or "").tenant == TENANT
+    assert len(keys.listed(db, TENANT)) == 1
+
+
+@pytest.mark.parametrize("died_at", ["make_tenant", "make_key"])
+def test_a_start_that_died_is_gone_on_with(
+    db: Database, places: ServicePlaces, monkeypatch: pytest.MonkeyPatch, died_at: str
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, died_at, die)
+        with pytest.raises(KeyboardInterrupt):
+            first_key(db, places, {})
+    assert first_key(db, places, {"film_s": 60})
+    opens(db, places)
+    assert keys.tenant(db, TENANT).quota.film_s == 60
+    assert not first_key(db, places, {})
+    opens(db, places)
+
+
+def test_those_that_start_at_once_have_one_key(db: Database, places: ServicePlaces) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: first_key(db, places, {}), range(4)))
+    opens(db, places)
+
+
+def test_a_file_that_holds_no_key_is_replaced(db: Database, places: ServicePlaces) -> None:
+    places.put_secret(KEY_FILE, "nothing")
+    assert first_key(db, places, {})
+    opens(db, places)
+
+
+def test_an_operator_who_made_tenants_has_no_other(db: Database, places: ServicePlaces) -> None:
+    keys.make_tenant(db, "Acme", tenant_id="acme")
+    assert not first_key(db, places, {})
+    assert places.secret(KEY_FILE) is None
