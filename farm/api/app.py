@@ -84,7 +84,7 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
     )
     for part in PARTS:
         app.include_router(part.router)
-    describe_by_hand(app)
+    describe_by_hand(app, settings)
     add_handlers(app)
     app.add_middleware(Methods, paths=paths_of(app))
     origins = (buckets.origin(places.root),) if places.far else ()
@@ -96,9 +96,9 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
     return app
 
 
-def describe_by_hand(app: FastAPI) -> None:
-    """Give the description the bodies that calls read themselves (a cast comes as JSON or as TOML), and what calls may
-    be refused with."""
+def describe_by_hand(app: FastAPI, settings: ApiSettings) -> None:
+    """Give the description the bodies that calls read themselves (a cast comes as JSON or as TOML), what this
+    operator takes, and what calls may be refused with."""
     plain = app.openapi
     routes = {
         str(route.operation_id): route for part in PARTS for route in part.router.routes if isinstance(route, APIRoute)
@@ -110,6 +110,7 @@ def describe_by_hand(app: FastAPI) -> None:
         parts = made["components"]["schemas"]
         for name, part in {**body.pop("$defs", {}), "NewCast": body}.items():
             parts.setdefault(name, part)
+        parts["NewUpload"]["properties"]["size_bytes"]["maximum"] = settings.most_upload_bytes
         describe(made, routes)
         return made
 

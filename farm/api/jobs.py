@@ -9,10 +9,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from core.errors import InputError
 from farm.api.auth import Ctx, Reader, Writer, again
 from farm.api.orders import job_order, request_hash
-from farm.api.schemas import Cursor, Id, JobList, JobView, NewJob, SegmentList
+from farm.api.schemas import EVENT, Cursor, Id, JobList, JobView, NewJob, SegmentList
 from farm.api.statuses import refuses
 from farm.api.stream import Stream, Watcher, follow
 from farm.api.views import job_view, moment, segment_view
@@ -99,11 +98,9 @@ async def watch(
     request: Request,
     ctx: Ctx,
     key: Reader,
-    last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+    last_event_id: Annotated[str | None, Header(pattern=EVENT)] = None,
 ) -> StreamingResponse:
     """Events as they happen (text/event-stream), from the one after Last-Event-ID on."""
-    if last_event_id and not (last_event_id.isascii() and last_event_id.isdigit()):
-        raise InputError("Last-Event-ID is no number", hint="send the id of the last event that was seen")
     await run_in_threadpool(jobs.get, ctx.db, key.tenant, job_id)
     watcher = Watcher(key.tenant, job_id)
     made = follow(

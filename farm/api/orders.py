@@ -110,7 +110,12 @@ def plain_stem(stem: str, most_bytes: int) -> str:
 
 
 def job_order(body: NewJob, db: Database, tenant: str, settings: ApiSettings) -> JobOrder:
-    """The order that `body` asks for; `InputError`, `PolicyError` or `NotFound` in one line."""
+    """The order that `body` asks for; `InputError`, `PolicyError` or `NotFound` in one line, of what it names first."""
+    target, source = place_text(body.target, settings), source_spec(body.source, settings)
+    if body.target.upload is not None:
+        name = upload_of(db, tenant, body.target.upload, "target", "film").name
+    else:
+        name = PurePosixPath(target).name
     replaces = body.swapper != "none"
     swap = swap_options(body.swap)
     check_swapper(body.swapper, swap, lambda name: name if name == "swapper" else f"swap.{name}")
@@ -122,15 +127,10 @@ def job_order(body: NewJob, db: Database, tenant: str, settings: ApiSettings) ->
         raise InputError("select reference and a reference image go together", hint="give both or neither")
     if body.reference is not None and body.reference.upload is not None:
         upload_of(db, tenant, body.reference.upload, "reference", "picture")
-    target = place_text(body.target, settings)
-    if body.target.upload is not None:
-        name = upload_of(db, tenant, body.target.upload, "target", "film").name
-    else:
-        name = PurePosixPath(target).name
     spec = JobSpec(
         target=target,
         output=result_name(body.output, name, replaces=replaces),
-        source=source_spec(body.source, settings),
+        source=source,
         swapper=body.swapper,
         swap=swap,
         detector=body.detector,

@@ -51,7 +51,9 @@ PATTERNS = {
     schemas.ID: "should be letters, digits, _ and -",
     schemas.MODEL: "should be letters, digits, _, ., + and -",
     schemas.IN_BUCKET: "should begin with s3://",
-    schemas.ON_WEB: "should begin with https://",
+    schemas.CALLED: "should be an address, https://host/path, without user, password and fragment",
+    schemas.SEGMENT: 'should be a number of seconds, as "10", "1.5" or "1001/30"',
+    schemas.EVENT: "should be the id of the last event that was seen",
     schemas.CURSOR: "should be the `next` of a page",
     schemas.SHA256: "should be a SHA-256: 64 digits of 0 to 9 and a to f",
 }

@@ -6,14 +6,18 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from core.records import ColourKind, JobSpec, MaskKind, OnDamage, PasteKind, Precision, Select, SwapOptions
+from farm.service.guard import CALLED
 from farm.service.records import JobState, Scope, SegmentStage, SegmentState, UploadPurpose, UploadState
 
 TEXT, NAME = r"^[^\x00-\x1f\x7f]*$", r"^[^\x00-\x1f\x7f/\\]*$"
 ID, MODEL = r"^[A-Za-z0-9_-]+$", r"^[A-Za-z0-9_.+-]+$"
-IN_BUCKET, ON_WEB, SHA256 = r"^s3://", r"^https?://", r"^[0-9a-f]{64}$"
+IN_BUCKET, SHA256 = r"^s3://", r"^[0-9a-f]{64}$"
+# farm.seconds: 0 to 9999 seconds, or a fraction; what is more than an hour is refused by its value.
+SEGMENT = r"^([0-9]{1,4}(\.[0-9]{0,9})?|\.[0-9]{1,9}|[0-9]{1,9}/[1-9][0-9]{0,8})$"
+EVENT = r"^[0-9]{0,18}$"
 CURSOR = r"^[A-Za-z0-9_-]{14,500}$"  # farm.service.ids.make_cursor
 Text = Annotated[str, StringConstraints(max_length=200, pattern=TEXT)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NAME)]
@@ -23,6 +27,19 @@ Cursor = Annotated[str | None, Query(pattern=CURSOR, description="`next` of the 
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 MOST_IMAGES = 16
 MOST_LABELS = 32
+
+
+def whole(value: object) -> object:
+    """461.0 is 461: an integer of JSON Schema is a number without a fraction, however it is written."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(whole)
+
+
+def keyed(most_letters: int) -> dict[str, JsonValue]:
+    """What pydantic leaves out of the schema of a dict: keys of another form, or another length, are refused."""
+    return {"additionalProperties": False, "propertyNames": {"minLength": 1, "maxLength": most_letters}}
 
 
 class Body(BaseModel):
@@ -43,6 +60,15 @@ class View(BaseModel):
 class Place(Body):
     """A file: one that was uploaded, or an object of a bucket that the operator allows."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [one], "properties": {one: {"type": "string"}, other: {"type": "null"}}}
+                for one, other in (("upload", "url"), ("url", "upload"))
+            ]
+        }
+    )
+
     upload: Id | None = None
     url: Annotated[str, StringConstraints(max_length=2000, pattern=IN_BUCKET)] | None = None
 
@@ -57,13 +83,13 @@ class Source(Body):
     """The person to put in: the first image, which face of it from the left; more images of the same person."""
 
     images: Annotated[list[Place], Field(min_length=1, max_length=MOST_IMAGES)]
-    face: Annotated[int, Field(ge=1, le=1000)] | None = None
+    face: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = None
 
 
 class Swap(Body):
     """How a face is replaced, beside by which model; see docs/models.md."""
 
-    boost: Annotated[int, Field(ge=1, le=8)] = 1
+    boost: Annotated[int, Field(ge=1, le=8), WHOLE] = 1
     strength: Unit = 1.0
     masks: Annotated[list[MaskKind], Field(min_length=1, max_length=4)] = ["box"]
     mask_blur: Unit = 0.3
@@ -83,7 +109,7 @@ class Encode(Body):
     """Encoder wishes; null means the film's own codec and the encoder's default."""
 
     codec: ModelName | None = None
-    crf: Annotated[int, Field(ge=-1, le=255)] | None = None
+    crf: Annotated[int, Field(ge=-1, le=255), WHOLE] | None = None
     preset: ModelName | None = None
 
 
@@ -98,18 +124,18 @@ class NewJob(Body):
     swap: Swap = Swap()
     detector: ModelName = JobSpec.detector
     recogniser: ModelName = JobSpec.recogniser
-    detect_every: Annotated[int, Field(ge=1, le=10_000)] = 1
+    detect_every: Annotated[int, Field(ge=1, le=10_000), WHOLE] = 1
     min_face: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = 0.0
     smart: bool = True
     encode: Encode = Encode()
-    segment_seconds: Annotated[str, StringConstraints(max_length=20)] = "10"
+    segment_seconds: Annotated[str, StringConstraints(pattern=SEGMENT)] = "10"
     on_damage: OnDamage = "fail"
     output: Name | None = Field(None, description="The result's file name; its ending says the container.")
     title: Text = ""
     wait_for_cast: bool = Field(False, description="Stop after the analysis until a cast is put.")
     quality: bool = Field(False, description="Measure how good the faces are.")
-    priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    labels: Annotated[dict[Name, Text], Field(max_length=MOST_LABELS)] = {}
+    priority: Annotated[int, Field(ge=-100, le=100), WHOLE] = 0
+    labels: Annotated[dict[Name, Text], Field(max_length=MOST_LABELS, json_schema_extra=keyed(200))] = {}
 
 
 class NewUpload(Body):
@@ -117,7 +143,7 @@ class NewUpload(Body):
 
     purpose: UploadPurpose
     name: Name
-    size_bytes: Annotated[int, Field(ge=1, le=1 << 45)]
+    size_bytes: Annotated[int, Field(ge=1, le=1 << 45), WHOLE]
 
 
 class EndOfUpload(Body):
@@ -140,11 +166,11 @@ class NewCast(Body):
     """All of who becomes whom, by the ids of the people that `GET .../cast` lists. Who is not named stays: a face that
     an earlier cast gave them is taken back."""
 
-    people: Annotated[dict[Id, CastEntry], Field(min_length=1, max_length=10_000)]
+    people: Annotated[dict[Id, CastEntry], Field(min_length=1, max_length=10_000, json_schema_extra=keyed(64))]
 
 
 class NewWebhook(Body):
-    url: Annotated[str, StringConstraints(max_length=2000, pattern=ON_WEB)]
+    url: Annotated[str, StringConstraints(max_length=2000, pattern=CALLED)]
     job: Id | None = None
     states: Annotated[list[Annotated[JobState, Field(strict=False)]], Field(max_length=20)] = []  # JSON has texts
 
@@ -152,7 +178,7 @@ class NewWebhook(Body):
 class NewKey(Body):
     name: Text
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=5)]
-    expires_in_s: Annotated[int, Field(ge=1, le=10 * 366 * 86400)] | None = None
+    expires_in_s: Annotated[int, Field(ge=1, le=10 * 366 * 86400), WHOLE] | None = None
 
 
 # ---------------------------------------------------------------- out

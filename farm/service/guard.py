@@ -18,6 +18,18 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MOST_LETTERS = 2000
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
+# Form of an address that can be called: a name or an IP address, a port, a path; no user, no password, no fragment.
+H16 = "[0-9A-Fa-f]{1,4}"
+IPV6 = "|".join(
+    (  # RFC 4291, section 2.2: eight groups, or fewer and :: in the place of the rest
+        f"({H16}:){{7}}{H16}",
+        f"({H16}:){{1,7}}:",
+        *(f"({H16}:){{1,{7 - count}}}(:{H16}){{1,{count}}}" for count in range(1, 7)),
+        f":((:{H16}){{1,7}}|:)",
+    )
+)
+PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+CALLED = rf"^https?://([A-Za-z0-9._~-]+|\[({IPV6})\])(:({PORT}))?([/?][!-\"$-\[\]-~]*)?$"
 HINT = "name a public https address"
 
 
@@ -64,7 +76,8 @@ class Target:
 
 
 def check_url(url: str, rules: Rules = STRICT) -> SplitResult:
-    """`InputError` unless `url` has the form of an address that may be called; names are not resolved here."""
+    """`InputError` unless `url` has the form of an address, `PolicyError` where it may not be called; names are not
+    resolved here."""
     if len(url) > MOST_LETTERS or not url.isascii() or any(ord(letter) < 33 or letter == "\\" for letter in url):
         raise InputError("not an address that can be called", hint=HINT)
     try:
@@ -72,8 +85,10 @@ def check_url(url: str, rules: Rules = STRICT) -> SplitResult:
         port, host = parts.port, parts.hostname
     except ValueError as error:
         raise InputError("not an address that can be called", where=url[:80], hint=HINT) from error
-    if parts.scheme not in ({"https", "http"} if rules.http else {"https"}):
+    if parts.scheme not in {"https", "http"}:
         raise InputError("only https is called", where=url[:80], hint=HINT)
+    if parts.scheme == "http" and not rules.http:
+        raise PolicyError("only https is called", where=url[:80], hint=HINT)
     if not host or parts.username is not None or parts.password is not None or parts.fragment or port == 0:
         raise InputError("not a plain address", where=host or "", hint="leave out user, password and fragment")
     try:
@@ -81,7 +96,7 @@ def check_url(url: str, rules: Rules = STRICT) -> SplitResult:
     except ValueError:
         return parts
     if not may_call(literal, rules):
-        raise InputError("this address is not public", where=host[:80], hint=HINT)
+        raise PolicyError("this address is not public", where=host[:80], hint=HINT)
     return parts
 
 

@@ -175,6 +175,15 @@ def test_a_body_that_cannot_be_is_refused_by_name(
     is_problem(http.post("/v1/jobs", json=asked_for), 422, *words)
 
 
+def test_an_integer_is_one_however_it_is_written(http: httpx.Client, target: str) -> None:
+    asked(http, target, priority=7.0)
+    body = {"target": {"upload": target}, "swapper": "none"}
+    for priority in (7.5, "7", True):
+        is_problem(http.post("/v1/jobs", json={**body, "priority": priority}), 422, "priority")
+    not_text = http.post("/v1/jobs", content=b'{"a": "\xff"}', headers={"Content-Type": "application/json"})
+    is_problem(not_text, 422, "UTF-8")
+
+
 def test_places_that_the_operator_does_not_allow_are_refused(http: httpx.Client, target: str) -> None:
     for url in ("s3://other/film.mp4", "s3://other/../film.mp4"):
         is_problem(http.post("/v1/jobs", json={"target": {"url": url}, "swapper": "none"}), 403, "upload")

@@ -72,7 +72,7 @@ def test_a_quiet_job_says_that_it_is_there(house: House, job: str) -> None:
 
 def test_what_is_no_number_is_refused(http: httpx.Client, job: str) -> None:
     for text in ("x", "-1", "1e3"):
-        is_problem(http.get(f"/v1/jobs/{job}/events", headers={"Last-Event-ID": text}), 422, "Last-Event-ID")
+        is_problem(http.get(f"/v1/jobs/{job}/events", headers={"Last-Event-ID": text}), 422, "last-event-id")
 
 
 def test_the_stream_ends_with_an_erased_job(house: House, http: httpx.Client, job: str) -> None:

@@ -11,15 +11,18 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import InputError, PolicyError
 from farm.service import jobs, webhooks
 from farm.service.database import Database
 from farm.service.errors import Conflict, NotFound
-from farm.service.guard import STRICT, Rules, check_url, may_call, target_of
+from farm.service.guard import CALLED, STRICT, Rules, check_url, may_call, target_of
 from farm.service.posting import WAITS_S, Answer, Letter, Postman, claim, send, settle, signature
 from farm.service.states import JobState
 from tests.farm.service.farmhouse import ACME, OTHER, Hand, job_in, submit, tenants
@@ -249,7 +252,7 @@ def test_inner_addresses_are_not_called(address: str) -> None:
     """As a literal, and as what a public name leads to, alone or beside a public address."""
     assert not may_call(ipaddress.ip_address(address))
     literal = f"[{address}]" if ":" in address else address
-    with pytest.raises(InputError, match="not public"):
+    with pytest.raises(PolicyError, match="not public"):
         check_url(f"https://{literal}/")
     for found in ([address], ["93.184.215.14", address], [address, "93.184.215.14"]):
         with pytest.raises(PolicyError, match="leads to an address that is not public"):
@@ -266,7 +269,6 @@ def test_public_addresses_are_called(address: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "http://example.com/",
         "ftp://example.com/",
         "file:///etc/passwd",
         "gopher://example.com/",
@@ -291,6 +293,17 @@ def test_public_addresses_are_called(address: str) -> None:
 def test_what_is_no_plain_https_address_is_refused(url: str) -> None:
     with pytest.raises(InputError):
         check_url(url)
+
+
+@given(st.from_regex(CALLED, fullmatch=True))
+def test_what_the_description_calls_an_address_is_one(url: str) -> None:
+    with suppress(PolicyError):  # it may not be called, but it is one
+        check_url(url)
+
+
+def test_http_is_a_matter_of_what_the_operator_allows() -> None:
+    with pytest.raises(PolicyError, match="only https"):
+        check_url("http://example.com/")
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "017700000001", "127.1", "localhost", "0"])
