@@ -36,6 +36,7 @@ def alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.heavy  # two processes that load all of the farm
 def test_it_comes_again(tmp_path: Path) -> None:
     apart = Apart(task_in(tmp_path), PrometheusInstruments(CollectorRegistry()))
     apart.start()
