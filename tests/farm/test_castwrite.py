@@ -7,7 +7,7 @@ import tomllib
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.castform import cast_data
@@ -52,6 +52,7 @@ source = ""
 """
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(NAMES, TREES, max_size=4))
 def test_what_is_written_is_read_again(data: dict[str, Any]) -> None:
     assert tomllib.loads(written(data), parse_float=Decimal) == data

@@ -70,9 +70,7 @@ async def the_same_with_await(house: House, job: str, done: str) -> None:
     async with AsyncFarm(house.server.url, house.secret) as farm:
         assert [one.index async for one in farm.segments(job, "render")] == [*range(10)]
         assert {one.id async for one in farm.jobs(limit=1)} == {job, done}
-        assert (await farm.preview(done, width=64)).startswith(JPEG)
-        with pytest.raises(InputError, match="not measured"):
-            await farm.quality(done)
+        assert (await farm.report(done))["film_seconds"] == 1.0
         assert [one async for one in farm.deliveries()] == []
         hook = await farm.make_webhook(HOOK)
         await farm.remove_webhook(hook.id)

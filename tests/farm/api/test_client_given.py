@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InputError
@@ -83,6 +83,7 @@ def test_texts_that_no_call_can_hold(house: House) -> None:
     assert job("../keys") == "/v1/jobs/..%2Fkeys"
 
 
+@settings(max_examples=50)
 @given(st.binary(min_size=1, max_size=255).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b"..")))
 def test_every_name_that_a_file_can_have_is_one_for_the_service(name: bytes) -> None:
     told = plain_name(Path(name.decode("utf-8", "surrogateescape")))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.api.quality import BINS, binned
 
 
+@settings(max_examples=30)
 @given(count=st.integers(2, 1000), step_ms=st.integers(1, 2000), every=st.integers(1, 7), shaken=st.floats(0, 0.9))
 def test_what_is_measured_evenly_has_no_gap(count: int, step_ms: int, every: int, shaken: float) -> None:
     """Frames of changing length, measured in one of `every`."""
@@ -23,6 +24,7 @@ def test_what_is_measured_evenly_has_no_gap(count: int, step_ms: int, every: int
         assert set(known[: last + 1]) == {2.0}
 
 
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 10, exclude_max=True), max_size=50, unique=True))
 def test_every_measurement_is_in_the_stretch_of_its_time(times: list[float]) -> None:
     at = np.sort(np.array(times, np.float64))

@@ -97,6 +97,7 @@ def test_a_film_is_sent_with_its_cast(house: House, folder: Path, capsys: pytest
     assert "is cancelled" in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_a_cast_that_does_not_fit_is_told(house: House, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sent = ["submit", str(folder / "film.mp4"), "--cast", str(folder / "cast.toml"), "--watch", *at(house)]
     with looking(house, Problem("InputError", "no face in face.png", "", "send another picture", 2)):
