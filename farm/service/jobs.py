@@ -241,6 +241,8 @@ def erase(db: Database, tenant: str, job_id: str, *, actor: str = "") -> None:
         by, ended = actor or tenant, False
         if row["state"] in WORKING and row["lease_ms"] >= now_ms:
             change(connection, now_ms, [job.id == job_id], {"wish": Wish.erase}, events=0)
+            known = tables.idempotency  # else a submission with that key would be answered by a job that is not there
+            connection.execute(sql.delete(known).where(known.c.job == job_id))
         else:
             ended = erasing.erase_row(connection, now_ms, job_id)
         audit.write(connection, now_ms, by, "job.erase", job_id)

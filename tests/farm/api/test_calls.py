@@ -11,7 +11,7 @@ from farm.service import keys
 from farm.service.ids import make_cursor
 from farm.service.records import TenantQuota
 from tests.farm.api.conftest import House
-from tests.farm.api.flows import asked, film_bytes, finished, picture_bytes, sent
+from tests.farm.api.flows import asked, film_bytes, finished, picture_bytes, sent, taken
 
 PROBLEM = "application/problem+json"
 
@@ -94,6 +94,17 @@ def test_the_same_submission_is_its_job_when_its_film_is_gone(http: httpx.Client
     assert (again.status_code, again.json()["id"]) == (202, job)
     is_problem(http.post("/v1/jobs", json={**body, "title": "x"}, headers=headers), 409, "idempotency")
     is_problem(http.post("/v1/jobs", json=body), 404, "upload")
+
+
+def test_the_key_of_a_job_that_is_being_erased_is_free(house: House, http: httpx.Client, clips: Path) -> None:
+    film = sent(http, "target", "film.mp4", film_bytes(clips))["id"]
+    body, headers = {"target": {"upload": film}, "swapper": "none"}, {"Idempotency-Key": "again"}
+    job = http.post("/v1/jobs", json=body, headers=headers).json()["id"]
+    taken(house, job)  # a coordinator works on it, and has yet to hear of the erasure
+    assert http.delete(f"/v1/jobs/{job}").status_code == 204
+    another = http.post("/v1/jobs", json=body, headers=headers)
+    assert another.status_code == 202, another.text
+    assert another.json()["id"] != job
 
 
 def test_what_no_waiting_mends_is_not_told_to_wait(house: House, http: httpx.Client, target: str) -> None:
