@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from core.errors import FarmError, InputError, ModelError, PolicyError, StorageError
 from farm.api import schemas
 from farm.service import errors
+from farm.service.guard import CALLED
 
 MEDIA_TYPE = "application/problem+json"
 TYPES = "urn:farm:problem:"
@@ -51,7 +52,7 @@ PATTERNS = {
     schemas.ID: "should be letters, digits, _ and -",
     schemas.MODEL: "should be letters, digits, _, ., + and -",
     schemas.IN_BUCKET: "should begin with s3://",
-    schemas.CALLED: "should be an address, https://host/path, without user, password and fragment",
+    CALLED: "should be an address, https://host/path, without user, password and fragment",
     schemas.SEGMENT: 'should be a number of seconds, as "10", "1.5" or "1001/30"',
     schemas.EVENT: "should be the id of the last event that was seen",
     schemas.CURSOR: "should be the `next` of a page",

@@ -63,6 +63,9 @@ class PlainLoop:
     def stop(self, name: str, error: FarmError, *, finish: bool = False) -> None:
         """It is at work in the thread that asked: nobody else can end it."""
 
+    def weigh(self, group: str, weight: float) -> None:
+        """There is never a second job to share with."""
+
     def release(self) -> None:
         """Nothing is held."""
 
@@ -93,6 +96,9 @@ class Timed:
 
     def stop(self, name: str, error: FarmError, *, finish: bool = False) -> None:
         self._pool.stop(name, error, finish=finish)
+
+    def weigh(self, group: str, weight: float) -> None:
+        self._pool.weigh(group, weight)
 
     def release(self) -> None:
         self._pool.release()
