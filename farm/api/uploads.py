@@ -17,7 +17,6 @@ from farm.api.auth import Ctx, Reader, Writer
 from farm.api.context import Context
 from farm.api.counting import Counts
 from farm.api.parting import head_bytes_of, is_far, parts_of
-from farm.api.problems import Refused
 from farm.api.receiving import check_first, check_room, problem_of, receive
 from farm.api.schemas import Cursor, EndOfUpload, Id, NewUpload, PartList, PartView, UploadList, UploadView
 from farm.api.statuses import refuses
@@ -39,11 +38,8 @@ def announce(body: NewUpload, ctx: Ctx, key: Writer, response: Response) -> Uplo
     """Say which file is to come. Then send it to `links.data`; where there is `links.head` in its place, send that the
     first `head_bytes`, put the parts that `links.parts` lists into the bucket, and end with `links.finish`."""
     if body.size_bytes > ctx.settings.most_upload_bytes:
-        raise Refused(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"at most {ctx.settings.most_upload_bytes} bytes are taken",
-            hint="send a smaller file, or ask the operator",
-        )
+        told = f"size_bytes: at most {ctx.settings.most_upload_bytes} bytes are taken"
+        raise InputError(told, hint="send a smaller file, or ask the operator")
     if not ctx.places.far:
         check_room(ctx.places.root, body.size_bytes)
     row = uploads.begin(
