@@ -9,6 +9,7 @@ import importlib
 import json
 import resource
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from core.errors import InputError, StorageError
@@ -27,9 +28,9 @@ def main() -> None:
     _set_limit(resource.RLIMIT_CORE, 0)
     _set_limit(resource.RLIMIT_FSIZE, 0)
     limits = Limits(max_width=width, max_height=height, max_pixels=pixels, max_streams=streams)
-    answer: dict[str, object] | None = None
+    answer: dict[str, object]
     try:
-        probe_first_frames(_path(path, opener), limits)
+        answer = {"claims": asdict(probe_first_frames(_path(path, opener), limits).claims)}
     except (InputError, StorageError) as error:
         refused = isinstance(error, InputError)
         answer = {"refused": refused, "what": error.what, "where": error.where, "hint": error.hint}

@@ -51,6 +51,19 @@ class Limits:
 LIMITS = Limits()
 
 
+@dataclass(frozen=True)
+class Claims:
+    """What a film's headers say of it, before any frame is decoded: coded width and height in pixels, the decoder's
+    name, the container's duration in seconds (0.0 where it says none), frames a second and frames (0 where unknown)."""
+
+    width: int
+    height: int
+    codec: str
+    seconds: float
+    frames_per_s: float
+    frames: int
+
+
 def check_file(path: Path | str) -> Path:
     """`path` as a readable, regular, non-empty file; `InputError` says which of these it is not."""
     film = as_path(path)
@@ -123,11 +136,20 @@ def film_stream(container: InputContainer) -> VideoStream:
     return stream
 
 
-def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> None:
-    """Open a film for the first time, in a child process with limits on memory and time.
+def claims_of(container: InputContainer, stream: VideoStream) -> Claims:
+    """What `container` says of its film `stream`."""
+    seconds = container.duration / 1_000_000 if container.duration is not None else 0.0
+    rate = stream.average_rate
+    context = stream.codec_context
+    frames = int(stream.frames or (seconds * rate if rate else 0))
+    return Claims(context.width, context.height, context.name, round(seconds, 3), float(rate) if rate else 0.0, frames)
 
-    It reads the headers and decodes the first frames; it inherits nothing but the interpreter's import path. Returns
-    when all went well; `InputError` says what the film did otherwise, `StorageError` that a far one could not be had.
+
+def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> Claims:
+    """Open a film for the first time, in a child process with limits on memory and time; what its headers say.
+
+    It reads the headers and decodes the first frames; it inherits nothing but the interpreter's import path.
+    `InputError` says what the film did where not all went well, `StorageError` that a far one could not be had.
     The child may use the processor for `timeout_s`. It may take as long by the clock, and for a far film as long again
     as whoever keeps it may be waited for.
     """
@@ -154,8 +176,8 @@ def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> None:
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         if line.startswith(CHILD_ANSWER):
             answer = json.loads(line[len(CHILD_ANSWER) :])
-            if answer is None:
-                return
+            if "claims" in answer:
+                return Claims(**answer["claims"])
             kind = InputError if answer["refused"] else StorageError
             raise kind(answer["what"], where=answer["where"], hint=answer["hint"])
     cause = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"

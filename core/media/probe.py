@@ -10,7 +10,7 @@ import av
 import av.error
 
 from core.errors import InputError
-from core.media.guard import LIMITS, Limits, film_stream, open_film
+from core.media.guard import LIMITS, Claims, Limits, claims_of, film_stream, open_film
 from core.media.inventory import has_captions, per_frame_notes
 
 # Enough for the first GOP's leading frames (at most 16 in H.264 and HEVC) and a few field pairs.
@@ -24,7 +24,8 @@ class Probe:
     """`frame` is the first one that decodes. `sent` and `shown` are the pts of packets given to the decoder, in
     decode order, and of frames that came out of it; `whole` says that the decoder was drained or is certain to
     have given every frame before `horizon`; `clean` that it raised no error. `frame_ticks` is the nominal frame
-    duration in ticks, 0 where unknown. `broken` frames are marked as damaged by the decoder."""
+    duration in ticks, 0 where unknown. `broken` frames are marked as damaged by the decoder; `claims` is what the
+    headers say."""
 
     frame: av.VideoFrame
     sent: tuple[int | None, ...]
@@ -36,6 +37,7 @@ class Probe:
     frame_ticks: int
     notes: tuple[str, ...]
     captions: bool
+    claims: Claims
 
 
 def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
@@ -51,6 +53,7 @@ def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
     ended = True
     with open_film(path, limits) as container:
         stream = film_stream(container)
+        claims = claims_of(container, stream)
         context = stream.codec_context
         context.thread_count = 1
         context.options = {"max_pixels": str(limits.max_pixels)}
@@ -105,4 +108,5 @@ def probe_first_frames(path: Path, limits: Limits = LIMITS) -> Probe:
         int(Fraction(ticks)),
         tuple(sorted(notes)),
         captions,
+        claims,
     )

@@ -10,6 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 
@@ -17,8 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from core.errors import InputError, StorageError
-from core.media.guard import Limits, open_film, probe_in_child
-from core.media.guard import film_stream as video_of
+from core.media.guard import Limits, probe_in_child
 from farm.api.picture import picture_size
 from farm.api.problems import Refused, disk_full
 from farm.api.sniff import HEAD_BYTES, check_head, is_picture
@@ -36,7 +36,6 @@ MAGIC_BYTES = 16
 MOST_PICTURE_BYTES = 128 << 20
 RESERVE_BYTES = 1 << 30  # of the disk, which the database may lie on too; of a small one a twentieth
 FULL = (errno.ENOSPC, errno.EDQUOT)
-MICROS = 1_000_000
 
 
 def check_room(folder: Path, more: int) -> None:
@@ -276,18 +275,5 @@ def facts(path: Path, purpose: UploadPurpose) -> dict[str, object]:
 
 
 def film_facts(path: Path) -> dict[str, object]:
-    """What the film is, in JSON; `InputError` where it is none."""
-    probe_in_child(path, Limits(), PROBE_S)
-    with open_film(path) as container:
-        video = video_of(container)
-        seconds = container.duration / MICROS if container.duration is not None else 0.0
-        rate = video.average_rate
-        return {
-            "kind": "film",
-            "width": video.codec_context.width,
-            "height": video.codec_context.height,
-            "codec": video.codec_context.name,
-            "seconds": round(seconds, 3),
-            "frames_per_s": float(rate) if rate else 0.0,
-            "frames": int(video.frames or (seconds * rate if rate else 0)),
-        }
+    """What the film is, in JSON; `InputError` where it is none. Only a child process opens it."""
+    return {"kind": "film", **asdict(probe_in_child(path, Limits(), PROBE_S))}

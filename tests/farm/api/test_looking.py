@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from core.errors import InputError, StorageError
+from core.media.far import FarPath
 from farm.api.looking import LOOKS_A_TENANT, MOST_FAULTS, Found, Looks
-from farm.api.receiving import MOST_PICTURE_BYTES, check_first
+from farm.api.receiving import MOST_PICTURE_BYTES, check_first, film_facts
 from farm.service import keys, uploads
 from farm.service.database import Database, open_database
 from farm.service.records import UploadRow
+from tests.media_clips import make_clip
 
 BOUND_S = 20.0
 FOUND: Found = ("a" * 64, {"kind": "film"})
@@ -143,3 +146,26 @@ def test_a_picture_is_no_gigabyte(db: Database) -> None:
     with pytest.raises(InputError, match="128 MiB"):
         check_first(replace(row, size_bytes=MOST_PICTURE_BYTES + 1), PNG)
     check_first(replace(row, size_bytes=1 << 40), b"\x00\x00\x00\x20ftypisom")
+
+
+class Shut(FarPath):
+    """A film that only another process than this one may touch."""
+
+    opener = "tests.farm.api.test_looking:ajar"
+    wait_s = BOUND_S
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:  # noqa: ARG002 - the names are Path's
+        raise AssertionError("asked for in the service's own process")
+
+    def open(self, mode: str = "r", *rest: object) -> None:  # type: ignore[override]  # noqa: ARG002
+        raise AssertionError("opened in the service's own process")
+
+
+def ajar(text: str) -> Path:
+    return Path(text)
+
+
+def test_only_a_child_opens_a_film_that_came(clips: Path) -> None:
+    told = film_facts(Shut(make_clip("cfr_mp4", clips)))
+    size = {"width": 128, "height": 96}
+    assert told == {"kind": "film", **size, "codec": "h264", "seconds": 3.0, "frames_per_s": 25.0, "frames": 75}
