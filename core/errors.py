@@ -6,6 +6,7 @@
     ├── PolicyError              3     refused by policy
     ├── PlanError                4     our own plan and the film disagree: a fault of ours
     ├── StorageError             4     the disk or store cannot take or give a file
+    │   └── Busy                 4     the machine did not come to it in time: nothing is known of the file
     ├── WorkerLost               4     renderers died more often than the farm tolerates
     ├── VerifyFailed             4     the finished film is not what was promised; not published
     ├── BudgetSpent              4     what the user wants to spend at most is used up; resumable with more
@@ -66,6 +67,10 @@ class PlanError(FarmError):
 
 class StorageError(FarmError):
     exit_code = 4
+
+
+class Busy(StorageError):
+    pass
 
 
 class WorkerLost(FarmError):

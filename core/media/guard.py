@@ -8,6 +8,7 @@ demuxers below, within `Limits`. Every failure is one `InputError`.
 from __future__ import annotations
 
 import json
+import signal
 import stat
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import av.logging
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from core.errors import InputError, StorageError
+from core.errors import Busy, InputError, StorageError
 from core.media import boxes
 from core.media.far import FarPath, as_path
 
@@ -30,6 +31,7 @@ TAKEN = "mp4, mov, m4v, mkv, webm, avi, ts or mts"
 GEN_PTS = 0x0001  # AVFMT_FLAG_GENPTS
 BUFFER_BYTES = 32768  # of libavformat, as it is by default for files of its own
 CHILD_ANSWER = "film-probe:"
+CLOCK_TIMES = 2.0  # of the processor's seconds: a machine of which it has half still ends it for what it used
 _CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from core.media.child import main; main()"
 _QUIET = -8  # AV_LOG_QUIET
 ATTACHED_PIC = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC
@@ -145,32 +147,31 @@ def claims_of(container: InputContainer, stream: VideoStream) -> Claims:
     return Claims(context.width, context.height, context.name, round(seconds, 3), float(rate) if rate else 0.0, frames)
 
 
-def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> Claims:
+def probe_in_child(path: Path, limits: Limits, processor_s: float) -> Claims:
     """Open a film for the first time, in a child process with limits on memory and time; what its headers say.
 
     It reads the headers and decodes the first frames; it inherits nothing but the interpreter's import path.
     `InputError` says what the film did where not all went well, `StorageError` that a far one could not be had.
-    The child may use the processor for `timeout_s`. It may take as long by the clock, and for a far film as long again
-    as whoever keeps it may be waited for.
+    The child may use the processor for `processor_s`, and more is the film's fault. By the clock it may take
+    `CLOCK_TIMES` as long, and for a far film as long again as whoever keeps it may be waited for; then `Busy`, because
+    all that a film itself can do is to use the processor.
     """
     imports = json.dumps([entry or str(Path.cwd()) for entry in sys.path])
     far = path if isinstance(path, FarPath) else None
     arguments = [imports, str(path), far.opener if far else "", *_as_arguments(limits)]
     where = str(path)
-    longest_s = timeout_s + (far.wait_s if far else 0.0)
+    longest_s = CLOCK_TIMES * processor_s + (far.wait_s if far else 0.0)
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _CHILD, *arguments, str(int(timeout_s) + 1)],
+            [sys.executable, "-c", _CHILD, *arguments, str(int(processor_s) + 1)],
             capture_output=True,
             timeout=longest_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
         told = f"opening it took longer than {longest_s:g} s"
-        if far:  # what the film itself can do is to use the processor, and that ends the child before
-            hint = "check the network, then run the same command again"
-            raise StorageError(told, where=where, hint=hint) from None
-        raise InputError(told, where=where, hint="the file is damaged or hostile") from None
+        hint = "check the network" if far else "wait until this machine has less to do"
+        raise Busy(told, where=where, hint=f"{hint}, then run the same command again") from None
     except ValueError:
         raise InputError("its path holds a zero byte", where=repr(where), hint="check the path") from None
     for line in done.stdout.decode("utf-8", "replace").splitlines():
@@ -180,6 +181,9 @@ def probe_in_child(path: Path, limits: Limits, timeout_s: float) -> Claims:
                 return Claims(**answer["claims"])
             kind = InputError if answer["refused"] else StorageError
             raise kind(answer["what"], where=answer["where"], hint=answer["hint"])
+    if done.returncode == -signal.SIGXCPU:
+        told = f"opening it used the processor for more than {processor_s:g} s"
+        raise InputError(told, where=where, hint="the file is damaged or hostile")
     cause = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
     raise InputError(
         f"opening it ended the decoder ({cause})", where=where, hint="the file is damaged, hostile or too large"

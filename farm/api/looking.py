@@ -20,10 +20,10 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
-from core.errors import FarmError, InputError, StorageError
+from core.errors import Busy, FarmError, InputError, StorageError
 from farm.api.buckets import head_of
 from farm.api.parting import head_bytes_of
-from farm.api.receiving import check_first, facts, film_facts, problem_of
+from farm.api.receiving import check_first, facts, film_facts, not_looked_at, problem_of
 from farm.api.sniff import is_picture
 from farm.api.turns import Turns
 from farm.paths import place as path_of
@@ -155,7 +155,7 @@ class Looks:
 
 def examine(row: UploadRow, sha256: str) -> Found:
     """The SHA-256 of the object, and what it is. `InputError`, with the upload's own name, where it is not what was
-    announced: another size, beginning or hash, or no film and no picture."""
+    announced: another size, beginning or hash, or no film and no picture; 503 where the machine did not come to it."""
     far = as_object(path_of(row.place))
     try:
         head = far.head()
@@ -175,6 +175,8 @@ def examine(row: UploadRow, sha256: str) -> Found:
             raise InputError("what came has another SHA-256 than what was sent", hint="send it again")
     except InputError as error:
         raise InputError(error.what, where=row.name, hint=error.hint) from error
+    except Busy as error:
+        raise not_looked_at(error, "all of it is here; call `finish` again, and it is looked at again") from error
     return found, media
 
 

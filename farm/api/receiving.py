@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from core.errors import InputError, StorageError
+from core.errors import Busy, InputError, StorageError
 from core.media.guard import Limits, probe_in_child
 from farm.api.picture import picture_size
 from farm.api.problems import Refused, disk_full
@@ -30,7 +30,7 @@ from farm.service.records import Problem, UploadPurpose, UploadRow
 
 PIECE_BYTES = 1 << 20
 TOLD_BYTES = 64 << 20  # how often the table hears how much is here
-PROBE_S = 60.0
+PROBE_S = 60.0  # of the processor
 LEAST_BYTES_A_S = 1024
 MAGIC_BYTES = 16
 MOST_PICTURE_BYTES = 128 << 20
@@ -254,12 +254,22 @@ def hash_of(path: Path) -> str:
 
 
 def examine(db: Database, row: UploadRow, path: Path, sha256: str) -> UploadRow:
-    """Open what is here whole, as the farm will; it is ready then. `InputError` with the upload's own name."""
+    """Open what is here whole, as the farm will; it is ready then. `InputError` with the upload's own name; 503, and
+    the file stays, where the machine did not come to it."""
     try:
         media = facts(path, row.purpose)
     except InputError as error:
         raise InputError(error.what, where=row.name, hint=error.hint) from error
+    except Busy as error:
+        hint = f"all of it is here; send no bytes with Upload-Offset: {row.size_bytes}, and it is looked at again"
+        raise not_looked_at(error, hint, {"Upload-Offset": str(row.size_bytes)}) from error
     return uploads.finish(db, row.tenant, row.id, size_bytes=row.size_bytes, sha256=sha256, media=media)
+
+
+def not_looked_at(error: Busy, hint: str, headers: Mapping[str, str] | None = None) -> Refused:
+    """What is told where the machine has too much to do to look at a file: no word against the file."""
+    told = f"{error.what}: the service has too much to do"
+    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, told, hint=hint, headers=headers)
 
 
 def facts(path: Path, purpose: UploadPurpose) -> dict[str, object]:

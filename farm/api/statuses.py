@@ -29,7 +29,7 @@ TEXTS = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "the request, or a file, is not valid",
     HTTPStatus.TOO_MANY_REQUESTS: "too often, or too much at once",
     HTTPStatus.INTERNAL_SERVER_ERROR: "a fault of the service",
-    HTTPStatus.SERVICE_UNAVAILABLE: "the service cannot reach what it keeps its state in",
+    HTTPStatus.SERVICE_UNAVAILABLE: "the service cannot reach what it keeps its state in, or has too much to do",
     HTTPStatus.INSUFFICIENT_STORAGE: "the service's disk is full",
 }
 PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)

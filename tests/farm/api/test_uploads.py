@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import socket
 import time
 from pathlib import Path
 
 import httpx
+import pytest
+from PIL import Image
 
+from farm.api import picture, receiving
 from tests.farm.api.conftest import House
 from tests.farm.api.flows import film_bytes, sent
 from tests.farm.api.test_calls import is_problem
@@ -98,6 +102,25 @@ def test_files_that_look_right_and_are_not_are_refused(http: httpx.Client, clips
         assert http.get(f"/v1/uploads/{upload}").json()["state"] == "refused"
 
 
+def test_what_a_busy_machine_did_not_come_to_stays(
+    http: httpx.Client, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(face, "png")
+    for purpose, data in (("target", film_bytes(clips)), ("source", face.getvalue())):
+        upload = announced(http, len(data), "x", purpose)
+        with monkeypatch.context() as busy:
+            busy.setattr(receiving, "PROBE_S", 0.001)
+            busy.setattr(picture, "CLOCK_S", 0.001)
+            answer = http.put(f"/v1/uploads/{upload}/data", content=data)
+        is_problem(answer, 503, "Upload-Offset")
+        row = http.get(f"/v1/uploads/{upload}").json()
+        assert (row["state"], row["received_bytes"]) == ("open", len(data))
+        offset = {"Upload-Offset": answer.headers["upload-offset"]}
+        row = http.put(f"/v1/uploads/{upload}/data", content=b"", headers=offset).json()
+        assert (row["state"], row["sha256"]) == ("ready", hashlib.sha256(data).hexdigest())
+
+
 def test_more_than_was_announced_is_refused(http: httpx.Client, clips: Path) -> None:
     data = film_bytes(clips)
     upload = announced(http, len(data) - 1)
@@ -113,8 +136,9 @@ def test_sizes_and_names_are_checked_at_once(http: httpx.Client) -> None:
         {"purpose": "else", "name": "x.mp4", "size_bytes": 5},
     ):
         is_problem(http.post("/v1/uploads", json=body), 422)
-    larger = {"purpose": "target", "name": "x", "size_bytes": 2 << 30}
-    is_problem(http.post("/v1/uploads", json=larger), 422, "size_bytes")
+    is_problem(
+        http.post("/v1/uploads", json={"purpose": "target", "name": "x", "size_bytes": 2 << 30}), 422, "size_bytes"
+    )
 
 
 def test_two_senders_of_one_upload(house: House, http: httpx.Client, clips: Path) -> None:
