@@ -46,7 +46,8 @@ class Args(BaseModel):
 
     `data`: s3://BUCKET/PREFIX, or a folder that every node of the cluster sees under this name. `database`:
     postgresql://..., whose password stands in PGPASSWORD, or "" for FARM_DATABASE, in the environment of the nodes that
-    offer `service`. SQLite serves one machine and is refused beside more than one replica of the calls.
+    offer `service`. SQLite serves one machine and is refused beside more than one replica of the calls. `metrics`:
+    whether /metrics is answered, to anybody who reaches the service.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -71,6 +72,7 @@ class Args(BaseModel):
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     replicas: int = Field(default=4, ge=1)
     min_replicas: int = Field(default=1, ge=1)
+    metrics: bool = True
 
 
 def opened(args: Args) -> tuple[Database, ServicePlaces]:
@@ -79,6 +81,23 @@ def opened(args: Args) -> tuple[Database, ServicePlaces]:
     url = database_of(places, service_database(args.database))
     places.make()
     return open_database(url, connections=args.db_connections), places
+
+
+def settings_of(args: Args, places: ServicePlaces) -> ApiSettings:
+    """What the operator says of the HTTP side."""
+    return ApiSettings(
+        prefix=check_prefix(args.prefix),
+        allowed_urls=check_allowed(args.allowed_urls),
+        most_upload_bytes=size_bytes("max_upload", args.max_upload),
+        rules=rules_of(args.webhook_networks, args.webhook_ca),
+        bucket_endpoint=args.bucket_endpoint,
+        stream_s=STREAM_S,
+        watchers=WATCHERS,
+        watchers_a_tenant=WATCHERS_A_TENANT,
+        uploads=UPLOADS,
+        metrics=args.metrics,
+        secret=secret_of(places),
+    )
 
 
 @serve.deployment(ray_actor_options=PLACE, max_ongoing_requests=ONGOING, graceful_shutdown_timeout_s=LONG_S)
@@ -93,23 +112,11 @@ class Calls:
         self._db, self._places = opened(args)
 
     def __serve_build_asgi_app__(self) -> Any:
-        args = self._args
-        settings = ApiSettings(
-            prefix=check_prefix(args.prefix),
-            allowed_urls=check_allowed(args.allowed_urls),
-            most_upload_bytes=size_bytes("max_upload", args.max_upload),
-            rules=rules_of(args.webhook_networks, args.webhook_ca),
-            bucket_endpoint=args.bucket_endpoint,
-            stream_s=STREAM_S,
-            watchers=WATCHERS,
-            watchers_a_tenant=WATCHERS_A_TENANT,
-            uploads=UPLOADS,
-            secret=secret_of(self._places),
-        )
         # What this process counts goes out through Ray's agents, because /metrics is answered by any replica; there
         # it is what the tables say, which is the same everywhere.
         registry = CollectorRegistry()
         registry.register(OfDatabase(self._db))
+        settings = settings_of(self._args, self._places)
         return make_app(self._db, self._places, settings, Counts(RayInstruments(), registry))
 
     def __del__(self) -> None:

@@ -1,14 +1,16 @@
 """The service's own metrics: names, units, labels. docs/watching.md is held to this list. Those of the jobs are
 farm.watching.figures; no label names a tenant, a job or a key.
 
-`OF_DATABASE` are read from the tables when somebody asks, so every replica tells the same. `OF_PROCESS` are counted by
-each process for itself, and are to be summed over processes.
+`OF_DATABASE` are read from the tables when somebody asks, at most every few seconds, so every replica tells the same.
+`OF_PROCESS` are counted by each process for itself, and are to be summed over processes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sql
@@ -24,6 +26,7 @@ from farm.watching.figures import Figure
 
 job, upload, delivery, lease = tables.jobs.c, tables.uploads.c, tables.deliveries.c, tables.leases.c
 UPLOAD_STATES = ("open", "ready", "refused")
+KEPT_S = 5.0  # anybody may ask, as often as he likes, and the answer counts over whole tables
 DELIVERY_STATES = ("waiting", "delivered", "dead")
 
 UP = Figure("farm_service_database_up", "gauge", (), "Whether the database answers: 1 or 0.")
@@ -95,21 +98,20 @@ def figures_of(db: Database) -> Iterator[Sample]:
 
 
 class OfDatabase(Collector):
-    """What Prometheus is told of the tables, read when it asks; without a database, that alone."""
+    """What Prometheus is told of the tables, read when it asks and what was read is older than `kept_s`; without a
+    database, that alone. Who asks while somebody reads is told what was read before. `clock` in seconds."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, kept_s: float = KEPT_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._db, self._kept_s, self._clock = db, kept_s, clock
+        self._reading = threading.Lock()
+        self._read: tuple[list[Sample], float] | None = None  # what, and until when it is told
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Nothing: so the registry does not ask the database to know the names."""
         return ()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        try:
-            samples = list(figures_of(self._db))
-        except FarmError as error:
-            logging.getLogger("farm.api").warning("metrics: %s", error)
-            samples = [Sample(UP, (), 0)]
+        samples = self._samples()
         for figure in OF_DATABASE:
             mine = [sample for sample in samples if sample.figure is figure]
             if mine:
@@ -117,3 +119,24 @@ class OfDatabase(Collector):
                 for sample in mine:
                     family.add_metric(list(sample.labels), sample.value)
                 yield family
+
+    def _samples(self) -> list[Sample]:
+        before = self._read
+        if before is not None and self._clock() < before[1]:
+            return before[0]
+        if not self._reading.acquire(blocking=before is None):
+            assert before is not None
+            return before[0]
+        try:
+            now = self._read
+            if now is not None and now is not before:  # somebody read while this one waited
+                return now[0]
+            try:
+                samples = list(figures_of(self._db))
+            except FarmError as error:
+                logging.getLogger("farm.api").warning("metrics: %s", error)
+                samples = [Sample(UP, (), 0)]
+            self._read = samples, self._clock() + self._kept_s
+            return samples
+        finally:
+            self._reading.release()

@@ -100,12 +100,35 @@ def test_without_a_database_that_is_told(alone: Server) -> None:
         broken.close()
 
 
+def test_the_tables_are_counted_every_few_seconds_at_most(alone: Server) -> None:
+    now = [0.0]
+    tables = OfDatabase(alone.db, 5.0, lambda: now[0])
+
+    def coordinator() -> float:
+        (family,) = (one for one in tables.collect() if one.name == "farm_service_coordinator_up")
+        return float(family.samples[0].value)
+
+    assert coordinator() == 0
+    lead(alone.db, OFFICE, "somebody")
+    now[0] = 4.9
+    assert coordinator() == 0
+    now[0] = 5.0
+    with tables._reading:  # another call reads: nobody waits for it
+        assert coordinator() == 0
+    assert coordinator() == 1
+
+
 def test_the_operator_may_keep_them_elsewhere(alone: Server) -> None:
-    hidden = Server(alone.db, alone.places, ApiSettings(metrics=False))
-    try:
-        is_problem(httpx.get(f"{hidden.url}/metrics"), 404, "elsewhere")
-    finally:
-        hidden.stop()
+    from farm.api.ingress import Args, settings_of  # noqa: PLC0415 - loads Ray Serve
+
+    assert settings_of(Args(data=str(alone.places.root)), alone.places).metrics
+    cluster = settings_of(Args(data=str(alone.places.root), metrics=False), alone.places)
+    for settings in (ApiSettings(metrics=False), cluster):
+        hidden = Server(alone.db, alone.places, settings)
+        try:
+            is_problem(httpx.get(f"{hidden.url}/metrics"), 404, "elsewhere")
+        finally:
+            hidden.stop()
 
 
 def test_every_figure_is_told_and_documented(alone: Server) -> None:

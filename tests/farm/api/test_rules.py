@@ -170,7 +170,7 @@ def test_the_documentation_lists_what_an_operator_may_say() -> None:
     plural = {"--allow-url": "allowed_urls", "--quota": "quotas", "--webhook-network": "webhook_networks"}
     of_this_machine = {"--host", "--port", "--address", "--local", "--metrics-port", "--print-key"}
     named = {plural.get(name, name.removeprefix("--").replace("-", "_")) for name in options - of_this_machine}
-    assert set(Args.model_fields) == named | {"replicas", "min_replicas"}
+    assert set(Args.model_fields) == named | {"replicas", "min_replicas", "metrics"}
     (keep,) = (option for option in serve.params if option.name == "keep_audit")
     assert days_of(str(keep.default)) == KEEP_AUDIT == Args.model_fields["keep_audit"].default
     assert f"| `--keep-audit` DAYS | {KEEP_AUDIT:g} |" in table
