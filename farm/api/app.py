@@ -23,6 +23,7 @@ from farm.api.methods import Methods
 from farm.api.problems import add_handlers
 from farm.api.schemas import NewCast
 from farm.api.statuses import describe
+from farm.api.strangers import Strangers
 from farm.api.stream import Hub
 from farm.api.turns import Rates, Slots, Turns
 from farm.service.database import Database
@@ -78,9 +79,10 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
     buckets = Buckets(settings.bucket_endpoint)
     decoding, previews = (Turns(settings.decodes, settings.decodes_a_tenant) for _ in range(2))
     parsing = Turns(PARSES, 1)
-    rates = Rates(settings.calls_a_second, settings.calls_at_once)
+    paces = settings.calls_a_second, settings.calls_at_once
+    rates, strangers = Rates(*paces), Strangers(*paces)
     app.state.context = Context(
-        db, places, settings, hub, buckets, Looks(db), counts, decoding, previews, parsing, sending, rates
+        db, places, settings, hub, buckets, Looks(db), counts, decoding, previews, parsing, sending, rates, strangers
     )
     for part in PARTS:
         app.include_router(part.router)

@@ -22,10 +22,11 @@ bearer = HTTPBearer(auto_error=False, description="An API key of the service, ma
 
 
 def key_of(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> KeyRow:
-    """The key of a call; `NoKey` where there is none that is valid, `TooFast` where it calls too often."""
+    """The key of a call; `NoKey` where there is none that is valid, `TooFast` where it calls too often, or keys that
+    are not valid come from its address too often."""
     ctx = context_of(request)
     secret = given.credentials[:MOST_KEY] if given is not None else ""
-    key = keys.check_key(ctx.db, secret)
+    key = ctx.strangers.key(ctx.db, secret, request.client.host if request.client is not None else "")
     ctx.rates.call(key.id)
     request.state.secret = secret
     return key

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from farm.api.buckets import Buckets
     from farm.api.counting import Counts
     from farm.api.looking import Looks
+    from farm.api.strangers import Strangers
     from farm.api.stream import Hub
     from farm.api.turns import Rates, Slots, Turns
 
@@ -30,9 +31,9 @@ class ApiSettings:
     stream of events says that it lives, and its key is looked at again; `stream_s`: when it ends, and who watches
     comes back. `watchers`: how many streams this process has at once, and `uploads`: how many files come in through
     it. `look_s`: how long a call waits while an upload is looked at. `decodes`: how many uploads are opened at once,
-    and how many previews are made. `calls_a_second`, and `calls_at_once` after a pause: what a key may ask. `metrics`:
-    whether /metrics is here. `rules`: which addresses webhooks may have. `bucket_endpoint`: the S3 server as clients
-    reach it, "" as the service does.
+    and how many previews are made. `calls_a_second`, and `calls_at_once` after a pause: what a key may ask, and how
+    often keys that are not valid may come from one address. `metrics`: whether /metrics is here. `rules`: which
+    addresses webhooks may have. `bucket_endpoint`: the S3 server as clients reach it, "" as the service does.
     """
 
     prefix: str = ""
@@ -72,6 +73,7 @@ class Context:
     parsing: Turns
     sending: Slots
     rates: Rates
+    strangers: Strangers
 
 
 def context_of(request: Request) -> Context:

@@ -105,10 +105,20 @@ class Slots:
 
 
 class Rates:
-    """How often a key may call: `a_second` in the long run, `at_once` after a pause. `clock` in seconds."""
+    """How often a key may call: `a_second` in the long run, `at_once` after a pause. `clock` in seconds; `told` and
+    `hint` are what a refusal says."""
 
-    def __init__(self, a_second: float, at_once: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        a_second: float,
+        at_once: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        told: str = "",
+        hint: str = "wait, and watch a job's events in place of asking for it again and again",
+    ) -> None:
         self._a_second, self._at_once, self._clock = a_second, at_once, clock
+        self._told, self._hint = told or f"this key calls more than {a_second:g} times a second", hint
         self._known: dict[str, tuple[float, float]] = {}  # how many calls are left, as of when
         self._lock = threading.Lock()
 
@@ -123,10 +133,14 @@ class Rates:
             left = self._left(self._known.get(key, (self._at_once, now_s)), now_s)
             self._known[key] = (max(left - 1, 0.0) if left >= 1 else left, now_s)
         if left < 1:
-            raise TooFast(
-                f"this key calls more than {self._a_second:g} times a second",
-                hint="wait, and watch a job's events in place of asking for it again and again",
-            )
+            raise TooFast(self._told, hint=self._hint)
+
+    def give_back(self, key: str) -> None:
+        """A call that was counted is to count for nothing."""
+        with self._lock:
+            if key in self._known:
+                left, at_s = self._known[key]
+                self._known[key] = (min(self._at_once, left + 1), at_s)
 
     def _left(self, known: tuple[float, float], now_s: float) -> float:
         left, at_s = known

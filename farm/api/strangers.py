@@ -1,0 +1,66 @@
+"""Calls whose key is not valid: how many of them may come from one address before the database is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import threading
+
+from farm.api.turns import FORGET_AT, Rates
+from farm.service import keys
+from farm.service.database import Database
+from farm.service.errors import NoKey
+from farm.service.records import KeyRow
+
+NET_BITS = 64  # of IPv6, whose smallest network is what one client has
+
+
+class Strangers:
+    """Looks keys up. One that was not valid here before counts against its address, until it turns out to be valid:
+    what comes too often asks the database for nothing. Keys that were valid here are known, by their hashes, and pass
+    whatever else comes from their address; whether they still are valid is asked at every call."""
+
+    def __init__(self, a_second: float, at_once: float) -> None:
+        told = f"more than {a_second:g} keys a second come from this address that are not valid"
+        self._rates = Rates(a_second, at_once, told=told, hint="wait, and send a valid key")
+        self._known: set[bytes] = set()
+        self._lock = threading.Lock()
+
+    def key(self, db: Database, secret: str, address: str) -> KeyRow:
+        """The key that `secret` is; `NoKey` where it is none that is valid, `TooFast` where `address` comes with such
+        too often."""
+        mark, net = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest(), net_of(address)
+        with self._lock:
+            known = mark in self._known
+        if not known:
+            self._rates.call(net)
+        try:
+            key = keys.check_key(db, secret)
+        except NoKey:
+            with self._lock:
+                self._known.discard(mark)
+            raise
+        except BaseException:  # nobody knows whether it is valid
+            if not known:
+                self._rates.give_back(net)
+            raise
+        if not known:
+            self._rates.give_back(net)
+            with self._lock:
+                if len(self._known) >= FORGET_AT:
+                    self._known.clear()
+                self._known.add(mark)
+        return key
+
+
+def net_of(address: str) -> str:
+    """What counts as one address: of IPv6 its network."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:  # the name of a socket, which has none
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(ip), NET_BITS), strict=False))

@@ -1,0 +1,84 @@
+"""Keys that are not valid: so many from one address, and no word with the database about more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from farm.api.app import secret_of
+from farm.api.context import ApiSettings
+from farm.api.strangers import Strangers, net_of
+from farm.service import keys
+from farm.service.database import Database, open_database
+from farm.service.errors import NoKey, TooFast
+from farm.service.places import ServicePlaces
+from tests.farm.api.conftest import House, Server
+from tests.farm.api.test_calls import is_problem
+
+NEVER = 1e-9  # a second: nothing comes back while a test runs
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    with open_database(f"sqlite:///{tmp_path}/farm.db") as made:
+        keys.make_tenant(made, "A", tenant_id="a")
+        yield made
+
+
+def test_an_address_has_so_many_tries(db: Database) -> None:
+    strangers = Strangers(NEVER, 3.0)
+    valid = [keys.make_key(db, "a", "x", ("jobs:read",)) for _ in range(6)]
+    for made in valid[:5]:  # they are more, and count for nothing
+        assert strangers.key(db, made.secret, HERE).id == made.row.id
+    for wrong in ("", "nonsense", keys.new_secret()):
+        with pytest.raises(NoKey):
+            strangers.key(db, wrong, HERE)
+    for secret in (keys.new_secret(), "", valid[5].secret):
+        with pytest.raises(TooFast, match="not valid"):
+            strangers.key(db, secret, HERE)
+    for address in (HERE, HERE, THERE):  # who was let in before comes in whatever his neighbours do
+        assert strangers.key(db, valid[0].secret, address).id == valid[0].row.id
+    assert strangers.key(db, valid[5].secret, THERE).id == valid[5].row.id
+    assert strangers.key(db, valid[5].secret, HERE).id == valid[5].row.id
+
+
+def test_a_key_that_was_revoked_is_a_strangers(db: Database) -> None:
+    strangers = Strangers(NEVER, 1.0)
+    made = keys.make_key(db, "a", "x", ("jobs:read",))
+    strangers.key(db, made.secret, HERE)
+    keys.revoke(db, "a", made.row.id)
+    for _ in range(2):
+        with pytest.raises(NoKey):
+            strangers.key(db, made.secret, HERE)
+    with pytest.raises(TooFast):
+        strangers.key(db, made.secret, HERE)
+
+
+def test_an_address_of_ipv6_is_its_network() -> None:
+    assert net_of("2001:db8::1") == net_of("2001:db8::ffff:1") != net_of("2001:db8:0:1::1")
+    assert net_of("::ffff:192.0.2.1") == net_of(HERE) == HERE
+    assert (net_of(""), net_of("testclient")) == ("", "testclient")
+
+
+def test_the_service_says_when_to_come_again(tmp_path: Path, db: Database) -> None:
+    places = ServicePlaces(tmp_path / "data")
+    places.make()
+    server = Server(db, places, ApiSettings(secret=secret_of(places), calls_a_second=NEVER, calls_at_once=3.0))
+    try:
+        house = House(server, "a", "")
+        house.secret = house.key("a")
+        with house.http() as known, httpx.Client(base_url=server.url) as nobody:
+            assert known.get("/v1/me").status_code == 200
+            for _ in range(3):
+                is_problem(nobody.get("/v1/jobs"), 401)
+            answer = nobody.get("/v1/jobs")
+            is_problem(answer, 429, "address", "valid key")
+            assert answer.headers["retry-after"]
+            assert known.get("/v1/me").status_code == 200
+            is_problem(nobody.get("/v1/me", headers={"Authorization": f"Bearer {house.key('a')}"}), 429)
+    finally:
+        server.stop()
