@@ -8,7 +8,6 @@ back through a pipe, so that counters go on where the process before stopped.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import queue
 import signal
@@ -43,6 +42,7 @@ LOST_S = 10.0  # jobs whose pool has ended write down why
 END_S = 50.0  # segments are stopped, jobs given back, Ray ended
 AGAIN_S, AGAIN_MOST_S = 1.0, 30.0  # pauses before the next one, as long as they come to nothing
 LIVED_S = 120.0  # one that ran for so long was no failure
+SILENT_S = 60.0  # since its last word, of which there is one every TELL_S
 STDERR = 2
 # As a module of its name, not as __main__: what is sent over the line is of the same classes at both ends.
 BEGIN = "from farm.service.apart import main; main()"
@@ -93,6 +93,10 @@ def task_of(
     return Task(database, connections, str(places.root), run, settings, most_jobs, retention, speaks_json())
 
 
+class Silent(Exception):
+    """The process is there, and says nothing any more."""
+
+
 # ------------------------------------------------------------ here
 
 
@@ -104,6 +108,7 @@ class Apart:
         self._task = task
         self._to = to
         self._levels: set[Key] = set()
+        self._was_up = False
         self._over = threading.Event()
         self._first: queue.SimpleQueue[FarmError | None] = queue.SimpleQueue()
         self._child: subprocess.Popen[bytes] | None = None
@@ -135,58 +140,58 @@ class Apart:
             self._first.put(WorkerLost("the coordinator's process ended before it was up"))
 
     def _keep(self) -> None:
-        pause_s, first = AGAIN_S, True
+        pause_s = AGAIN_S
         while not self._over.is_set():
             began_s = time.monotonic()
-            up, why = self._one(first)
-            if self._over.is_set() or (first and not up):
+            try:
+                why = self._one()
+            except Exception as error:  # of whatever kind: without this thread no job would ever run again
+                log.exception("the coordinator's process could not be begun, or said what cannot be read")
+                why = f"{type(error).__name__}: {error}"
+                if not self._was_up:
+                    self._first.put(WorkerLost(f"the coordinator's process cannot be begun: {why}"))
+            if self._over.is_set() or not self._was_up:
                 break
-            first = False
             pause_s = AGAIN_S if time.monotonic() - began_s >= LIVED_S else min(2 * pause_s, AGAIN_MOST_S)
             log.warning("the coordinator's process ended (%s): the next one begins in %g s", why, pause_s)
             self._over.wait(pause_s)
 
-    def _one(self, first: bool) -> tuple[bool, str]:
-        """One process, from its start to its end; whether it came up, and what it ended with."""
-        mine, theirs = Pipe()
+    def _one(self) -> str:
+        """One process, from its start to its end, and what it ended with."""
         paths = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-c", BEGIN, str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=STDERR,
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": paths},
-            start_new_session=True,  # all that it starts can be ended with it, and Ctrl-C goes to this process alone
-        )
-        theirs.close()
-        self._child = child
-        up, told = False, ""
-        try:
-            with suppress(OSError, EOFError):
-                mine.send(self._task)
-                for word in self._words(mine, time.monotonic() + UP_S):
-                    if isinstance(word, Counted):
-                        self._count(word)
-                        continue
-                    up, told = word.error is None, str(word.error or "")
-                    if first:
-                        self._first.put(word.error)
-        finally:
-            mine.close()  # which it hears, and ends
-            code = reaped(child, END_S + LOST_S)
-            self._child = None
-            for name, labels in self._levels:  # nothing runs
-                self._to.set(BY_NAME[name], 0, *labels)
-        return up, told or (f"signal {-code}" if code < 0 else f"exit code {code}")
-
-    def _words(self, line: Connection, until_s: float) -> Iterator[Up | Counted]:
-        """What it says, until it is to end, or is not up by `until_s`; `EOFError` when it has ended."""
-        while not self._over.is_set() and time.monotonic() < until_s:
-            if line.poll(LOOK_S):
-                word: Up | Counted = line.recv()
-                if isinstance(word, Up):
-                    until_s = math.inf
-                yield word
+        mine, theirs = Pipe()
+        with mine:
+            with theirs:
+                child = subprocess.Popen(
+                    [sys.executable, "-P", "-c", BEGIN, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=STDERR,
+                    pass_fds=[theirs.fileno()],
+                    env={**os.environ, "PYTHONPATH": paths},
+                    start_new_session=True,  # all that it starts can be ended with it, and Ctrl-C goes here alone
+                )
+            self._child = child
+            told, patience_s = "", END_S + LOST_S
+            try:
+                with suppress(OSError, EOFError):
+                    mine.send(self._task)
+                    for word in words(mine, self._over):
+                        if isinstance(word, Counted):
+                            self._count(word)
+                            continue
+                        told = str(word.error or "")
+                        if not self._was_up:
+                            self._was_up = word.error is None
+                            self._first.put(word.error)
+            except Silent as error:
+                told, patience_s = str(error), 0.0
+            finally:
+                mine.close()  # which it hears, and ends
+                code = reaped(child, patience_s)
+                self._child = None
+                for name, labels in self._levels:  # nothing runs
+                    self._to.set(BY_NAME[name], 0, *labels)
+        return told or (f"signal {-code}" if code < 0 else f"exit code {code}")
 
     def _count(self, told: Counted) -> None:
         for (name, labels), amount in told.added.items():
@@ -196,6 +201,25 @@ class Apart:
         for (name, labels), value in told.seen:
             self._to.observe(BY_NAME[name], value, *labels)
         self._levels |= told.levels.keys()
+
+
+def words(line: Connection, over: threading.Event) -> Iterator[Up | Counted]:
+    """What comes on the line, until it is to end, or is not up in time; `EOFError` when the other end is closed,
+    `Silent` when one that was up says nothing any more. Words that wait are read first: it was not silent while this
+    process was stopped."""
+    until_s, up = time.monotonic() + UP_S, False
+    while not over.is_set():
+        late = time.monotonic() >= until_s
+        if line.poll(LOOK_S):
+            word: Up | Counted = line.recv()
+            up = up or isinstance(word, Up)
+            if up:
+                until_s = time.monotonic() + SILENT_S
+            yield word
+        elif late:
+            if up:
+                raise Silent(f"silent for {SILENT_S:g} s")
+            return
 
 
 def reaped(child: subprocess.Popen[bytes], patience_s: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,8 +13,9 @@ import psutil
 import pytest
 from prometheus_client import CollectorRegistry
 
-from core.errors import FarmError
-from farm.service.apart import Apart, Relay, Task, reaped, task_of
+from core.errors import FarmError, WorkerLost
+from farm.service import apart
+from farm.service.apart import Apart, Counted, Relay, Task, Up, reaped, task_of
 from farm.service.clearing import NEVER
 from farm.service.database import open_database
 from farm.service.places import ServicePlaces
@@ -24,6 +26,8 @@ from tests.farm.service.running import RUN, wait_for
 
 JOBS, ENDED = BY_NAME["farm_jobs"], BY_NAME["farm_jobs_ended_total"]
 
+PYTHON = sys.executable
+
 
 def task_in(folder: Path, run: RunOptions = RUN) -> Task:
     places = ServicePlaces(folder)
@@ -33,23 +37,93 @@ def task_in(folder: Path, run: RunOptions = RUN) -> Task:
 
 
 def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def pending(pid: int, number: signal.Signals) -> bool:
+    """Whether the signal has not reached any thread of the process yet."""
+    said = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(said["ShdPnd"], 16) >> (number - 1) & 1)
+
+
+# What the keeper begins in the place of Python: it says the words in the file it is given, and then nothing.
+STAND_IN = """#!{python} -S
+import signal, sys
+from multiprocessing.connection import Connection
+line = Connection(int(sys.argv[4]))
+line.recv_bytes()
+for word in open({words!r}).read().split():
+    line.send_bytes(bytes.fromhex(word))
+signal.pause() if {deaf} else line.recv_bytes()
+"""
+
+
+def stand_in(folder: Path, *said: object, deaf: bool = False) -> str:
+    """An interpreter that is none: what it says comes through the real pipe. `deaf`: it does not hear the line's
+    end."""
+    file = folder / f"python{len(list(folder.iterdir()))}"
+    words = file.with_suffix(".words")
+    words.write_text(" ".join(pickle.dumps(word).hex() for word in said))
+    file.write_text(STAND_IN.format(python=PYTHON, words=str(words), deaf=deaf))
+    file.chmod(0o700)
+    return str(file)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_why_it_cannot_be_begun_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = Apart(task_in(tmp_path), PrometheusInstruments(CollectorRegistry()))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    before = descriptors()
+    with pytest.raises(WorkerLost, match="cannot be begun: FileNotFoundError"):
+        keeper.start()
+    keeper.close()
+    assert descriptors() == before
+
+
+def test_whatever_it_says_and_when_it_says_nothing_another_one_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "AGAIN_S", 0.1)
+    keeper = Apart(task_in(tmp_path), PrometheusInstruments(CollectorRegistry()))
+    wrong = Counted({("no such figure", ()): 1.0}, {}, [])
+    monkeypatch.setattr(sys, "executable", stand_in(tmp_path, Up(), wrong))
+    keeper.start()
+    try:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+        wait_for(lambda: keeper.pid is None)
+        monkeypatch.setattr(apart, "SILENT_S", 0.2)
+        monkeypatch.setattr(sys, "executable", stand_in(tmp_path, Up(), deaf=True))
+        wait_for(lambda: keeper.pid is not None)
+        silent = keeper.pid
+        monkeypatch.setattr(sys, "executable", stand_in(tmp_path, Up()))
+        wait_for(lambda: keeper.pid not in (None, silent))
+        assert silent is not None
+        assert not alive(silent)
+    finally:
+        keeper.close()
 
 
 @pytest.mark.heavy  # two processes that load all of the farm
 def test_it_comes_again(tmp_path: Path) -> None:
-    apart = Apart(task_in(tmp_path), PrometheusInstruments(CollectorRegistry()))
-    apart.start()
+    keeper = Apart(task_in(tmp_path), PrometheusInstruments(CollectorRegistry()))
+    keeper.start()
     try:
-        first = apart.pid
+        first = keeper.pid
         assert first is not None
         os.kill(first, signal.SIGTERM)  # as whoever ends all of the service at once: it waits for the line's end
+        wait_for(lambda: not pending(first, signal.SIGTERM))
         assert alive(first)
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: apart.pid not in (None, first))
-        second = apart.pid
+        wait_for(lambda: keeper.pid not in (None, first))
+        second = keeper.pid
     finally:
-        apart.close()
+        keeper.close()
     assert second is not None
     assert not alive(first)
     assert not alive(second)
@@ -58,12 +132,12 @@ def test_it_comes_again(tmp_path: Path) -> None:
 @pytest.mark.heavy  # loads Ray
 def test_what_keeps_it_from_coming_up_is_told(tmp_path: Path) -> None:
     task = task_in(tmp_path, RunOptions(address="127.0.0.1:1"))
-    apart = Apart(task, PrometheusInstruments(CollectorRegistry()))
+    keeper = Apart(task, PrometheusInstruments(CollectorRegistry()))
     try:
         with pytest.raises(FarmError, match=r"nobody answers at 127\.0\.0\.1:1"):
-            apart.start()
+            keeper.start()
     finally:
-        apart.close()
+        keeper.close()
 
 
 def test_what_it_started_ends_with_it() -> None:
