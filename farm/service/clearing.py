@@ -38,7 +38,8 @@ ACTOR = "retention"  # who erases what nobody asked to be erased
 @dataclass(frozen=True)
 class Retention:
     """What is erased unasked, in seconds; None is never. `jobs_s`: a job that ended, with its uploads and its result.
-    `uploads_s`: an upload that no job uses, since it was complete. `audit_s`: a line of the audit, within a day."""
+    `uploads_s`: an upload that no job uses, since it was complete or was let go. `audit_s`: a line of the audit, within
+    a day."""
 
     jobs_s: int | None = None
     uploads_s: int | None = None
@@ -90,14 +91,17 @@ def _erase_old(db: Database, retention: Retention) -> None:
                     erasing.erase_row(connection, now_ms, one)
                     audit.write(connection, now_ms, ACTOR, "job.erase", one)
     if retention.uploads_s is not None:
-        used = sql.select(bound.upload).where(bound.upload == upload.id).exists()
+        used = sql.select(bound.upload).where(bound.upload == upload.id, bound.unused_ms.is_(None)).exists()
         free = sql.select(upload.id).where(upload.state == "ready", sql.not_(used))
-        for one in _older(db, free, upload.changed_ms, retention.uploads_s):
+        let_go = sql.select(sql.func.max(bound.unused_ms)).where(bound.upload == upload.id).scalar_subquery()
+        since = sql.func.coalesce(let_go, upload.changed_ms)
+        for one in _older(db, free, since, retention.uploads_s):
             with db.write() as connection:
                 now_ms = db.now_ms(connection)
                 # Who binds an upload to a job locks its row first.
                 connection.execute(sql.select(upload.id).where(upload.id == one).with_for_update())
-                if connection.execute(free.where(upload.id == one)).first() is not None:
+                old = since < now_ms - 1000 * retention.uploads_s
+                if connection.execute(free.where(upload.id == one, old)).first() is not None:
                     erasing.forget_upload(connection, now_ms, one)
                     audit.write(connection, now_ms, ACTOR, "upload.remove", one)
 

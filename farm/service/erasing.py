@@ -15,8 +15,8 @@ job, upload, bound = tables.jobs.c, tables.uploads.c, tables.job_uploads.c
 
 
 def erase_row(connection: Connection, now_ms: int, job_id: str) -> bool:
-    """Empty the job's row and what hangs on it. Uploads that no other job uses go with it. Whether that ended the job:
-    one that had not ended is cancelled."""
+    """Empty the job's row and what hangs on it. Uploads that it uses or once used go with it, but those that another
+    job uses. Whether that ended the job: one that had not ended is cancelled."""
     state = connection.execute(sql.select(job.state).where(job.id == job_id)).scalar_one_or_none()
     statement = (
         sql.update(tables.jobs)
@@ -55,7 +55,8 @@ def erase_row(connection: Connection, now_ms: int, job_id: str) -> bool:
     connection.execute(sql.delete(tables.job_uploads).where(bound.job == job_id))
     for name in sorted(names):  # in one order, so that two erasures do not wait for one another
         connection.execute(sql.select(upload.id).where(upload.id == name).with_for_update())
-        if connection.execute(sql.select(bound.job).where(bound.upload == name).limit(1)).first() is None:
+        used = sql.select(bound.job).where(bound.upload == name, bound.unused_ms.is_(None))
+        if connection.execute(used.limit(1)).first() is None:
             forget_upload(connection, now_ms, name)
     return state not in ENDED
 

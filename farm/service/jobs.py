@@ -179,7 +179,7 @@ def put_cast(db: Database, tenant: str, job_id: str, toml: str, *, actor: str = 
     where the job was submitted without wait_for_cast: nobody looks for the people of its film.
 
     Its sources are uploads, as "upload:upl_...", and addresses: `InputError`, `NotFound` and `Conflict` as for a job's.
-    Pictures that it no longer names are no longer the job's.
+    Pictures that it no longer names may be removed; they go with the job.
     """
     pictures = cast_uploads(toml)
     with db.write() as connection:
@@ -203,7 +203,7 @@ def put_cast(db: Database, tenant: str, job_id: str, toml: str, *, actor: str = 
         put_document(connection, job_id, CAST, toml)
         named = {*pictures, *(uploads_of(order) if order is not None else ())}
         bindings.use(connection, tenant, job_id, pictures)
-        bindings.keep(connection, job_id, named)
+        bindings.keep(connection, now_ms, job_id, named)
         audit.write(connection, now_ms, actor or tenant, "job.cast", job_id)
         return job_row(rows[0])
 

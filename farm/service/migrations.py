@@ -101,12 +101,15 @@ STORES = (
         WHERE state = 'succeeded' AND store_gone_ms IS NULL AND erased_ms IS NULL""",
 )
 
+UNUSED = ("ALTER TABLE job_uploads ADD COLUMN unused_ms BIGINT",)
+
 STEPS = (
     Step(1, "the tables", FIRST),
     Step(2, "losses of renderers", LOSSES),
     Step(3, "letters by tenant and by webhook", LETTERS),
     Step(4, "how files in a bucket begin", HEADS),
     Step(5, "stores of jobs that succeeded", STORES),
+    Step(6, "uploads that a job does not need any more", UNUSED),
 )
 
 LOCK = 0x6661726D  # "farm": PostgreSQL's advisory lock around a migration

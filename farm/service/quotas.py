@@ -72,7 +72,7 @@ def _reserved(connection: Connection, tenant: str, *, but: str = "") -> int:
         .join(tables.job_uploads, bound.job == job.id)
         .join(tables.uploads, upload.id == bound.upload)
         .where(job.tenant == tenant, job.erased_ms.is_(None), job.state != JobState.succeeded, job.id != but)
-        .where(upload.purpose == "target", sql.not_(ended_unbegun))
+        .where(upload.purpose == "target", bound.unused_ms.is_(None), sql.not_(ended_unbegun))
     )
     return int(connection.execute(asked).scalar_one())
 

@@ -147,7 +147,13 @@ uploads = Table(
     _text("head_sha256"),  # of the first bytes of a file that goes into a bucket, "" until they were seen
 )
 
-job_uploads = Table("job_uploads", metadata, _text("job", key=True), _text("upload", key=True))
+job_uploads = Table(
+    "job_uploads",
+    metadata,
+    _text("job", key=True),
+    _text("upload", key=True),
+    _number("unused_ms", null=True),  # since when the job does not need it; it goes with the job all the same
+)
 
 usage = Table(
     "usage",

@@ -182,7 +182,8 @@ def remove(db: Database, tenant: str, upload_id: str, *, actor: str = "") -> Non
         now_ms = db.now_ms(connection)
         _find(connection, tenant, upload_id, lock=True)
         users = sql.select(job.id).join(tables.job_uploads, bound.job == job.id)
-        busy = users.where(bound.upload == upload_id, job.state.not_in(sorted(ENDED))).order_by(job.id).limit(1)
+        used = [bound.upload == upload_id, bound.unused_ms.is_(None)]
+        busy = users.where(*used, job.state.not_in(sorted(ENDED))).order_by(job.id).limit(1)
         found = connection.execute(busy).scalar_one_or_none()
         if found is not None:
             raise Conflict("a job uses this upload", where=upload_id, hint=f"cancel {found}, or wait for its end")

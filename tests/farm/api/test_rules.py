@@ -137,6 +137,23 @@ def test_an_upload_that_a_job_uses_stays(kept: tuple[Database, Hand, ServicePlac
         assert jobs.get(db, ACME, made.id)
 
 
+def test_a_picture_that_was_let_go_is_kept_as_long_as_any(kept: tuple[Database, Hand, ServicePlaces]) -> None:
+    db, clock, places = kept
+    with db:
+        made = submit(db, wait_for_cast=True).id
+        row = uploads.begin(db, ACME, purpose="source", name="a", size_bytes=1, place=lambda one: f"/none/{one}")
+        uploads.finish(db, ACME, row.id, size_bytes=1, sha256="0", media={})
+        jobs.put_cast(db, ACME, made, f'[[people]]\nid = "P01"\nsource = "upload:{row.id}"\n')
+        clock.forward(100 * DAY_S)
+        jobs.put_cast(db, ACME, made, '[[people]]\nid = "P01"\n')
+        clear(db, places, Retention(uploads_s=DAY_S))
+        assert uploads.get(db, ACME, row.id).state == "ready"
+        clock.forward(2 * DAY_S)
+        clear(db, places, Retention(uploads_s=DAY_S))
+        with pytest.raises(NotFound):
+            uploads.get(db, ACME, row.id)
+
+
 def test_tenants_are_the_operators(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = ["--database", f"sqlite:///{tmp_path}/farm.db"]
     assert main(["tenant", "make", "acme", "--name", "Acme", "--quota", "film_s=60", *place]) == 0

@@ -143,6 +143,22 @@ def test_a_job_that_waits_for_no_cast_takes_none(farm: Farm, tmp_path: Path) -> 
         jobs.pause(farm.db, ACME, job)
 
 
+def test_pictures_that_were_replaced_go_with_the_job(farm: Farm, tmp_path: Path) -> None:
+    """But for one that another job uses; and one that is named again is needed again."""
+    (tmp_path / "x.png").write_bytes(b"x")
+    film, *pictures = (farm.upload(tmp_path / "x.png", kind) for kind in ("target", "source", "source", "source"))
+    job, other = (farm.submit(JobOrder(order_of(film).spec, wait_for_cast=True)) for _ in range(2))
+    casts = [f'[[people]]\nid = "P01"\nsource = "upload:{upload}"\n' for upload in pictures]
+    for cast in (casts[0], casts[1], casts[0], casts[2]):
+        jobs.put_cast(farm.db, ACME, job, cast)
+    jobs.put_cast(farm.db, ACME, other, casts[1])
+    jobs.erase(farm.db, ACME, job)
+    assert {row.id for row in uploads.listed(farm.db, ACME).items} == {film, pictures[1]}
+    jobs.put_cast(farm.db, ACME, other, casts[1])
+    jobs.erase(farm.db, ACME, other)
+    assert not uploads.listed(farm.db, ACME).items
+
+
 def test_a_picture_that_is_replaced_is_the_jobs_no_longer(farm: Farm, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"x")
     film, first, second = (farm.upload(tmp_path / "x.png", kind) for kind in ("target", "source", "source"))
