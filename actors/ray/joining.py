@@ -20,6 +20,8 @@ from core.quiet import in_silence
 # Read by Ray when it is imported: no report to its makers (the farm uses no network), and no warning about GPUs.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# No call of Ray starts or joins a cluster by itself: one that comes after the end, from a thread that watches, would.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 import ray
 from ray import cloudpickle

@@ -116,10 +116,15 @@ class RayTransport:
             ray.kill(self._actors[slot])
 
     def dismiss(self, silent: Callable[[], None]) -> None:
-        """End all renderers. From any thread, once nobody polls any more. `silent` is called, from another thread,
-        when the head has not answered for so long that Ray may soon end this process."""
-        self._fleet.linger(SILENCE_S, silent)
-        self._end_all()
+        """End all renderers. From any thread, once nobody polls any more. `silent` is called when the head has not
+        answered for so long that Ray may soon end this process: from another thread, after the last call of Ray that is
+        made here; or at once, where it is so silent by now, and then no renderer is ended one by one."""
+        if self._fleet.silent_s < SILENCE_S:
+            self._end_all()
+            self._fleet.linger(SILENCE_S, silent)
+        else:
+            self._fleet.stop()
+            silent()
 
     def end(self) -> None:
         """End all renderers and the watch over nodes. From any thread, once nobody polls any more."""
@@ -135,7 +140,7 @@ class RayTransport:
         self._coming.discard(slot)
         self._doubted.discard(slot)
         actor = self._actors.pop(slot, None)
-        if actor is not None:
+        if actor is not None and ray.is_initialized():
             ray.kill(actor)
 
     def _call(self, call: _Call, reference: Any) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from actors.ray.fleet import FleetWatch
 from actors.ray.silence import STEP_S, Silence
+from actors.ray.transport import SILENCE_S, RayTransport
 from tests.chaos.cluster import SETTINGS, RayCluster
 from tests.system.runs import DEADLINE_S, ROOT
 
@@ -65,6 +66,40 @@ def test_who_lingers_is_told_once_that_nobody_answers() -> None:
     fleet.linger(0.0, lambda: told.append("silent"))
     fleet._count()  # in this thread: it ends with what it tells
     assert told == ["silent"]
+
+
+class Watched(RayTransport):
+    """Notes who was there to leave Ray while renderers were ended."""
+
+    def _end_all(self) -> None:
+        self.during = self._fleet._most_s
+
+
+def test_ray_is_left_only_after_the_last_renderer_is_ended() -> None:
+    told: list[str] = []
+    transport = Watched(lambda _: None, {})
+    transport.dismiss(lambda: told.append("silent"))
+    assert (transport.during, transport._fleet._most_s, told) == (float("inf"), SILENCE_S, [])
+
+
+def test_with_a_silent_head_ray_is_left_at_once_and_no_renderer_is_asked_for() -> None:
+    told: list[str] = []
+    transport = RayTransport(lambda _: None, {})
+    transport._actors["r1"] = object()  # which Ray refuses to end
+    transport._fleet._silence.asked()
+    for look in range(20):
+        transport._fleet._silence.seconds(look * STEP_S)
+    transport.dismiss(lambda: told.append("silent"))
+    assert told == ["silent"]
+
+
+def test_no_call_of_ray_starts_one() -> None:
+    told = "from actors.ray.joining import ray; ray.get_runtime_context().gcs_address"
+    ran = subprocess.run(
+        [sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 1
+    assert "ray.init" in ran.stderr.splitlines()[-1]
 
 
 @pytest.mark.heavy
