@@ -31,6 +31,10 @@ def _deaf() -> None:
     pass
 
 
+def _dumb(_: Event) -> None:
+    """Nobody listens."""
+
+
 @dataclass(frozen=True)
 class Loss:
     """A renderer that was lost. In `doubt`, it may be its node that went: Ray's health checks find that out only after
@@ -71,7 +75,9 @@ class FleetWatch:
         threading.Thread(target=self._count, name="farm silence", daemon=True).start()
 
     def linger(self, most_s: float, silent: Callable[[], None]) -> None:
-        """Nobody looks at `silent_s` any more: call `silent`, once, when the cluster has not answered for `most_s`."""
+        """Nobody listens or looks at `silent_s` any more, nor waits for renderers: call `silent`, once, when the
+        cluster has not answered for `most_s`."""
+        self._tell, self.waiting = _dumb, False
         self._most_s, self._silent = most_s, silent
 
     def stop(self) -> None:

@@ -62,8 +62,11 @@ def test_a_driver_that_was_stopped_counts_little_of_it(steps: list[float], stops
 
 def test_who_lingers_is_told_once_that_nobody_answers() -> None:
     told: list[str] = []
-    fleet = FleetWatch(lambda _: None, {})
+    fleet = FleetWatch(lambda event: told.append(str(event)), {})
+    fleet.waiting = True
     fleet.linger(0.0, lambda: told.append("silent"))
+    fleet._report(frozenset({"gone"}), {"leaving": 0}, 0)  # which nobody takes out of a queue any more
+    assert not fleet.waiting
     fleet._count()  # in this thread: it ends with what it tells
     assert told == ["silent"]
 
