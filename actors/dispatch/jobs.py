@@ -95,10 +95,11 @@ class Jobs:
         ledger = self._shares.turn(fits)
         if ledger is None:
             return None
+        share_then = ledger.share  # with what is about to be taken
         rank = ledger.take_suspect(fits) if ledger.suspects and fits is not None else None
         if rank is None:
             rank = ledger.take(share)
-        self._shares.charge(ledger, ledger.costs[rank])
+        self._shares.charge(ledger, rank, share_then)
         return ledger, rank
 
     @property
@@ -112,9 +113,10 @@ class Jobs:
 
     def put_back(self, ledger: Ledger, rank: int) -> None:
         """A task whose attempt is gone: to the front of its job's queue, or dropped where nothing more is wanted."""
+        charged = ledger.charges.get(rank, 0.0)
         ledger.put_back(rank)
         self.touch(ledger)
-        self._shares.refund(ledger, ledger.costs[rank])
+        self._shares.refund(ledger, charged)
         if ledger.queued:
             self._shares.offer(ledger)
 

@@ -94,6 +94,7 @@ class Ledger:
         self.weight = weight
         self.group = group or Group()
         self.served = 0.0  # cost handed out, divided by the weight; see actors.dispatch.shares
+        self.charges: dict[int, float] = {}  # what each task that runs adds to it
         self.error: FarmError | None = None
         self.finished = False
         longest_first = sorted(tasks, key=lambda task: (-task.cost, task.position))
@@ -214,6 +215,7 @@ class Ledger:
         self.group.running -= 1
         self._totals.running -= 1
         self._state[rank] = state
+        self.charges.pop(rank, None)
 
     def _unqueue(self, rank: int) -> None:
         self.queued -= 1

@@ -5,7 +5,7 @@ group have its weight together: each as much of it as there are jobs of the grou
 comes in, or comes back, starts at the charge of the one that was served last: it neither catches up on time when it
 had no work, nor waits for the others to catch up. So between two jobs of one priority that both have a queue, the
 difference of what they got (by weight) is at most the longest task of the one plus the longest of the other.
-What is lost is charged back: the loss is the farm's.
+What is lost is given back as it was charged: the loss is the farm's.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ class Shares:
             ledger.served = max(ledger.served, self._clock.get(ledger.priority, 0.0))
             self._push(ledger)
 
-    def charge(self, ledger: Ledger, cost: float) -> None:
-        """The job is given a task of this cost."""
+    def charge(self, ledger: Ledger, rank: int, share: float) -> None:
+        """The job, which had this `share`, is given a task."""
         clock = self._clock.get(ledger.priority, 0.0)
         self._clock[ledger.priority] = max(clock, ledger.served)
-        ledger.served += cost / ledger.share
+        ledger.charges[rank] = charged = ledger.costs[rank] / share
+        ledger.served += charged
         if ledger.queued:
             self._push(ledger)
         else:
             self._entry.pop(ledger.number, None)
 
-    def refund(self, ledger: Ledger, cost: float) -> None:
-        """A task of the job was lost with its slot."""
-        ledger.served -= cost / ledger.share
+    def refund(self, ledger: Ledger, charged: float) -> None:
+        """A task of the job, for which it was charged so much, was lost with its slot."""
+        ledger.served -= charged
         if ledger.number in self._entry:
             self._push(ledger)
 

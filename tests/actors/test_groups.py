@@ -159,3 +159,21 @@ def test_groups_share_by_their_weights_however_many_jobs_they_have(counts: tuple
     given_of(slack)
     told = given_of(100)
     assert abs(told["a"] - later * told["b"]) <= 2 * (1 + later) * slack
+
+
+@given(others=st.integers(1, 12), weights=st.tuples(st.sampled_from([1.0, 2.0]), st.sampled_from([0.5, 8.0])))
+def test_a_loss_gives_back_what_was_charged(others: int, weights: tuple[float, float]) -> None:
+    """Jobs of the tenant that came since, and another weight, change nothing of it; nor is anything kept of it."""
+    jobs = Jobs()
+    jobs.add(JobAdded("a", [Task(f"a.{place}", place, 3.0) for place in range(3)], group="tenant", weight=weights[0]))
+    taken = [jobs.take(1.0, None) for _ in range(2)]
+    assert all(taken)
+    (ledger, lost), (_, done) = [one for one in taken if one is not None]
+    assert ledger.served == 6.0 / weights[0]
+    for number in range(others):
+        jobs.add(JobAdded(f"b{number}", [Task(f"b{number}.0", 0, 1.0)], group="tenant", weight=weights[0]))
+    jobs.weigh("tenant", weights[1])
+    jobs.put_back(ledger, lost)
+    assert ledger.served == 3.0 / weights[0]
+    assert ledger.complete(done)
+    assert ledger.charges == {}
