@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.errors import InputError
+from core.errors import InputError, StorageError
 from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
 from farm.api.counting import counts_here
@@ -164,23 +164,34 @@ def first_key(db: Database, places: ServicePlaces, quotas: Mapping[str, int | No
     files. The tenant's quota is what `quotas` says of it.
 
     The secret is kept before it is a key, and each step may have been done already: by one that died in between, or by
-    another one that starts at the same time, and that has the same secret from the same file.
+    another one that starts at the same time, and that has the same secret from a file of this database's own: what is
+    in `KEY_FILE` may be the key of a database that was here before.
     """
     fresh = not keys.any_key(db) and all(tenant.id == TENANT for tenant in keys.tenants(db))
     if fresh:
-        secret = places.keep_secret(KEY_FILE, keys.new_secret())
-        if not keys.is_secret(secret):
-            secret = keys.new_secret()
-            places.put_secret(KEY_FILE, secret)
         with suppress(Conflict):
             keys.make_tenant(db, "Default", tenant_id=TENANT, actor="farm serve")
-        try:
-            keys.make_key(db, TENANT, "first key", SCOPES, actor="farm serve", secret=secret)
-        except Conflict:
-            fresh = False
+        own = f"{KEY_FILE}.{keys.tenant(db, TENANT).created_ms}"
+        secret = places.keep_secret(own, keys.new_secret())
+        fresh = not keys.any_key(db)  # else another one has ended with it, and the file was made again
+        if fresh:
+            fresh = make_first(db, places, secret)
+        places.drop_secret(own)
     if quotas and any(tenant.id == TENANT for tenant in keys.tenants(db)):
         apply_quotas(db, TENANT, quotas)
     return fresh
+
+
+def make_first(db: Database, places: ServicePlaces, secret: str) -> bool:
+    """Keep the secret, and make it a key; False where another one did. `StorageError` where it cannot be read back."""
+    places.put_secret(KEY_FILE, secret)
+    if places.secret(KEY_FILE) != secret:
+        raise StorageError("the first key cannot be read back", where=str(places.root / KEY_FILE))
+    try:
+        keys.make_key(db, TENANT, "first key", SCOPES, actor="farm serve", secret=secret)
+    except Conflict:
+        return False
+    return True
 
 
 def wait_for_end(said: Callable[[str], None]) -> None:

@@ -9,6 +9,7 @@ jobs/<job>/out/<name>              the finished film
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -76,8 +77,12 @@ class ServicePlaces:
             far = as_object(file)
             far.bucket.create(far.key, text.encode())
         else:
-            with self._fresh(file, text) as fresh, suppress(FileExistsError):
-                file.hardlink_to(fresh)
+            with self._fresh(file, text) as fresh:
+                try:
+                    file.hardlink_to(fresh)
+                except FileExistsError:
+                    if not self.secret(name):  # power went before a file had its content
+                        fresh.replace(file)
         return self.secret(name) or text
 
     def put_secret(self, name: str, text: str) -> None:
@@ -89,14 +94,28 @@ class ServicePlaces:
             with self._fresh(file, text) as fresh:
                 fresh.replace(file)
 
+    def drop_secret(self, name: str) -> None:
+        """Nothing is kept under `name` any more."""
+        file = self.root / name
+        if self.far:
+            from farm.store.s3path import as_object  # noqa: PLC0415 - loads boto3
+
+            as_object(file).unlink(missing_ok=True)
+        else:
+            file.unlink(missing_ok=True)
+
     @contextmanager
     def _fresh(self, file: Path, text: str) -> Iterator[Path]:
-        """A file beside `file` with a line, for its owner's eyes."""
+        """A file beside `file` with a line, for its owner's eyes. What becomes of it stays when the power goes."""
         fresh = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
         try:
             fresh.touch(PRIVATE)
-            fresh.write_text(f"{text}\n")
+            with fresh.open("w") as line:
+                line.write(f"{text}\n")
+                line.flush()
+                os.fsync(line.fileno())
             yield fresh
+            sync_folder(file.parent)
         except OSError as error:
             raise StorageError(f"cannot be kept: {error.strerror}", where=str(file)) from error
         finally:
@@ -140,6 +159,16 @@ class ServicePlaces:
             return
         except OSError as error:
             raise StorageError(f"cannot be removed: {error.strerror}", where=str(error.filename)) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where its file system can say so."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def remove_below(folder: Path) -> None:

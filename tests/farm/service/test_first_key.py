@@ -10,6 +10,7 @@ import pytest
 from farm.api.embedded import KEY_FILE, TENANT, first_key
 from farm.service import keys
 from farm.service.database import Database
+from farm.service.errors import NoKey
 from farm.service.places import ServicePlaces
 
 
@@ -53,6 +54,30 @@ def test_a_file_that_holds_no_key_is_replaced(db: Database, places: ServicePlace
     places.put_secret(KEY_FILE, "nothing")
     assert first_key(db, places, {})
     opens(db, places)
+
+
+def test_an_empty_file_holds_no_key(db: Database, places: ServicePlaces) -> None:
+    """As a file is whose content was not on the disk when the power went."""
+    for name in (KEY_FILE, f"{KEY_FILE}.{db_now(db)}", "links"):
+        (places.root / name).touch()
+    assert first_key(db, places, {})
+    opens(db, places)
+    assert places.keep_secret("links", "one") == places.keep_secret("links", "two") == places.secret("links") == "one"
+
+
+def db_now(db: Database) -> int:
+    with db.read() as connection:
+        return db.now_ms(connection)
+
+
+def test_the_key_of_a_database_that_was_here_before_is_none(db: Database, places: ServicePlaces) -> None:
+    old = keys.new_secret()
+    places.put_secret(KEY_FILE, old)
+    assert first_key(db, places, {})
+    opens(db, places)
+    with pytest.raises(NoKey):
+        keys.check_key(db, old)
+    assert [file.name for file in places.root.iterdir() if "key" in file.name] == [KEY_FILE]
 
 
 def test_an_operator_who_made_tenants_has_no_other(db: Database, places: ServicePlaces) -> None:
