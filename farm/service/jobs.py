@@ -24,6 +24,7 @@ from farm.service.states import ENDED, WAITING, WORKING, JobState, Wish
 job = tables.jobs.c
 CAST, REPORT = "cast.toml", "report.json"
 MOST_PRIORITY = 100
+CLAIMS = 10  # of an idempotency key, as long as its jobs are erased
 HAS = (JobState.succeeded, JobState.failed)  # what is said of a job in these states
 
 
@@ -43,7 +44,7 @@ def submit(
         if idempotency:
             earlier = _claim_name(connection, now_ms, tenant, idempotency, request_sha256, made)
             if earlier is not None:
-                return Submitted(job_row(find(connection, tenant, earlier)), new=False)
+                return Submitted(job_row(earlier), new=False)
         quotas.check_submission(connection, now_ms, tenant, quota)
         bindings.use(connection, tenant, made, uploads_of(order))
         film = order.spec.target.removeprefix(UPLOAD_SCHEME)
@@ -59,8 +60,8 @@ def submitted(db: Database, tenant: str, idempotency: str, request_sha256: str) 
     """The job that a submission with this idempotency key made, whatever became of its uploads since; None where there
     was none. `KeyReused` where that was another request."""
     with db.read() as connection:
-        made = _named(connection, tenant, idempotency, request_sha256)
-        return job_row(find(connection, tenant, made)) if made is not None else None
+        row = _named(connection, tenant, idempotency, request_sha256)
+        return job_row(row) if row is not None else None
 
 
 def check_order(order: JobOrder) -> None:
@@ -324,20 +325,26 @@ def _conflict(row: RowMapping, done: str, hint: str) -> Conflict:
 
 def _claim_name(
     connection: Connection, now_ms: int, tenant: str, name: str, request_sha256: str, made: str
-) -> str | None:
+) -> RowMapping | None:
     """Claim an idempotency key for the job `made`; the earlier job where it was claimed before."""
     values = {"tenant": tenant, "name": name, "request_sha256": request_sha256, "job": made, "created_ms": now_ms}
     claim = insert(connection, tables.idempotency).values(values).on_conflict_do_nothing()
-    if connection.execute(claim.returning(tables.idempotency.c.job)).first() is not None:
-        return None
-    return _named(connection, tenant, name, request_sha256)
+    for _ in range(CLAIMS):
+        if connection.execute(claim.returning(tables.idempotency.c.job)).first() is not None:
+            return None
+        earlier = _named(connection, tenant, name, request_sha256)
+        if earlier is not None:
+            return earlier
+        # An erasure took the key and its job away since the claim: it is free now.
+    raise Conflict("the job of this idempotency key is being erased", where=name[:80], hint="submit it again")
 
 
-def _named(connection: Connection, tenant: str, name: str, request_sha256: str) -> str | None:
-    """The job of an idempotency key; None where no job was made with it, `KeyReused` where it was another request's."""
+def _named(connection: Connection, tenant: str, name: str, request_sha256: str) -> RowMapping | None:
+    """The job of an idempotency key; None where no job was made with it or the job was erased, which frees the key;
+    `KeyReused` where it was another request's."""
     known = tables.idempotency.c
-    asked = sql.select(known.job, known.request_sha256).where(known.tenant == tenant, known.name == name)
-    earlier = connection.execute(asked).one_or_none()
+    claimed = sql.select(known.job, known.request_sha256).where(known.tenant == tenant, known.name == name)
+    earlier = connection.execute(claimed).one_or_none()
     if earlier is None:
         return None
     if earlier.request_sha256 != request_sha256:
@@ -346,7 +353,8 @@ def _named(connection: Connection, tenant: str, name: str, request_sha256: str) 
             where=name[:80],
             hint="take a new key for a new request, and the same body for the same one",
         )
-    return str(earlier.job)
+    asked = sql.select(tables.jobs).where(job.id == earlier.job, job.tenant == tenant, *visible())
+    return connection.execute(asked).mappings().one_or_none()
 
 
 def _insert(connection: Connection, now_ms: int, tenant: str, order: JobOrder, made: str, key_id: str) -> RowMapping:

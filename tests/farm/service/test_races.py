@@ -119,6 +119,31 @@ def test_a_lapsed_job_is_taken_once(db: Database, clock: Hand) -> None:
         assert take(db) == []
 
 
+@pytest.mark.parametrize("before", ["SELECT idempotency", "SELECT jobs"])
+def test_an_idempotency_key_whose_job_is_erased_meanwhile_makes_another(db: Database, url: str, before: str) -> None:
+    """Erased after the key was seen to be taken, and after it was seen by which job; SQLite lets nobody in between."""
+    tenants(db)
+    first = jobs.submit(db, ACME, order(), idempotency="the key", request_sha256="a").job.id
+    erased: list[str] = []
+
+    def erase(_: object, __: object, statement: str, *___: object) -> None:
+        if not erased and statement.startswith(before):
+            erased.append(first)
+            jobs.erase(db, ACME, first)
+
+    if url.startswith("sqlite"):
+        jobs.erase(db, ACME, first)
+    else:
+        sql.event.listen(sql.Engine, "before_cursor_execute", erase)
+    try:
+        again = [jobs.submit(db, ACME, order(), idempotency="the key", request_sha256="a") for _ in range(2)]
+    finally:
+        if not url.startswith("sqlite"):
+            sql.event.remove(sql.Engine, "before_cursor_execute", erase)
+    assert [one.new for one in again] == [True, False]
+    assert {one.job.id for one in again} == {again[0].job.id} != {first}
+
+
 def test_an_idempotency_key_makes_one_job(db: Database) -> None:
     tenants(db)
 
