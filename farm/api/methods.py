@@ -71,7 +71,8 @@ def path_of(scope: Mapping[str, Any]) -> str:
 
 
 async def headers_alone(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """What GET answers, to the end of the headers: what would make the body ends then, as long as it might be."""
+    """What GET answers, to the end of the headers: what would make the body ends then, as long as it might be. A range
+    is GET's alone (section 14.2)."""
     begun = False
 
     async def sent(message: Message) -> None:
@@ -84,6 +85,7 @@ async def headers_alone(app: ASGIApp, scope: Scope, receive: Receive, send: Send
         raise HeadersAlone
 
     scope["method"] = "GET"
+    scope["headers"] = [(name, value) for name, value in scope["headers"] if name not in {b"range", b"if-range"}]
     try:
         await app(scope, receive, sent)
     except Exception:
