@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import Connection
@@ -114,40 +115,48 @@ def _older(db: Database, asked: sql.Select[tuple[str]], at: sql.ColumnElement[in
 
 
 def _clear_jobs(db: Database, places: ServicePlaces, go_on: Callable[[], bool]) -> None:
-    asked = sql.select(job.id).where(job.erased_ms.is_not(None), job.files_gone_ms.is_(None)).limit(AT_ONCE)
-    with db.read() as connection:
-        erased = [str(one) for one in connection.execute(asked).scalars()]
-    for one in erased:
-        if not go_on():
-            return
-        try:
-            places.remove_job(one)
-        except FarmError as error:
-            log.error("the files of %s stay for now: %s", one, error)
-            continue
-        with db.write() as connection:
-            gone = {"files_gone_ms": db.now_ms(connection)}
-            connection.execute(sql.update(tables.jobs).where(job.id == one).values(gone))
+    there = [job.erased_ms.is_not(None), job.files_gone_ms.is_(None)]
+    asked = sql.select(job.id).where(*there)
+    _remove_each(db, asked, job.files_gone_ms, lambda row: places.remove_job(row.id), go_on)
 
 
 def _clear_stores(db: Database, places: ServicePlaces, go_on: Callable[[], bool]) -> None:
     """What jobs would have gone on with goes when they have succeeded: their films count against quotas, and this does
     not."""
     there = [job.state == JobState.succeeded, job.store_gone_ms.is_(None), job.erased_ms.is_(None)]
-    with db.read() as connection:
-        asked = sql.select(job.id).where(*there).order_by(job.finished_ms).limit(AT_ONCE)
-        done = [str(one) for one in connection.execute(asked).scalars()]
-    for one in done:
-        if not go_on():
+    asked = sql.select(job.id).where(*there)
+    _remove_each(db, asked, job.store_gone_ms, lambda row: places.remove_stores(row.id), go_on)
+
+
+def _remove_each(
+    db: Database,
+    asked: sql.Select[Any],
+    gone: sql.Column[Any],
+    remove: Callable[[sql.Row[Any]], None],
+    go_on: Callable[[], bool],
+) -> None:
+    """Remove what belongs to the rows of `asked`, the oldest first, and mark them in the column `gone`. What cannot be
+    removed is left for the next time, and does not keep those behind it from their turn."""
+    rows_of, done, last = gone.table, 0, ""
+    while done < AT_ONCE:
+        with db.read() as connection:
+            next_ones = asked.where(rows_of.c.id > last).order_by(rows_of.c.id).limit(AT_ONCE)
+            rows = connection.execute(next_ones).all()
+        for row in rows:
+            if not go_on():
+                return
+            last = row.id
+            try:
+                remove(row)
+            except FarmError as error:
+                log.error("files of %s stay for now: %s", row.id, error)
+                continue
+            done += 1
+            with db.write() as connection:
+                mark = sql.update(rows_of).where(rows_of.c.id == row.id)
+                connection.execute(mark.values({gone.name: db.now_ms(connection)}))
+        if len(rows) < AT_ONCE:
             return
-        try:
-            places.remove_stores(one)
-        except FarmError as error:
-            log.error("what %s was made of stays for now: %s", one, error)
-            continue
-        with db.write() as connection:
-            gone = {"store_gone_ms": db.now_ms(connection)}
-            connection.execute(sql.update(tables.jobs).where(job.id == one).values(gone))
 
 
 def _clear_webhooks(connection: Connection, now_ms: int) -> None:
@@ -163,19 +172,8 @@ def _clear_webhooks(connection: Connection, now_ms: int) -> None:
 
 def _clear_uploads(db: Database, go_on: Callable[[], bool]) -> None:
     waits = [upload.state.in_(["gone", "refused"]), upload.files_gone_ms.is_(None)]
-    with db.read() as connection:
-        rows = connection.execute(sql.select(upload.id, upload.place).where(*waits).limit(AT_ONCE)).all()
-    for row in rows:
-        if not go_on():
-            return
-        try:
-            remove_file(row.place)
-        except FarmError as error:
-            log.error("the file of %s stays for now: %s", row.id, error)
-            continue
-        with db.write() as connection:
-            gone = {"files_gone_ms": db.now_ms(connection)}
-            connection.execute(sql.update(tables.uploads).where(upload.id == row.id).values(gone))
+    asked = sql.select(upload.id, upload.place).where(*waits)
+    _remove_each(db, asked, upload.files_gone_ms, lambda row: remove_file(row.place), go_on)
 
 
 def remove_file(text: str) -> None:

@@ -19,7 +19,7 @@ from farm.api.rules import (
     retention_of,
 )
 from farm.cli.main import main, make_app
-from farm.service import audit, jobs, keys, uploads
+from farm.service import audit, clearing, jobs, keys, uploads
 from farm.service.clearing import Retention, clear
 from farm.service.database import Database, open_database
 from farm.service.errors import NotFound
@@ -122,6 +122,24 @@ def test_what_is_old_enough_is_erased_unasked(kept: tuple[Database, Hand, Servic
         told = {(line.actor, line.action, line.object) for line in audit.listed(db).items}
         assert {("retention", "job.erase", done), ("retention", "upload.remove", lonely.id)} <= told
         audit.check(db)
+
+
+def test_what_cannot_be_removed_keeps_nothing_else_from_going(
+    kept: tuple[Database, Hand, ServicePlaces], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, _, places = kept
+    monkeypatch.setattr(clearing, "AT_ONCE", 2)
+    with db:
+        made = [submit(db).id for _ in range(5)]
+        places.make()
+        for one in made[:3]:
+            places.job(one).touch()  # no folder, so it cannot be removed as one
+        for one in made[3:]:
+            places.job(one).mkdir()
+        for one in made:
+            jobs.erase(db, ACME, one)
+        clear(db, places)
+        assert sorted(file.name for file in (places.root / "jobs").iterdir()) == made[:3]
 
 
 def test_an_upload_that_a_job_uses_stays(kept: tuple[Database, Hand, ServicePlaces]) -> None:
