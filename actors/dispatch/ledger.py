@@ -14,7 +14,7 @@ from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from actors.dispatch.events import Task
@@ -42,13 +42,14 @@ class Totals:
 @dataclass(slots=True)
 class Group:
     """Jobs that together may have `most` tasks worked on at once; None is without limit. `jobs` is how many there
-    are, which have `weight` together."""
+    are. Those `waiting`, which have something queued, by priority, have `weight` together."""
 
     most: int | None = None
     running: int = 0
     name: str = ""
     jobs: int = 0
     weight: float = 1.0
+    waiting: dict[int, int] = field(default_factory=dict)
 
     @property
     def room(self) -> float:
@@ -121,11 +122,13 @@ class Ledger:
         self.queued_cost = sum(self.costs)
         self._totals = totals
         totals.queued += size
+        if size:
+            self._waits(1)
 
     @property
     def share(self) -> float:
-        """Its weight; of a group's, the job's part by now."""
-        return self.group.weight / max(1, self.group.jobs) if self.group.name else self.weight
+        """Its weight; of a group's, the part by now of one of the jobs that have something queued at its priority."""
+        return self.group.weight / max(1, self.group.waiting.get(self.priority, 0)) if self.group.name else self.weight
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -217,8 +220,16 @@ class Ledger:
         self._state[rank] = state
         self.charges.pop(rank, None)
 
+    def _waits(self, change: int) -> None:
+        waiting = self.group.waiting
+        waiting[self.priority] = waiting.get(self.priority, 0) + change
+        if not waiting[self.priority]:
+            del waiting[self.priority]
+
     def _unqueue(self, rank: int) -> None:
         self.queued -= 1
+        if not self.queued:
+            self._waits(-1)
         self._totals.queued -= 1
         self.queued_cost -= self.costs[rank]
         if self.losses[rank]:
@@ -255,6 +266,8 @@ class Ledger:
             return
         self._end(rank, QUEUED)
         self.queued += 1
+        if self.queued == 1:
+            self._waits(1)
         self._totals.queued += 1
         self.queued_cost += self.costs[rank]
         if self.losses[rank]:

@@ -1,9 +1,10 @@
 """Whose turn it is: priorities first, then fair shares, by start-time fair queueing (Goyal, Vin, Cheng 1996).
 
 A job is charged the cost of what it is given, divided by its weight; the job with the least charge is next. Jobs of one
-group have its weight together: each as much of it as there are jobs of the group at that moment. A job that
-comes in, or comes back, starts at the charge of the one that was served last: it neither catches up on time when it
-had no work, nor waits for the others to catch up. So between two jobs of one priority that both have a queue, the
+group and priority have its weight together: each its part among those that have something queued at that moment, so
+that what only runs, or hangs, takes nothing from the others. A job that comes in, or comes back, starts at the charge
+of the one that was served last: it neither catches up on time when it had no work, nor waits for the others to catch
+up. So between two jobs of one priority that both have a queue, the
 difference of what they got (by weight) is at most the longest task of the one plus the longest of the other.
 What is lost is given back as it was charged: the loss is the farm's.
 """

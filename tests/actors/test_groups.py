@@ -177,3 +177,23 @@ def test_a_loss_gives_back_what_was_charged(others: int, weights: tuple[float, f
     assert ledger.served == 3.0 / weights[0]
     assert ledger.complete(done)
     assert ledger.charges == {}
+
+
+@given(tails=st.integers(1, 12), low=st.integers(0, 5))
+def test_jobs_with_nothing_queued_take_nothing_of_their_tenant(tails: int, low: int) -> None:
+    """Nor do those of another priority, which do not compete."""
+    jobs = Jobs()
+    for number in range(tails):
+        jobs.add(JobAdded(f"tail{number}", [Task(f"tail{number}.0", 0, 1.0)], group="a"))
+        assert jobs.take(1.0, None) is not None
+    for number in range(low):
+        jobs.add(JobAdded(f"low{number}", [Task(f"low{number}.0", 0, 1.0)], priority=-1, group="a"))
+    for group in "ab":
+        tasks = [Task(f"{group}.{place}", place, 1.0) for place in range(60)]
+        jobs.add(JobAdded(group, tasks, group=group))
+    given_: Counter[str] = Counter()
+    for _ in range(60):
+        taken = jobs.take(1.0, None)
+        assert taken is not None
+        given_[taken[0].job] += 1
+    assert abs(given_["a"] - given_["b"]) <= 2
