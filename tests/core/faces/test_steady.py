@@ -42,7 +42,7 @@ def noisy_film(path: Path, picture: NDArray[np.uint8], grey_levels: float) -> Pa
     return path
 
 
-@pytest.mark.parametrize("name", ["astronaut", "carphone"])
+@pytest.mark.parametrize("name", [pytest.param("astronaut", marks=pytest.mark.heavy), "carphone"])
 def test_a_still_face_trembles_a_fifth(name: str, tmp_path: Path) -> None:
     path = noisy_film(tmp_path / "still.mp4", still(name), 5)
     index = index_film(path)

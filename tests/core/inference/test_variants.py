@@ -27,6 +27,7 @@ FAMILIES = (
     *("inswapper_128", "simswap_256", "ghost_1_256", "blendswap_256", "hififace_256"),
     *("hyperswap_1a_256", "xseg", "bisenet", "gpen_256"),
 )
+SLOW = ("det_10g", "w600k_mbf", "blendswap_256", "hififace_256", "crossface_simswap")  # only in the heavy run
 LARGE = ("uniface_256", "gfpgan_1.4", "codeformer", "restoreformer++")
 
 
@@ -65,7 +66,9 @@ def together_and_alone(made: Prepared, cache: Path, manifest: ModelManifest, ite
     return most
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.heavy if one in SLOW else ()) for one in FAMILIES]
+)
 def test_a_batch_of_4_equals_four_single_runs(name: str, cache: Path) -> None:
     manifest = manifest_of(name)
     made = prepare(manifest, cache, Variant(4))
