@@ -5,6 +5,9 @@
   tmp/                       what is being written
   held                       locked (flock) by each driver of this machine that works on the place
 
+Each process that has the cache open holds a shared lock (flock) on the folder itself, and only who gets that lock for
+itself alone may remove the folder.
+
 What is made here for the place is kept only where a driver of this machine will read it. A cache that no driver of this
 machine holds loses what nobody touched for a while, and most of all what is too much for the disk, whenever any cache
 of this user is opened.
@@ -12,6 +15,7 @@ of this user is opened.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -19,6 +23,7 @@ import shutil
 import stat
 import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -45,11 +50,12 @@ class Cache:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._holding: int | None = None
+        self._open: tuple[int, weakref.finalize[..., Cache]] | None = None
         try:
             _again(self._make)
         except OSError as error:
             raise storage_error(error, root) from error
-        self._holding: int | None = None
         prune_all(self._root.parent)
 
     def _make(self) -> None:
@@ -58,8 +64,29 @@ class Cache:
         status = shared.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
             raise StorageError("is somebody else's", where=str(shared), hint="set TMPDIR to a folder of yours")
-        for folder in (self._root, self._content, self._tmp):
+        self._root.mkdir(mode=0o700, exist_ok=True)
+        self._stay()
+        for folder in (self._content, self._tmp):
             folder.mkdir(mode=0o700, exist_ok=True)
+
+    def _stay(self) -> None:
+        """Lock the folder against those that remove it, as long as this cache is used. `FileNotFoundError` where it is
+        gone already. Where the file system has no such locks nobody gets one to remove it."""
+        if self._open is not None and os.path.samestat(os.fstat(self._open[0]), self._root.stat()):
+            return
+        self._leave()
+        handle = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        self._open = handle, weakref.finalize(self, os.close, handle)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        if not os.path.samestat(os.fstat(handle), self._root.stat()):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._root))
+        os.utime(self._root)  # opened lately
+
+    def _leave(self) -> None:
+        if self._open is not None:
+            self._open[1]()
+            self._open = None
 
     @property
     def _content(self) -> Path:
@@ -112,10 +139,15 @@ class Cache:
     def hold(self) -> None:
         """Keep all that is here, and what this machine makes for the place, until `release` or this process's end."""
         try:
-            self._holding = os.open(self._root / HELD, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._holding, fcntl.LOCK_SH)
+            _again(self._hold)
         except OSError as error:
             raise storage_error(error, self._root) from error
+
+    def _hold(self) -> None:
+        self._make()
+        self.release()
+        self._holding = os.open(self._root / HELD, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._holding, fcntl.LOCK_SH)
 
     def release(self) -> None:
         if self._holding is not None:
@@ -133,6 +165,7 @@ class Cache:
 
     def remove(self) -> None:
         self.release()
+        self._leave()
         shutil.rmtree(self._root, ignore_errors=True)
         with suppress(OSError):
             self._root.parent.rmdir()
@@ -185,14 +218,22 @@ def _is_held(root: Path) -> bool:
 
 
 def _drop_empty(root: Path) -> None:
-    """Remove a cache in which nothing is and that nobody opened lately."""
+    """Remove a cache in which nothing is, that nobody opened lately, and that nobody has open."""
     with suppress(OSError):
-        if time.time() - root.stat().st_mtime < WRITING_S or any(_files(root / "content")):
+        if time.time() - root.stat().st_mtime < WRITING_S:
             return
-        for name in ("content", "tmp"):
-            (root / name).rmdir()
-        (root / HELD).unlink(missing_ok=True)
-        root.rmdir()
+        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if any(_files(root / "content")):
+                return
+            for name in ("content", "tmp"):
+                with suppress(FileNotFoundError):
+                    (root / name).rmdir()
+            (root / HELD).unlink(missing_ok=True)
+            root.rmdir()
+        finally:
+            os.close(handle)
 
 
 def _prune(folder: Path, older_s: float) -> None:

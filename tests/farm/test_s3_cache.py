@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from farm.store.cache import DISK_SHARE, HELD, KEPT_S, USED_S, Cache, prune_all
+from farm.store.cache import DISK_SHARE, HELD, KEPT_S, USED_S, WRITING_S, Cache, prune_all
 from farm.store.opening import open_store
 from farm.store.s3path import place_of
 
@@ -84,3 +84,36 @@ def test_the_longest_unused_goes_first_where_it_is_too_much_for_the_disk(tmp_pat
     assert kept(tmp_path) == sorted(f"{age:.0f}.bin" for age in ages[:2])
     prune_all(tmp_path, 0)
     assert kept(tmp_path) == [f"{ages[0]:.0f}.bin"], "what was touched within the hour may be in use"
+
+
+def aged(root: Path) -> None:
+    then_s = time.time() - 2 * WRITING_S
+    os.utime(root, (then_s, then_s))
+
+
+def test_an_empty_cache_goes_when_it_is_old_and_nobody_has_it_open(tmp_path: Path) -> None:
+    root = tmp_path / "job"
+    mine = Cache(root)
+    mine.hold()
+    mine.release()
+    scratch = mine.scratch(".mp4")
+    aged(root)
+    Cache(tmp_path / "new")
+    scratch.write_bytes(b"what a renderer writes, which never held it")
+    scratch.unlink()
+    del mine
+    aged(root)
+    Cache(tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_job_goes_on_in_a_cache_that_is_old_and_empty(tmp_path: Path) -> None:
+    root = tmp_path / "job"
+    Cache(root)
+    aged(root)
+    again = Cache(root)
+    again.hold()
+    assert again.is_held
+    shutil.rmtree(root)
+    again.hold()
+    assert again.is_held, "the folders are made again"
