@@ -89,8 +89,8 @@ class Blocks:
     def beside(self, first: int, count: int) -> int:
         """Begin to fetch `count` blocks from `first` on, and do not wait for them; how many those are.
 
-        None where the object ends before, where the first of them is there, where they would push out what is read, and
-        while others are fetched.
+        None where the object ends before, where the first of them is there, where they would push out what is read,
+        while others are fetched, and where the system gives no thread.
         """
         count = min(count, self.count - first)
         if count <= 0 or count * BESIDE_SHARE > self._kept:
@@ -100,7 +100,13 @@ class Blocks:
             if busy or self._cached(first) is not None:
                 return 0
             coming = self._coming = _Coming(first, count)
-        threading.Thread(target=self._fetch_beside, args=(coming,), name="film ahead", daemon=True).start()
+        try:
+            threading.Thread(target=self._fetch_beside, args=(coming,), name="film ahead", daemon=True).start()
+        except Exception:  # no more threads, or no memory for one: whoever reads the range fetches it
+            with self._lock:
+                self._coming = None
+            coming.done.set()
+            return 0
         return count
 
     def _fetch_beside(self, coming: _Coming) -> None:

@@ -119,3 +119,23 @@ def test_many_readers_of_one_film_read_what_is_there(bucket: Watched) -> None:
     for reader in readers:
         reader.join(WAIT_S)
     assert read == [DATA] * 4
+
+
+def test_a_machine_that_gives_no_thread_reads_without_one(bucket: Watched) -> None:
+    blocks = blocks_of(bucket)
+    far = ObjectFile(blocks, "film")
+    until = 1 + 2 + 4
+    assert far.read(until * BLOCK) == DATA[: until * BLOCK]
+    gone = threading.Thread(target=lambda: None)
+    before = threading.stack_size(1 << 46)  # more than there are addresses for
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            gone.start()
+        assert blocks.beside(until, BESIDE_BLOCKS) == 0
+    finally:
+        threading.stack_size(before)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(far.readall()), daemon=True)
+    reader.start()
+    reader.join(WAIT_S)
+    assert read == [DATA[until * BLOCK :]]
