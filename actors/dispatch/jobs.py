@@ -11,6 +11,7 @@ from actors.dispatch.wanted import Backlog
 from core.errors import FarmError, PlanError
 
 RANK_BITS = 40
+MOST_WEIGHTS = 10_000  # of groups, kept beside those that have jobs
 
 
 class Jobs:
@@ -25,6 +26,7 @@ class Jobs:
         self._touched: dict[str, Ledger] = {}  # jobs that may be over
         self._scales: dict[str, Scale] = {}
         self._groups: dict[str, Group] = {}
+        self._weights: dict[str, float] = {}  # by group, what `weigh` told last
 
     def add(self, event: JobAdded) -> None:
         """Begin a job. `PlanError` for a job or a task that is there already, or a weight that shares nothing."""
@@ -35,7 +37,7 @@ class Jobs:
             self.forget(event.job)
         self._number += 1
         group = self._groups.get(event.group) or Group(name=event.group)
-        group.most, group.weight = event.most, event.weight
+        group.most, group.weight = event.most, self._weights.get(event.group, event.weight)
         ledger = Ledger(
             event.job,
             self._number,
@@ -65,9 +67,16 @@ class Jobs:
         return self._scales[sort]
 
     def weigh(self, group: str, weight: float) -> None:
-        """From now on the group's jobs together have this weight; nothing where it has none."""
+        """From now on the group's jobs together have this weight, whatever those say that begin later: a job's next
+        stage says what was so when the job began."""
+        if not group or not weight > 0:
+            return
+        self._weights.pop(group, None)
+        self._weights[group] = weight
+        if len(self._weights) > MOST_WEIGHTS:
+            del self._weights[next(iter(self._weights))]
         known = self._groups.get(group)
-        if known is not None and weight > 0:
+        if known is not None:
             known.weight = weight
 
     def forget(self, job: str) -> None:

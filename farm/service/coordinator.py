@@ -196,6 +196,7 @@ class Coordinator:
             tenant = taken.held.tenant
             most = keys.tenant(self._house.db, tenant).quota.segments
             weight = leasing.guaranteed(self._house.db, {tenant}, self._slots)[tenant]
+            self._house.pool.weigh(tenant, weight)
             runner = Runner(self._house, taken, weight, most_segments=most, after=old)
             self._runners[taken.held.job] = runner
             runner.start()

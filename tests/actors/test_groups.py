@@ -197,3 +197,23 @@ def test_jobs_with_nothing_queued_take_nothing_of_their_tenant(tails: int, low: 
         assert taken is not None
         given_[taken[0].job] += 1
     assert abs(given_["a"] - given_["b"]) <= 2
+
+
+def test_the_next_stage_of_a_job_keeps_the_weight_that_was_told_since() -> None:
+    """Whether or not another job of the group is open between the two."""
+    jobs = Jobs()
+    jobs.add(JobAdded("stage1", [Task("s.1", 0, 1.0)], group="a", weight=2.0))
+    jobs.weigh("a", 5.0)
+    jobs.add(JobAdded("other", [Task("o.1", 0, 1.0)], group="a", weight=2.0))
+    taken = [jobs.take(1.0, None) for _ in range(2)]
+    for ledger, rank in [one for one in taken if one is not None]:
+        assert ledger.group.weight == 5.0
+        ledger.complete(rank)
+        jobs.touch(ledger)
+    for finish in list(jobs.ended()):
+        jobs.forget(finish.job)
+    assert jobs.groups == frozenset()
+    jobs.add(JobAdded("stage2", [Task("s.2", 0, 1.0)], group="a", weight=2.0))
+    found = jobs.take(1.0, None)
+    assert found is not None
+    assert found[0].group.weight == 5.0
