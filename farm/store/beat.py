@@ -3,7 +3,8 @@
 On some shared folders a lock (flock) counts on its own machine alone: NFS mounted with local_lock or nolock, Lustre
 with localflock, several FUSE file systems. So the holder writes its name into the lock's file anew every `BEAT_S`. Who
 gets the lock and finds the name of another machine's process there watches for `WATCH_S`: where the content changes,
-that one lives. And a holder that finds another run's name there has lost the place.
+that one lives. Nobody watches where all who see the folder are of one kernel, nor for a process of our own kernel:
+there flock tells. And a holder that finds another run's name there has lost the place.
 
 This is no lease: two that come within the same moment both go on until the next of them looks, and nothing fences what
 one that was cut off does until it looks. Where flock works it decides alone.
@@ -14,28 +15,45 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from farm.store.holder import Holder, boot_id, is_free, read_holder, this_process, write_holder
+from farm.store.holder import Holder, boot_id, is_free, kernel_of, read_holder, this_process, write_holder
+from farm.store.mounts import OF_A_PROCESS, OF_ONE_KERNEL, kind_of
 
 BEAT_S = 3.0
 WATCH_S = 12.0
 POLL_S = 0.5
 
 
-def lives_elsewhere(lock: Path, watch_s: float = WATCH_S, poll_s: float = POLL_S) -> bool:
-    """Whether `lock`, which we hold by flock, is held by a process of another machine too."""
+def lives_elsewhere(lock: Path, say: Callable[[str], None], watch_s: float = WATCH_S, poll_s: float = POLL_S) -> bool:
+    """Whether `lock`, which we hold by flock, is held by a process of another machine too; `say` hears of a watch."""
     first = _content(lock)
     holder = read_holder(first)
-    if holder is None or is_free(holder) or holder.boot == boot_id():
+    if holder is None or is_free(holder) or _flock_tells(lock, holder):
         return False
+    node = holder.node or "another machine"
+    say(f"looking for {watch_s:g} s whether the driver on {node} that had the lock still runs")
     end_s = time.monotonic() + watch_s
     while time.monotonic() < end_s:
         time.sleep(poll_s)
         if _content(lock) != first:
             return True
     return False
+
+
+def _flock_tells(lock: Path, holder: Holder) -> bool:
+    """Whether `holder` would have the lock by flock, did it live."""
+    kind = kind_of(lock)
+    ours = kernel_of(boot_id())
+    return kind in OF_ONE_KERNEL or (
+        bool(ours) and kernel_of(holder.boot) == ours and not kind.startswith(OF_A_PROCESS)
+    )
+
+
+def unheard(_: str) -> None:
+    """For who has nobody to tell."""
 
 
 def named(lock: Path) -> Holder | None:

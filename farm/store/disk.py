@@ -19,14 +19,14 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import DISK_FULL, InputError, StorageError
 from farm.store.base import CONTENT, DONE, ORDERS, THE_OUTPUT, USUAL, Entry, Store, looks_like_store
-from farm.store.beat import Beat, lives_elsewhere, named
+from farm.store.beat import Beat, lives_elsewhere, named, unheard
 from farm.store.holder import RUN_DIGITS, Holder, is_free, read_holder, run_of
 
 SCRATCH_DIGITS = 16
@@ -292,11 +292,17 @@ def lock_store(root: Path, option: str = "--store") -> int | None:
 
 @contextmanager
 def open_disk(
-    root: Path, owner: str = THE_OUTPUT, *, option: str = "--store", begin: bool = True
+    root: Path,
+    owner: str = THE_OUTPUT,
+    *,
+    option: str = "--store",
+    begin: bool = True,
+    say: Callable[[str], None] = unheard,
 ) -> Iterator[DiskStore]:
     """The store at `root`, made if need be and locked for this driver. `InputError` when another driver has it.
 
-    `option` is the command's name for the place, for its hints; not to `begin` leaves all as it is.
+    `option` is the command's name for the place, for its hints; not to `begin` leaves all as it is; `say` hears why
+    opening takes long.
     """
     try:
         handle = lock_store(root, option)
@@ -311,7 +317,7 @@ def open_disk(
             "another run works on this job", where=str(root), hint=f"wait for it, or choose another {option}"
         )
     try:
-        if lives_elsewhere(root / LOCK):
+        if lives_elsewhere(root / LOCK, say):
             told = "another run works on this job, on another machine, which the folder's locks do not reach"
             raise InputError(told, where=str(root), hint=f"wait for it, or choose another {option}")
         token = secrets.token_hex(RUN_DIGITS)

@@ -73,3 +73,8 @@ def boot_id() -> str:
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
+
+
+def kernel_of(boot: str) -> str:
+    """The part of a `boot_id` that names the start of the kernel, which all its containers share."""
+    return boot.partition("/")[0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from farm.store.base import THE_OUTPUT, Store
+from farm.store.beat import unheard
 from farm.store.disk import DiskStore, open_disk
 
 
@@ -22,11 +23,18 @@ def store_at(root: Path, owner: str = THE_OUTPUT) -> Store:
 
 
 @contextmanager
-def open_store(root: Path, owner: str = THE_OUTPUT, *, option: str = "--store", begin: bool = True) -> Iterator[Store]:
+def open_store(
+    root: Path,
+    owner: str = THE_OUTPUT,
+    *,
+    option: str = "--store",
+    begin: bool = True,
+    say: Callable[[str], None] = unheard,
+) -> Iterator[Store]:
     """The store at `root`, made if need be and locked for this driver: a folder, or an ObjectPath.
 
     `InputError` when it cannot be one, or another driver has it. `option` is the command's name for the place.
-    Not to `begin` leaves what the last run left, and all else, as it is.
+    Not to `begin` leaves what the last run left, and all else, as it is; `say` hears why opening takes long.
     """
     if str(root).startswith("s3://"):
         from farm.store.s3 import open_s3_store  # noqa: PLC0415 - loads boto3
@@ -36,5 +44,5 @@ def open_store(root: Path, owner: str = THE_OUTPUT, *, option: str = "--store", 
         with open_s3_store(far_root.url, owner, bucket=far_root.bucket, option=option, begin=begin) as far:
             yield far
     else:
-        with open_disk(root, owner, option=option, begin=begin) as near:
+        with open_disk(root, owner, option=option, begin=begin, say=say) as near:
             yield near

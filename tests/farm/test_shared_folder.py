@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +13,26 @@ from pathlib import Path
 import pytest
 
 from core.errors import InputError, StorageError
-from farm.store import beat
+from farm.store import beat, mounts
 from farm.store.beat import Beat, lives_elsewhere, named
 from farm.store.disk import LOCK, open_disk
-from farm.store.holder import this_process, write_holder
+from farm.store.holder import boot_id, this_process, write_holder
+from farm.store.mounts import kind_of
 
 FAR = replace(this_process("b" * 32, 0), node="elsewhere", boot="another start")
+
+
+@pytest.fixture
+def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Says what kind of file system tmp_path is, as the kernel does."""
+    table = tmp_path / "mountinfo"
+    monkeypatch.setattr(mounts, "MOUNTS", table)
+
+    def mounted(name: str) -> None:
+        table.write_text(f"22 1 8:1 / / rw - ext4 /dev/sda rw\n30 22 0:40 / {tmp_path} rw shared:9 - {name} far rw\n")
+
+    mounted("nfs4")
+    return mounted
 
 
 @contextmanager
@@ -45,18 +59,60 @@ def beating(lock: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@pytest.mark.usefixtures("kind")
 def test_a_driver_of_another_machine_that_lives_is_found(tmp_path: Path) -> None:
     root = tmp_path / "o.mp4.farm"
+    said: list[str] = []
     with beating(root / LOCK), pytest.raises(InputError, match="another run works on this job, on another machine"):
-        open_disk(root).__enter__()
+        open_disk(root, say=said.append).__enter__()
+    assert said == ["looking for 12 s whether the driver on elsewhere that had the lock still runs"]
 
 
+@pytest.mark.usefixtures("kind")
 def test_one_that_is_gone_is_not_waited_for_longer_than_a_watch(tmp_path: Path) -> None:
     lock = tmp_path / LOCK
+    said: list[str] = []
     lock.write_bytes(write_holder(FAR))
-    assert not lives_elsewhere(lock, watch_s=0.1, poll_s=0.01)
+    assert not lives_elsewhere(lock, said.append, watch_s=0.1, poll_s=0.01)
+    assert len(said) == 1
     lock.write_bytes(write_holder(replace(FAR, token="")))
-    assert not lives_elsewhere(lock), "what was given back is free at once"
+    assert not lives_elsewhere(lock, said.append), "what was given back is free at once"
+    assert len(said) == 1
+
+
+def test_nobody_watches_where_flock_tells(tmp_path: Path, kind: Callable[[str], None]) -> None:
+    lock = tmp_path / LOCK
+    near = replace(FAR, boot=f"{boot_id().split('/')[0]}/pid:[1]")  # a container beside ours
+    for name, holder, watched in (
+        ("nfs4", FAR, True),
+        ("nfs4", near, False),
+        ("lustre", FAR, True),
+        ("a kind of 2040", FAR, True),
+        ("fuse.s3fs", near, True),
+        ("ext4", FAR, False),
+        ("overlay", near, False),
+    ):
+        kind(name)
+        lock.write_bytes(write_holder(holder))
+        said: list[str] = []
+        assert not lives_elsewhere(lock, said.append, watch_s=0.0)
+        assert bool(said) is watched, name
+
+
+def test_the_kind_is_that_of_the_mount_next_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a b" / "job"
+    folder.mkdir(parents=True)
+    table = tmp_path / "table"
+    escaped = str(folder.parent).replace(" ", "\\040")
+    table.write_text(
+        f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:4 / {escaped} rw shared:1 master:2 - nfs far:/x rw\n"
+        f"3 2 0:5 / {escaped} rw - lustre far rw\n4 1 0:6 / {escaped}c rw - cifs far rw\nnot a row\n"
+    )
+    monkeypatch.setattr(mounts, "MOUNTS", table)
+    assert kind_of(folder / LOCK) == "lustre", "the last one covers the others"
+    assert kind_of(tmp_path) == "ext4"
+    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "absent")
+    assert kind_of(folder) == ""
 
 
 def test_a_driver_that_lost_the_place_takes_nothing_away(tmp_path: Path) -> None:
