@@ -198,7 +198,7 @@ class Bucket:
     def _body(self, answer: Any, key: str) -> Iterator[bytes]:
         body = answer["Body"]
         try:
-            yield from pieces(body, self.patience.grace_s, self.where(key))
+            yield from pieces(body, int(answer["ContentLength"]), self.patience.grace_s, self.where(key))
         except Broken:
             raise
         except Exception as error:
@@ -354,13 +354,17 @@ class Bucket:
 
         `endpoint` is the server as that one reaches it, "" as we do. A `ContentLength` is part of what is signed.
         """
-        where = self.where(key)
+        signer = None
         try:
-            made = self._clients.signer(endpoint).generate_presigned_url(
+            signer = self._clients.signer(endpoint)
+            made = signer.generate_presigned_url(
                 doing, Params={"Bucket": self.name, "Key": key, **wanted}, ExpiresIn=seconds
             )
         except Exception as error:
-            raise translate(error, where, doing.replace("_", " ")) from error
+            told = translate(error, self.where(key), doing.replace("_", " "))
+            if isinstance(told, NoKeys):
+                self._clients.forget(signer)
+            raise told from error
         return str(made)
 
     def _client(self) -> Any:

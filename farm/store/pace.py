@@ -26,17 +26,25 @@ class Pace:
         self._grace_s, self._where = grace_s, where
         self._bytes, self._waited_s = 0, 0.0
 
-    def add(self, count: int, waited_s: float) -> None:
-        """`Broken` where all until now was too slow."""
+    def add(self, count: int, waited_s: float) -> int:
+        """The bytes until now."""
         self._bytes += count
         self._waited_s += waited_s
+        return self._bytes
+
+    def judge(self) -> None:
+        """`Broken` where all until now was too slow."""
         if self._waited_s > self._grace_s + self._bytes / LEAST_BYTES_S:
             told = f"the line to S3 is slower than {LEAST_BYTES_S >> 10} kB/s"
             raise Broken(told, where=self._where, hint="check the network, then run the same command again")
 
 
-def pieces(body: Any, grace_s: float, where: str) -> Iterator[bytes]:
-    """The bytes of an answer's `body` (botocore's StreamingBody) as they come. Raises `Broken`, and what urllib3 does.
+def pieces(body: Any, size: int, grace_s: float, where: str) -> Iterator[bytes]:
+    """The `size` bytes of an answer's `body` (botocore's StreamingBody) as they come. Raises `Broken`, and what urllib3
+    does.
+
+    A piece is given before it is judged, so that each try gets further, however late its first piece came; and what is
+    whole is not judged at all.
 
     A read of botocore's own waits until all that was asked for is there, so the stream below it is read.
     """
@@ -47,5 +55,7 @@ def pieces(body: Any, grace_s: float, where: str) -> Iterator[bytes]:
         waited_s = time.monotonic() - begun_s
         if not piece:
             return
-        pace.add(len(piece), waited_s)
+        got = pace.add(len(piece), waited_s)
         yield piece
+        if got < size:
+            pace.judge()
