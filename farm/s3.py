@@ -12,6 +12,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -20,7 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from core.errors import ModelError
 from core.inference.download import Broken, Stream
-from farm.store.clients import make_client
+from farm.store.clients import expects_role, make_client
 
 CHUNK_BYTES = 1 << 20
 STALE = {"412", "416", "PreconditionFailed", "InvalidRange"}
@@ -49,7 +50,9 @@ def open_s3(url: str, first: int, version: str) -> Stream:
         if code in STALE and wanted:
             return open_s3(url, 0, "")
         raise _refusal(url, code) from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
+    except (CredentialRetrievalError, NoCredentialsError, PartialCredentialsError) as error:
+        if isinstance(error, CredentialRetrievalError) and expects_role():
+            raise Broken(_line(error)) from error  # the service that gives the keys anew hiccups
         raise ModelError("no keys for S3", where=url, hint="set them as for the AWS command line") from error
     except (ConnectionError, HTTPClientError, HTTPError) as error:
         raise Broken(_line(error)) from error
