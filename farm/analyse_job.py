@@ -73,7 +73,7 @@ def analysed(
     models = looking_models(spec.looking, settings.model_cache)
     started_s = time.monotonic()
     with ExitStack() as opened:
-        store = opened.enter_context(open_folder(folder))
+        store = opened.enter_context(open_folder(folder, progress.note))
         status = Status(str(target), str(folder), job=terms.name, run=store.run)
         opened.enter_context(StatusFile(store, status))
         used = pool or make_pool(run, settings, [name for name, _ in models])

@@ -12,7 +12,7 @@ finds what was done before.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from core.errors import DISK_FULL, InputError, StorageError
 from core.media.far import FarPath
 from farm.analysis import ANALYSIS, STORE, read_analysis
 from farm.artifacts import Store, open_store, storage_error
+from farm.store.beat import unheard
+from farm.tidy import tidied
 
 CAST = "cast.toml"
 ENDING = ".cast"
@@ -33,11 +35,12 @@ def default_folder(target: Path) -> Path:
 
 
 @contextmanager
-def open_folder(folder: Path) -> Iterator[Store]:
+def open_folder(folder: Path, say: Callable[[str], None] = unheard) -> Iterator[Store]:
     """The store of `folder`, made if need be and locked for this run.
 
     Where no segment was finished nothing is left of it. `InputError` where `folder` cannot be one, holds other things,
-    or another run works there.
+    or another run works there. Where an error is on its way, that is the one to tell. `say` hears why opening takes
+    long.
     """
     try:
         made = check_folder(folder)
@@ -47,13 +50,19 @@ def open_folder(folder: Path) -> Iterator[Store]:
         hint = "shorten it" if error.errno == errno.ENAMETOOLONG else HINT
         raise InputError(f"cannot be used: {error.strerror}", where=str(folder), hint=hint) from error
     try:
-        with open_store(folder / STORE, option="-o") as store:
-            try:
-                yield store
-            finally:
+        with open_store(folder / STORE, option="-o", say=say) as store:
+
+            def leave() -> None:
                 store.sweep()
                 if not store.holds_work():
                     store.remove()
+
+            try:
+                yield store
+            except BaseException:
+                tidied(leave)
+                raise
+            leave()
     finally:
         if made:
             with suppress(OSError):

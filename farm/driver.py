@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from actors.drive import Receipt, Terms
-from core.errors import FarmError, InputError, StorageError
+from core.errors import FarmError, InputError
 from core.media.stamp import unchanged
 from core.records import JobReport, JobSpec, RoleSpec
 from farm import stages
@@ -31,13 +31,13 @@ from farm.published import job_key, look_up, write_down
 from farm.report import make_report, merge_damage, merge_models, model_notes
 from farm.settings import RunOptions, Settings
 from farm.sources import Eyes
+from farm.tidy import tidied
 from farm.versions import code_hash
 from farm.watching.metrics import Metrics, counted
 from farm.watching.place import stamp_there
 from farm.watching.status import Status, StatusFile
 
 UNUSED_SOURCE = "the source face was not used: --swapper none"
-UNTIDY = "what the run leaves behind could not be cleared away, and stays"
 NO_QUALITY = "nobody was replaced: no quality to measure"
 
 
@@ -69,7 +69,7 @@ def run_job(
     models = models_named(spec)
     prices = prices_of(run, settings)
     done = owes = False
-    with open_store(root, owner) as store:
+    with open_store(root, owner, say=progress.note) as store:
         key = job_key(spec, [path for _, path in read], code=code_hash(), quality=run.quality)
         known = look_up(store, key, output)
         if known is not None:
@@ -109,18 +109,6 @@ def run_job(
 
             untidy = tidied(leave)  # where an error is on its way, that is the one line
         return with_note(report, untidy)
-
-
-def tidied(tidy: Callable[[], None]) -> str:
-    """Tidy the store up, as far as it can be; a line where it could not. What becomes of a job is decided by then: a
-    film that is published is published, and an error that ended the job is the one to tell."""
-    try:
-        tidy()
-    except StorageError as error:
-        return f"{UNTIDY}: {error.where or 'the store'}: {error.what}"
-    except OSError as error:
-        return f"{UNTIDY}: {error.filename or 'the store'}: {error.strerror or error}"
-    return ""
 
 
 def with_note(report: JobReport, note: str) -> JobReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from core.errors import InputError, StorageError
 from core.records import Analysis, AnalysisReceipt, Segment
 from farm.analysis import save_analysis
 from farm.castdir import check_folder, default_folder, open_folder, refuse_other_film
+from farm.store.holder import this_process, write_holder
 
 RECEIPT = AnalysisReceipt("o", 0, "analysis/o/1-a.parquet", "0", 1, 5, 0, {}, "none", "cpu", 1)
 ANALYSIS = Analysis("f" * 64, 5, "centerface", "dlib_resnet", 1, (Segment(0, 0, 5, 0, 0, 5, 0),), (RECEIPT,))
@@ -67,6 +69,23 @@ def test_what_was_finished_stays_also_after_a_failure(tmp_path: Path) -> None:
         fail()
     assert sorted(path.name for path in (folder / "store" / "analysis").iterdir()) == ["o"]
     assert not (folder / "store" / "tmp").exists()
+
+
+def test_an_error_on_its_way_is_not_covered_by_a_place_that_another_run_took(tmp_path: Path) -> None:
+    folder = tmp_path / "film.cast"
+    other = write_holder(replace(this_process("b" * 32, 0), node="elsewhere", boot="another start"))
+
+    def taken(error: Exception | None) -> None:
+        with open_folder(folder):
+            (folder / "store" / "lock").write_bytes(other)
+            if error is not None:
+                raise error
+
+    with pytest.raises(InputError, match="the film is broken"):
+        taken(InputError("the film is broken"))
+    (folder / "store" / "lock").unlink()
+    with pytest.raises(StorageError, match="another run took this job over"):
+        taken(None)
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:

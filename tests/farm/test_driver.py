@@ -16,8 +16,9 @@ from actors.drive import Happening, Order, Watch
 from core.errors import FarmError, InputError, StorageError
 from core.records import EncodeSpec, JobReport, JobSpec
 from farm.artifacts import DiskStore
-from farm.driver import UNTIDY, run_job, tidied
+from farm.driver import run_job
 from farm.settings import RunOptions, Settings
+from farm.tidy import UNTIDY, tidied
 from tests.actors.films import make_film
 from tests.system.runs import leftovers
 
