@@ -32,6 +32,7 @@ from farm.store.s3 import LOOK, early, s3_place
 __all__ = ["AHEAD_BLOCKS", "BLOCK_BYTES", "ObjectPath", "is_s3", "place_of"]
 
 SCHEME = "s3://"
+FIRST_LOOK = Patience(tries=4, read_s=20.0)
 
 
 def is_s3(text: str) -> bool:
@@ -41,6 +42,11 @@ def is_s3(text: str) -> bool:
 def place_of(text: str) -> Path:
     """The path that `text` means: an object's for s3://bucket/key, else one of the file system."""
     return ObjectPath(text) if is_s3(text) else Path(text)
+
+
+def looked_at(text: str) -> Path:
+    """The object at `text` for a first look at it, during which somebody waits."""
+    return ObjectPath(text).patient(FIRST_LOOK)
 
 
 def as_object(path: Path) -> ObjectPath:
@@ -65,8 +71,8 @@ class ObjectPath(FarPath):
     """
 
     machine = "s3"
-    opener = "farm.store.s3path:place_of"
-    wait_s = Patience().longest_s
+    opener = "farm.store.s3path:looked_at"
+    wait_s = FIRST_LOOK.longest_s
 
     def __new__(cls, url: str) -> ObjectPath:
         bucket, key = s3_place(url)

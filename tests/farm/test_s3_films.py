@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import pickle
 import random
@@ -124,6 +125,16 @@ def test_a_path_into_a_bucket_is_a_path(films: Any) -> None:
     for bad in ("s3://", "s3:///a", "s3://films/../a", "s3://films/a\0"):
         with pytest.raises(InputError, match="not an address in a bucket"):
             place_of(bad)
+
+
+def test_a_first_look_is_over_within_minutes(films: Any) -> None:
+    films.put_object(Key="film", Body=DATA)
+    module, _, name = ObjectPath.opener.partition(":")
+    looked: ObjectPath = getattr(importlib.import_module(module), name)("s3://films/film")
+    assert looked == ObjectPath("s3://films/film")
+    assert looked.bucket.patience.longest_s == ObjectPath.wait_s < 180
+    with looked.open("rb") as file:
+        assert file.read() == DATA
 
 
 def test_a_film_that_changes_is_refused(films: Any) -> None:
