@@ -16,6 +16,7 @@ from farm.api.buckets import soon
 from farm.api.context import Context
 from farm.api.orders import check_places, place_text
 from farm.api.problems import Refused
+from farm.api.results import MAY_CHANGE
 from farm.api.schemas import CastView, Id, JobView, NewCast, PersonView
 from farm.api.statuses import refuses
 from farm.api.turns import to_its_end
@@ -169,5 +170,5 @@ def picture_of(ctx: Context, tenant: str, job_id: str, picture: str) -> Response
             data = file.read_bytes()
         except (FileNotFoundError, IsADirectoryError):
             continue
-        return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
+        return Response(data, media_type=kind, headers=MAY_CHANGE)
     raise NotFound("no such picture", where=picture)

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from farm.api.casts import PEOPLE
 from farm.service import jobs
 from tests.farm.api.conftest import House
 from tests.farm.api.flows import asked, film_bytes, picture_bytes, sent
@@ -60,6 +61,15 @@ def test_a_face_that_is_taken_back_is_gone(http: httpx.Client, job: str, tmp_pat
     assert put({"p1": {"source": one}, "p2": {}}) == [("p1", names[2:], None), ("p2", [], None)]
     person = http.get(where).json()["people"][0]
     assert (person["name"], person["screen_time_s"], person["source"]) == ("Anna", 1.25, names[2])
+
+
+def test_a_persons_picture_is_one_keys_own(house: House, http: httpx.Client, job: str) -> None:
+    people = house.server.places.cast_folder(job) / PEOPLE
+    people.mkdir()
+    (people / "p1.jpg").write_bytes(b"a face")
+    shown = http.get(f"/v1/jobs/{job}/cast/p1.jpg")
+    assert (shown.content, shown.headers["vary"]) == (b"a face", "Authorization")
+    assert shown.headers["cache-control"].startswith("private, ")
 
 
 def test_no_text_breaks_the_cast_of_a_job(house: House, http: httpx.Client, job: str) -> None:
