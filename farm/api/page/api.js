@@ -68,9 +68,10 @@ export async function resultLink(job) {
 }
 
 // What a file is called for the service: without what a name may not hold there, and not too long; the ending stays.
-function plainName(name) {
-  const plain = name.replace(/[\x00-\x1f\x7f/\\]/g, "_") || "file", ending = /\.[^.]{1,20}$/.exec(plain)?.[0] ?? "";
-  return plain.length <= 200 ? plain : [...plain].slice(0, 200 - ending.length).join("") + ending;
+export function plainName(name) {
+  const plain = name.replace(/[\x00-\x1f\x7f/\\]/g, "_") || "file", ending = /\.[^.]{1,20}$/u.exec(plain)?.[0] ?? "";
+  const letters = [...plain], kept = 200 - [...ending].length;
+  return letters.length <= 200 ? plain : letters.slice(0, kept).join("") + ending;
 }
 
 export function sendFile(file, purpose, told) {

@@ -18,6 +18,7 @@ from core import codec
 from core.faces.summary import summarise
 from farm.api.app import secret_of
 from farm.api.context import ApiSettings
+from farm.client import given
 from farm.quality.job import REPORT, default_folder
 from farm.service import held, jobs, keys
 from farm.service.database import open_database
@@ -232,6 +233,13 @@ def test_the_theme_is_chosen_and_kept(page: Page) -> None:
     page.emulate_media(color_scheme="dark")
     page.get_by_role("button", name="Light or dark").click()
     assert paper() == light
+
+
+def test_a_files_name_is_counted_in_letters(page: Page) -> None:
+    names = ["𝒳" * 150 + ".mp4", "𝒳" * 300 + ".mp4", "x" * 250 + ".𝒳𝒳", "a/b\n.mp4"]
+    told = page.evaluate("async (names) => names.map((await import('./api.js')).plainName)", names)
+    assert told == [given.plain_name(Path(name.replace("/", "_"))) for name in names]
+    assert told[0] == names[0]
 
 
 def test_the_key_is_forgotten(page: Page, house: House) -> None:
