@@ -171,6 +171,10 @@ class RayPool(Pooled):
         )(Renderer)
         return renderer.remote(self._settings, self._make, self._cluster.metadata)
 
+    @property
+    def session(self) -> Path | None:
+        return self._session
+
     def release(self) -> None:
         """End the actors. Ray stays until `close`, unless its head falls silent."""
         super().release()

@@ -11,6 +11,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from actors.dispatch import Keeper
 from actors.drive import POLL_S, Batch, Halt, Happening, Patience, Terms, Transport, Watch, unexpected
@@ -42,6 +43,11 @@ class Pooled(ABC):
         """Why the loop has ended; None while it runs, and before it began."""
         with self._gate:
             return self._over
+
+    @property
+    def session(self) -> Path | None:
+        """The folder of logs and sockets of what this pool brought up, which it removes when it is closed."""
+        return None
 
     @abstractmethod
     def start(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,9 +67,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Up:
-    """The pool is up and the coordinator works; or why not."""
+    """The pool is up and the coordinator works; or why not. `session` is the folder of its Ray, "" where it has none of
+    its own."""
 
     error: FarmError | None = None
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ class Apart:
                     start_new_session=True,  # all that it starts can be ended with it, and Ctrl-C goes here alone
                 )
             self._child = child
-            told, patience_s = "", END_S + LOST_S
+            told, session, patience_s = "", "", END_S + LOST_S
             try:
                 with suppress(OSError, EOFError):
                     mine.send(self._task)
@@ -179,7 +182,7 @@ class Apart:
                         if isinstance(word, Counted):
                             self._count(word)
                             continue
-                        told = str(word.error or "")
+                        told, session = str(word.error or ""), word.session
                         if not self._was_up:
                             self._was_up = word.error is None
                             self._first.put(word.error)
@@ -189,6 +192,8 @@ class Apart:
                 mine.close()  # which it hears, and ends
                 code = reaped(child, patience_s)
                 self._child = None
+                if session:  # a process that was killed, or waited in vain, left it
+                    shutil.rmtree(session, ignore_errors=True)
                 for name, labels in self._levels:  # nothing runs
                     self._to.set(BY_NAME[name], 0, *labels)
         return told or (f"signal {-code}" if code < 0 else f"exit code {code}")
@@ -318,7 +323,7 @@ def work(line: Connection) -> int:
     threading.Thread(target=follow, args=(line, over), name="line", daemon=True).start()
     try:
         with at_work(task, counts) as (coordinator, pool), suppress(OSError):
-            line.send(Up())
+            line.send(Up(session=str(pool.session or "")))
             while not over.wait(TELL_S):
                 line.send(counts.take())
                 if pool.ended is not None:

@@ -98,13 +98,15 @@ def test_whatever_it_says_and_when_it_says_nothing_another_one_is_begun(
         monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
         wait_for(lambda: keeper.pid is None)
         monkeypatch.setattr(apart, "SILENT_S", 0.2)
-        monkeypatch.setattr(sys, "executable", stand_in(tmp_path, Up(), deaf=True))
+        (tmp_path / "session" / "logs").mkdir(parents=True)
+        monkeypatch.setattr(sys, "executable", stand_in(tmp_path, Up(session=f"{tmp_path}/session"), deaf=True))
         wait_for(lambda: keeper.pid is not None)
         silent = keeper.pid
         monkeypatch.setattr(sys, "executable", stand_in(tmp_path, Up()))
         wait_for(lambda: keeper.pid not in (None, silent))
         assert silent is not None
         assert not alive(silent)
+        assert not (tmp_path / "session").exists()
     finally:
         keeper.close()
 
