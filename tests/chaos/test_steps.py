@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
-from tests.chaos.hunts import Ground, duel, ground, kill_often, kill_once, stop_once
+from tests.chaos.hunts import Ground, duel, ground, kill_often, kill_once, last_before, stop_once
 from tests.chaos.points import Point
 from tests.chaos.scenes import SCENES, Scene
 
@@ -72,3 +72,11 @@ def test_run_after_run_is_killed(place: Ground) -> None:
 @pytest.mark.heavy
 def test_two_drivers_that_both_think_the_job_is_theirs(place: Ground) -> None:
     assert duel(place, BY_NAME["s3"], 1).met
+
+
+def test_a_step_that_a_run_does_less_often_is_met_at_its_last_time() -> None:
+    point = Point("before", "open OUT/x", 13)
+    passed = [Point("before", "open OUT/x", count) for count in (1, 2, 12)] + [Point("after", "open OUT/x", 13)]
+    assert last_before(passed, point) == Point("before", "open OUT/x", 12)
+    assert last_before([*passed, point], point) is None, "met, or not for that reason"
+    assert last_before([Point("before", "open OUT/y", 1)], point) is None
