@@ -112,10 +112,12 @@ def supplies(
     """The nodes that may come, in groups that one cluster has together: all types of the `cluster` that have a price,
     or each of the price table's kinds alone. And what is to be said of it."""
     most = run.workers or run.max_workers  # renderers
+
+    def limited(one: Supply) -> Supply:
+        return one if most is None else replace(one, at_most=min(one.at_most, max(1, most // one.slots)))
+
     if cluster is None:
-        alone = [Supply(place) for place in places_of(prices, None, segments)]
-        limited = [one if most is None else replace(one, at_most=max(1, most // one.slots)) for one in alone]
-        return [[one] for one in limited], []
+        return [[limited(Supply(place))] for place in places_of(prices, None, segments)], []
     boot = Range(cluster.boot_s, cluster.boot_s) if cluster.boot_s is not None else None
     group, notes = [], []
     for kind, at_most in cluster.types.items():
@@ -123,7 +125,8 @@ def supplies(
         if price is None:
             notes.append(f"no price of {kind} is known, so none of them are counted on: see docs/cost.md")
         else:
-            group.append(Supply(cloud_node(kind, price, None, segments), min(at_most, cluster.at_most), boot))
+            node = cloud_node(kind, price, None, segments)
+            group.append(limited(Supply(node, min(at_most, cluster.at_most), boot)))
     return [group], notes
 
 
@@ -175,7 +178,7 @@ def estimate_job(
         groups, told_of_nodes = supplies(prices, run, supply, work.segments)
         notes += told_of_nodes
         most = supply.at_most if supply is not None else MOST
-        wanted = within(groups, work, within_s, most)
+        wanted = within(groups, work, within_s, most, run.workers or run.max_workers)
     return EstimateReport(
         target=spec.target,
         output=spec.output,

@@ -55,15 +55,34 @@ class _Kind:
         return 1.0 / self.slot_s
 
 
+@dataclass(frozen=True)
+class _Most:
+    """What a cluster may have at one time."""
+
+    nodes: int
+    slots: float
+
+    def allows(self, kinds: Sequence[_Kind], counts: Mapping[str, int]) -> bool:
+        nodes = sum(counts.values())
+        slots = sum(counts.get(kind.name, 0) * kind.supply.slots for kind in kinds)
+        return nodes <= self.nodes and (nodes == 1 or slots <= self.slots)
+
+
 def within(
-    groups: Sequence[Sequence[Supply]], work: OpenWork, seconds: float, most_nodes: int = MOST
+    groups: Sequence[Sequence[Supply]],
+    work: OpenWork,
+    seconds: float,
+    most_nodes: int = MOST,
+    most_slots: int | None = None,
 ) -> WithinEstimate:
-    """A plan for each of the `groups`, of supplies that one cluster has together, with `most_nodes` at one time."""
+    """A plan for each of the `groups`, of supplies that one cluster has together, with `most_nodes` at one time, and
+    `most_slots` on all of them, where there is more than one."""
     if not tasks_of(work):
         return WithinEstimate(seconds, ())
     if not any(groups):
         return WithinEstimate(seconds, (NodePlan((), None, None, why="no type of nodes with a price is known"),))
-    plans = [_plan(group, work, seconds, most_nodes) for group in groups if group]
+    most = _Most(most_nodes, math.inf if most_slots is None else most_slots)
+    plans = [_plan(group, work, seconds, most) for group in groups if group]
     return WithinEstimate(seconds, tuple(sorted(plans, key=_rank)))
 
 
@@ -77,10 +96,10 @@ def _rank(plan: NodePlan) -> tuple[bool, bool, float]:
     return plan.nodes is None, plan.at_best is None, plan.money.high if plan.money is not None else math.inf
 
 
-def _plan(group: Sequence[Supply], work: OpenWork, seconds: float, most_nodes: int) -> NodePlan:
+def _plan(group: Sequence[Supply], work: OpenWork, seconds: float, most: _Most) -> NodePlan:
     tasks = tasks_of(work)
     low, high = _kinds(group, work, tasks)
-    best, sure = (_nodes(kinds, tasks, seconds, most_nodes) for kinds in (low, high))
+    best, sure = (_nodes(kinds, tasks, seconds, most) for kinds in (low, high))
     counts = best if sure is None else sure
     names = tuple(kind.name for kind in high)
     if counts is None:
@@ -108,7 +127,7 @@ def _kinds(group: Sequence[Supply], work: OpenWork, tasks: int) -> tuple[list[_K
     return low, high
 
 
-def _nodes(kinds: Sequence[_Kind], tasks: int, seconds: float, most_nodes: int) -> dict[str, int] | None:
+def _nodes(kinds: Sequence[_Kind], tasks: int, seconds: float, most: _Most) -> dict[str, int] | None:
     """None where no number of nodes is in time."""
     longest_s = max(kind.segment_s for kind in kinds)
     # A segment of the slowest kind may be the last one, but not of one that is not used.
@@ -124,9 +143,9 @@ def _nodes(kinds: Sequence[_Kind], tasks: int, seconds: float, most_nodes: int) 
             )
             for kind in kinds
         ]
-        wanted = wanted_nodes(Backlog(tasks, 0, 1.0), offers, {}, finish_s=seconds)
+        wanted = wanted_nodes(Backlog(int(min(tasks, most.slots)), 0, 1.0), offers, {}, finish_s=seconds)
         counts = {name: count for name, count in wanted.items() if count}
-        if counts and _time_s(kinds, counts, tasks) <= seconds * (1 + 1e-9) and sum(counts.values()) <= most_nodes:
+        if counts and _time_s(kinds, counts, tasks) <= seconds * (1 + 1e-9) and most.allows(kinds, counts):
             return counts
     return None
 

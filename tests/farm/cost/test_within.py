@@ -14,9 +14,9 @@ from core.errors import InputError
 from core.records import EncodeSpec, JobSpec, NodePlan, Range, WithinEstimate
 from farm.cli.cost_options import CostOptions, check_costs
 from farm.cli.parse import duration
-from farm.clusterfile.supply import node_supply
+from farm.clusterfile.supply import NodeSupply, node_supply
 from farm.cost.estimate import Place, cloud_node
-from farm.cost.job import estimate_job
+from farm.cost.job import estimate_job, supplies
 from farm.cost.prices import Price, load_prices
 from farm.cost.rates import Load, Measured, slot_seconds
 from farm.cost.texts import within_lines
@@ -80,6 +80,20 @@ def test_what_runs_out_is_made_up_for_by_the_next_dear_one() -> None:
     assert alone.nodes is None
     assert alone.at_best is not None
     assert alone.why == "more nodes than may be had would be needed"
+
+
+def test_no_more_renderers_than_were_asked_for() -> None:
+    prices = load_prices()
+    cluster = NodeSupply({"g6-spot": 200, "g5-spot": 200, "g6-ondemand": 20}, 200, 360.0)
+    for run in (RunOptions(workers=8), RunOptions(max_workers=8)):
+        ((*group,),), _ = supplies(prices, run, cluster, 100)
+        assert [one.at_most for one in group] == [max(1, 8 // one.slots) for one in group]
+    cheap, dear = Supply(node("cheap", 0.3), 6, BOOT), Supply(node("dear", 1.0), 6, BOOT)
+    seconds = BOOT.high + slot_s(dear.place).high / 100 + slot_s(dear.place).high / 8 + 0.01
+    assert only(within([[cheap, dear]], WORK, seconds, most_slots=8)).nodes == {"cheap": 6, "dear": 2}
+    assert only(within([[cheap, dear]], WORK, seconds, most_slots=7)).nodes is None
+    big = Supply(node("big", 1.0, gpus=8.0), 1, BOOT)
+    assert only(within([[big]], WORK, seconds, most_slots=3)).nodes == {"big": 1}, "a node is there as a whole"
 
 
 def test_the_cheapest_comes_first_and_what_does_not_do_last() -> None:
