@@ -41,7 +41,7 @@ def join(address: str) -> None:
     """Connect to the cluster at `address`. `WorkerLost` when it cannot be."""
     try:
         knock(address)
-        with in_silence():  # what goes wrong is said once, below
+        with handlers_kept(), in_silence():  # what goes wrong is said once, below
             ray.init(
                 address=address,
                 namespace=f"farm-{uuid.uuid4().hex}",
@@ -87,10 +87,7 @@ def start_own_ray(cores: int) -> Path:
     When this process is killed, renderers and raylet end with it; two idle agents of Ray follow after a minute, in
     which they try to tell the head of the raylet's death (a fixed time-out of Ray 2.60).
     """
-    # Ray puts its own handler for SIGTERM, which prints a stack and exits past every `finally`; ours comes back.
-    on_main = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if on_main else {}
-    try:
+    with handlers_kept():
         try:
             context = init_own(cores)
         except Exception as error:
@@ -98,10 +95,19 @@ def start_own_ray(cores: int) -> Path:
                 raise
             ray.shutdown()
             context = init_own(cores)
+    return Path(context.address_info["session_dir"])
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Ray puts its own handler for SIGTERM, which exits past what this process wants to do then; ours comes back."""
+    on_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if on_main else {}
+    try:
+        yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return Path(context.address_info["session_dir"])
 
 
 def init_own(cores: int) -> Any:

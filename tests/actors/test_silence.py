@@ -4,6 +4,7 @@ its silence."""
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.ray.fleet import FleetWatch
+from actors.ray.joining import join
 from actors.ray.silence import STEP_S, Silence
 from actors.ray.transport import SILENCE_S, RayTransport
+from core.errors import WorkerLost
 from tests.chaos.cluster import SETTINGS, RayCluster
 from tests.system.runs import DEADLINE_S, ROOT
 
@@ -103,6 +106,18 @@ def test_no_call_of_ray_starts_one() -> None:
     )
     assert ran.returncode == 1
     assert "ray.init" in ran.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_joins_hears_signals_as_before(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    try:
+        signal.signal(number, hears := lambda *_: None)
+        with pytest.raises(WorkerLost):
+            join("no address")  # Ray has put its own handler when it sees that
+        assert signal.getsignal(number) is hears
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.heavy
