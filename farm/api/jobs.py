@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from farm.api.auth import Ctx, Reader, Writer, again
-from farm.api.orders import job_order, request_hash
+from farm.api.orders import KEY_PATTERN, job_order, request_hash
 from farm.api.schemas import EVENT, Cursor, Id, JobList, JobView, NewJob, SegmentList
 from farm.api.statuses import refuses
 from farm.api.stream import Stream, Watcher, follow
@@ -22,7 +22,6 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 MOST_A_PAGE = 200
 MOST_SEGMENTS = 2000
 LOG_LINES = 10_000
-KEY_PATTERN = r"^[\x21-\x7e]{1,200}$"
 
 
 @router.post(

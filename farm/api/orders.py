@@ -24,6 +24,7 @@ from farm.stages import LABEL_CONTAINERS
 LONGEST_SEGMENT_S = 3600
 DEFAULT_ENDING = ".mp4"
 MOST_NAME_BYTES = 200
+KEY_PATTERN = r"^[\x21-\x7e]{1,200}$"  # of an Idempotency-Key
 
 
 def place_text(place: Place, settings: ApiSettings) -> str:

@@ -16,6 +16,7 @@ from core.errors import InputError
 from farm.api.auth import Ctx, Reader, Writer
 from farm.api.context import Context
 from farm.api.counting import Counts
+from farm.api.orders import KEY_PATTERN
 from farm.api.parting import head_bytes_of, is_far, parts_of
 from farm.api.receiving import check_first, check_room, problem_of, receive
 from farm.api.schemas import Cursor, EndOfUpload, Id, NewUpload, PartList, PartView, UploadList, UploadView
@@ -34,7 +35,16 @@ OCTETS = {"requestBody": {"content": {"application/octet-stream": {"schema": {"t
 
 
 @router.post("", status_code=HTTPStatus.CREATED, operation_id="announceUpload")
-def announce(body: NewUpload, ctx: Ctx, key: Writer, response: Response) -> UploadView:
+def announce(
+    body: NewUpload,
+    ctx: Ctx,
+    key: Writer,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None,
+        Header(pattern=KEY_PATTERN, description="The same key and body give the same upload, for seven days."),
+    ] = None,
+) -> UploadView:
     """Say which file is to come. Then send it to `links.data`; where there is `links.head` in its place, send that the
     first `head_bytes`, put the parts that `links.parts` lists into the bucket, and end with `links.finish`."""
     if body.size_bytes > ctx.settings.most_upload_bytes:
@@ -50,8 +60,9 @@ def announce(body: NewUpload, ctx: Ctx, key: Writer, response: Response) -> Uplo
         size_bytes=body.size_bytes,
         place=lambda upload_id: str(ctx.places.upload(key.tenant, upload_id)),
         actor=key.id,
+        idempotency=idempotency_key or "",
     )
-    if is_far(row.place):
+    if is_far(row.place) and row.state == "open" and not row.upload_ref:
         try:
             row = uploads.set_ref(ctx.db, key.tenant, row.id, ctx.buckets.begin(row.place))
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,10 +120,9 @@ def ask(job_id: str, what: str) -> Call:
 
 
 def announce(purpose: str, path: Path) -> Call:
-    """An upload to come. One that is announced again because nothing was heard of the first is another one; the first
-    gets no bytes, and the service clears it away."""
+    """An upload to come. One that is announced again because nothing was heard of the first is that one, by its key."""
     body = {"purpose": purpose, "name": given.plain_name(path), "size_bytes": path.stat().st_size}
-    return Call("POST", "/v1/uploads", json=body)
+    return Call("POST", "/v1/uploads", json=body, headers=given.idempotency(secrets.token_hex(16)))
 
 
 def list_uploads(cursor: str | None) -> Call:

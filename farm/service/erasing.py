@@ -65,3 +65,4 @@ def forget_upload(connection: Connection, now_ms: int, name: str) -> None:
     """Empty an upload's row; its file goes when the coordinator next clears up."""
     values = {"state": "gone", "name": "", "sha256": "", "media": "{}", "problem": None, "changed_ms": now_ms}
     connection.execute(sql.update(tables.uploads).where(upload.id == name, upload.state != "gone").values(values))
+    connection.execute(sql.delete(tables.idempotency).where(tables.idempotency.c.job == name))

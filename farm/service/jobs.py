@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Connection, RowMapping
 from core.codec import decode
 from core.errors import InputError
 from core.records import JobReport
-from farm.service import audit, bindings, erasing, quotas, tables
+from farm.service import audit, bindings, erasing, naming, quotas, tables
 from farm.service.database import Database
-from farm.service.errors import Conflict, KeyReused, NotFound
+from farm.service.errors import Conflict, NotFound
 from farm.service.ids import make_cursor, new_id, read_cursor
 from farm.service.moves import NO_LEASE, change, insert, is_free, is_in, move, tell, tell_state
 from farm.service.records import UPLOAD_SCHEME, JobOrder, JobRow, Page, Progress, Submitted
@@ -24,7 +24,6 @@ from farm.service.states import ENDED, WAITING, WORKING, JobState, Wish
 job = tables.jobs.c
 CAST, REPORT = "cast.toml", "report.json"
 MOST_PRIORITY = 100
-CLAIMS = 10  # of an idempotency key, as long as its jobs are erased
 HAS = (JobState.succeeded, JobState.failed)  # what is said of a job in these states
 
 
@@ -327,10 +326,8 @@ def _claim_name(
     connection: Connection, now_ms: int, tenant: str, name: str, request_sha256: str, made: str
 ) -> RowMapping | None:
     """Claim an idempotency key for the job `made`; the earlier job where it was claimed before."""
-    values = {"tenant": tenant, "name": name, "request_sha256": request_sha256, "job": made, "created_ms": now_ms}
-    claim = insert(connection, tables.idempotency).values(values).on_conflict_do_nothing()
-    for _ in range(CLAIMS):
-        if connection.execute(claim.returning(tables.idempotency.c.job)).first() is not None:
+    for _ in range(naming.CLAIMS):
+        if naming.claim(connection, now_ms, tenant, name, request_sha256, made):
             return None
         earlier = _named(connection, tenant, name, request_sha256)
         if earlier is not None:
@@ -342,18 +339,10 @@ def _claim_name(
 def _named(connection: Connection, tenant: str, name: str, request_sha256: str) -> RowMapping | None:
     """The job of an idempotency key; None where no job was made with it or the job was erased, which frees the key;
     `KeyReused` where it was another request's."""
-    known = tables.idempotency.c
-    claimed = sql.select(known.job, known.request_sha256).where(known.tenant == tenant, known.name == name)
-    earlier = connection.execute(claimed).one_or_none()
+    earlier = naming.made_with(connection, tenant, name, request_sha256)
     if earlier is None:
         return None
-    if earlier.request_sha256 != request_sha256:
-        raise KeyReused(
-            "this idempotency key was used for another request",
-            where=name[:80],
-            hint="take a new key for a new request, and the same body for the same one",
-        )
-    asked = sql.select(tables.jobs).where(job.id == earlier.job, job.tenant == tenant, *visible())
+    asked = sql.select(tables.jobs).where(job.id == earlier, job.tenant == tenant, *visible())
     return connection.execute(asked).mappings().one_or_none()
 
 

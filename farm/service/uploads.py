@@ -5,14 +5,16 @@ open -> ready | refused | gone        ready -> gone
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import Connection, Row
 
 from core.errors import InputError
-from farm.service import audit, erasing, quotas, tables
+from farm.service import audit, erasing, naming, quotas, tables
 from farm.service.database import Database
 from farm.service.errors import Conflict, NotFound
 from farm.service.ids import make_cursor, new_id, read_cursor
@@ -22,6 +24,7 @@ from farm.service.states import ENDED
 
 WHOLE, LOOKED_AT = "whole", "looked at"  # upload_ref of an upload in a bucket whose parts are put together
 QUIET_MS = 30_000
+NAMES = "upload"  # before a blank and an idempotency key, which holds none: a job's key is another one
 
 upload, bound, job = tables.uploads.c, tables.job_uploads.c, tables.jobs.c
 
@@ -36,14 +39,22 @@ def begin(
     place: Callable[[str], str],
     upload_ref: str = "",
     actor: str = "",
+    idempotency: str = "",
 ) -> UploadRow:
-    """Announce a file of `size_bytes`, counted against the quota from now on. `place` says where an id's file lies."""
+    """Announce a file of `size_bytes`, counted against the quota from now on. `place` says where an id's file lies.
+    With an `idempotency` key that announced a file before, that upload; `KeyReused` where it was another file."""
     if size_bytes < 0:
         raise InputError("a file has no less than 0 bytes")
     with db.write() as connection:
         now_ms = db.now_ms(connection)
-        quotas.check_bytes(connection, tenant, quotas.lock_tenant(connection, tenant), size_bytes)
+        quota = quotas.lock_tenant(connection, tenant)
         made = new_id("upl")
+        if idempotency:
+            request = hashlib.sha256(text_of([purpose, name, size_bytes]).encode()).hexdigest()
+            earlier = _claim(connection, now_ms, tenant, f"{NAMES} {idempotency}", request, made)
+            if earlier is not None:
+                return _record(earlier)
+        quotas.check_bytes(connection, tenant, quota, size_bytes)
         statement = sql.insert(tables.uploads).values(
             id=made,
             tenant=tenant,
@@ -65,6 +76,20 @@ def begin(
         row = connection.execute(statement.returning(tables.uploads)).one()
         audit.write(connection, now_ms, actor or tenant, "upload.begin", made)
         return _record(row)
+
+
+def _claim(
+    connection: Connection, now_ms: int, tenant: str, name: str, request_sha256: str, made: str
+) -> Row[Any] | None:
+    """Claim an idempotency key for the upload `made`; the earlier upload where it was claimed before."""
+    for _ in range(naming.CLAIMS):
+        if naming.claim(connection, now_ms, tenant, name, request_sha256, made):
+            return None
+        earlier = naming.made_with(connection, tenant, name, request_sha256)
+        if earlier is not None:
+            with suppress(NotFound):  # removed since the claim: the key is free now
+                return _find(connection, tenant, earlier)
+    raise Conflict("the upload of this idempotency key is being removed", hint="announce the file again")
 
 
 def set_ref(db: Database, tenant: str, upload_id: str, upload_ref: str) -> UploadRow:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from core.errors import InputError
 from farm.service import audit, held, jobs, keys, tables, uploads
 from farm.service.database import Database
-from farm.service.errors import Conflict, NoKey, NotFound, OverQuota, TooLong
+from farm.service.errors import Conflict, KeyReused, NoKey, NotFound, OverQuota, TooLong
 from farm.service.quotas import month_of
 from farm.service.records import Problem, Spent, TenantQuota
 from farm.service.share import Share, Waiting, choose, score
@@ -215,6 +215,25 @@ def test_a_refused_upload(db: Database) -> None:
     assert row.problem is not None
     with pytest.raises(Conflict, match="was refused"):
         submit(db, spec=order().spec.__class__(f"upload:{name}", "out.mp4", swapper="none"))
+
+
+def test_a_file_that_is_announced_again_is_counted_once(db: Database) -> None:
+    tenants(db, TenantQuota(stored_bytes=100))
+
+    def announced(size_bytes: int = 60, tenant: str = ACME) -> str:
+        return uploads.begin(
+            db, tenant, purpose="target", name="a", size_bytes=size_bytes, place=lambda made: made, idempotency="k"
+        ).id
+
+    first = announced()
+    assert announced() == first
+    assert keys.use_of(db, ACME).stored_bytes == 60
+    assert announced(tenant=OTHER) != first
+    with pytest.raises(KeyReused):
+        announced(61)
+    assert jobs.submit(db, ACME, order(), idempotency="k", request_sha256="a").new
+    uploads.remove(db, ACME, first)
+    assert announced(61) != first
 
 
 def test_bytes_are_counted_from_the_announcement(db: Database) -> None:
