@@ -36,6 +36,7 @@ class Pooled(ABC):
         self._transport: Transport | None = None
         self._thread: threading.Thread | None = None
         self._over: FarmError | None = None  # why the loop has ended
+        self._once = False
         self._closing = False
 
     @property
@@ -48,6 +49,11 @@ class Pooled(ABC):
     def session(self) -> Path | None:
         """The folder of logs and sockets of what this pool brought up, which it removes when it is closed."""
         return None
+
+    def stay_ended(self) -> None:
+        """From now on no loop follows one that has ended: `start` and `run` raise why it did."""
+        with self._gate:
+            self._once = True
 
     @abstractmethod
     def start(self) -> None:
@@ -226,10 +232,12 @@ class Pooled(ABC):
             self._commands.get()(why)
 
     def _check_open(self) -> bool:
-        """Whether a loop runs. `Interrupted` where the pool was closed."""
+        """Whether a loop runs. `Interrupted` where the pool was closed; where it may not begin again, why it ended."""
         with self._gate:
             if self._closing:
                 raise Interrupted("the pool was closed")
+            if self._once and self._over is not None:
+                raise self._over
             return self._thread is not None and self._over is None
 
     @property

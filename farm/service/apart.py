@@ -281,6 +281,7 @@ def at_work(task: Task, counts: Relay) -> Iterator[tuple[Coordinator, Pooled]]:
     with ExitStack() as stack:
         db = stack.enter_context(open_database(task.database, connections=task.connections))
         pool = make_pool(task.run, task.settings)
+        cast(Pooled, pool).stay_ended()  # the next Ray is the next process's
         stack.callback(pool.close)
         pool.start()
         coordinator = Coordinator(

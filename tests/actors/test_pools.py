@@ -20,6 +20,7 @@ import ray
 from actors.dispatch import MAX_TRIES, Done, SlotDied
 from actors.drive import Batch, Happening, Patience, Terms
 from actors.local import LocalPool
+from actors.loop import Loop
 from actors.pool import ClusterSpec, RayPool
 from actors.worker import WorkerSettings
 from core.errors import InputError, WorkerLost
@@ -108,6 +109,26 @@ def test_an_order_that_names_other_content_is_refused(pool: Pool, job: Job) -> N
     batch, _ = run(pool, job)
     assert batch.error is not None
     assert "none.json" in str(batch.error)
+
+
+def test_a_pool_that_may_begin_once_says_why_it_ended(job: Job) -> None:
+    class Broken(LocalPool):
+        loops = 0
+
+        def _drive(self, _loop: Loop) -> None:
+            self.loops += 1
+            raise WorkerLost("the head is gone")
+
+    pool = Broken(worker_settings(), parallel=1)
+    pool.stay_ended()
+    for _ in range(2):  # a second stage, before anybody looked
+        with pytest.raises(WorkerLost, match="the head is gone"):
+            run(pool, job)
+    with pytest.raises(WorkerLost, match="the head is gone"):
+        pool.start()
+    assert pool.loops == 1
+    assert pool.ended is not None
+    pool.close()
 
 
 def test_both_pools_make_the_same_bytes(cluster: None, job: Job, target: Path, tmp_path: Path) -> None:
