@@ -114,8 +114,13 @@ def test_events_go_on_from_whoever_is_asked_next(here: World, key: str, film: Pa
             while (now := await farm.job(job.id)).progress.segments_done < 2:
                 assert now.finished is None, (now.state, now.problem)
                 await asyncio.sleep(0.1)
+            await farm.pause(job.id)  # so that it has not ended when one that tells of it dies
+            while (now := await farm.job(job.id)).state != "paused":
+                assert now.finished is None, (now.state, now.problem)
+                await asyncio.sleep(0.1)
             one = replicas(here)[0]
             one.kill()
+            await farm.resume(job.id)
             seen = await asyncio.gather(*watching)
             done = await farm.job(job.id)
             assert done.state == "succeeded", done.problem
