@@ -114,6 +114,7 @@ def test_int8_one_face_at_a_time_where_the_graph_takes_no_more(
     assert said[-1].endswith("it is used one face at a time")
 
 
+@pytest.mark.heavy
 def test_int8_on_a_film_s_faces(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert convert(cache, "w600k_r50", "--int8", "--calibrate", str(carphone()), "--batch", "dynamic") == 0
     assert "calibration inputs from" in capsys.readouterr().err

@@ -61,6 +61,7 @@ def hashes(folder: Path, report: Any) -> list[tuple[str, str]]:
     return [(one.sha256, one.shots_sha256) for one in load_analysis(folder, report["film_sha256"]).receipts]
 
 
+@pytest.mark.heavy
 def test_killed_and_run_again_nothing_is_done_twice(target: Path, plain: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out.cast"
     command = ("analyse", target, "-o", folder, "--local", "--json")

@@ -75,6 +75,7 @@ def test_without_it_every_segment_is_encoded(folder: Path, tmp_path: Path) -> No
     assert not any(a == b for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.heavy
 def test_another_codec_is_told(folder: Path, tmp_path: Path) -> None:
     report = render(folder, tmp_path / "out.mp4", "--codec", "hevc", "--preset", "ultrafast")
     assert report.segments_copied == 0

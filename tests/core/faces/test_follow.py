@@ -339,6 +339,7 @@ def peak_bytes(frames: int, shown: int) -> int:
     return peak
 
 
+@pytest.mark.heavy
 def test_memory_does_not_grow_with_the_film() -> None:
     """Twice the film may take 128 bytes more a face, not the 4 kB that a face is; the smoother holds 340 frames."""
     gc.freeze()  # makes the collections quick

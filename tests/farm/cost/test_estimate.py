@@ -165,6 +165,7 @@ def test_names_of_devices() -> None:
     assert not same_device("cpu", "L4")
 
 
+@pytest.mark.heavy
 def test_an_estimate_knows_the_faces_once_they_were_looked_for(tmp_path: Path) -> None:
     source = tmp_path / "source.png"
     iio.imwrite(source, astronaut())

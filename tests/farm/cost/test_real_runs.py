@@ -215,6 +215,7 @@ def test_receipts_of_the_store_go_before_the_table(spec: JobSpec, settings: Sett
     assert any(measured in text for text in kind.rests_on) == (done >= 3)
 
 
+@pytest.mark.heavy
 def test_a_store_in_a_bucket_is_looked_at(spec: JobSpec, settings: Settings, s3: str) -> None:
     name = f"kept-{secrets.token_hex(4)}"
     boto3.resource("s3").create_bucket(Bucket=name)

@@ -165,6 +165,7 @@ def test_a_driver_that_has_begun_is_waited_for(
     assert watching.follow(out, None, False, lambda *_: None).code == 4, "nobody works there any more"
 
 
+@pytest.mark.heavy
 def test_in_a_bucket(s3: str, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "local").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "local"))
