@@ -8,12 +8,13 @@ be put than was announced. Which parts are there is what the bucket says; nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from core.errors import InputError
+from core.errors import FarmError, InputError
 from farm.api.parting import Part, parts_of
 from farm.api.turns import Turns, to_its_end
 from farm.paths import place as path_of
@@ -48,6 +49,12 @@ class Buckets:
         """Begin an upload to `place`: the bucket's id of it."""
         far, bucket = _at(place)
         return str(bucket.call("create_multipart_upload", far.key)["UploadId"])
+
+    def end(self, place: str, ref: str) -> None:
+        """End an upload that nobody goes on with; where the bucket does not do it now, it goes with the file."""
+        far, bucket = _at(place)
+        with suppress(FarmError):
+            bucket.call("abort_multipart_upload", far.key, UploadId=ref)
 
     def here(self, place: str, ref: str) -> dict[int, tuple[int, str]]:
         """The parts that are there: number -> size and ETag. `Conflict` where the bucket knows no such upload."""

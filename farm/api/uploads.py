@@ -24,7 +24,7 @@ from farm.api.statuses import refuses
 from farm.api.views import upload_view
 from farm.paths import place as path_of
 from farm.service import uploads
-from farm.service.errors import Conflict, NotFound
+from farm.service.errors import Conflict, NotFound, Unreachable
 from farm.service.places import remove_object
 from farm.service.records import UploadRow
 
@@ -63,11 +63,7 @@ def announce(
         idempotency=idempotency_key or "",
     )
     if is_far(row.place) and row.state == "open" and not row.upload_ref:
-        try:
-            row = uploads.set_ref(ctx.db, key.tenant, row.id, ctx.buckets.begin(row.place))
-        except BaseException:
-            uploads.remove(ctx.db, key.tenant, row.id, actor=key.id)  # else it counts against the quota for a day
-            raise
+        row = begin_parts(ctx, row, key.id)
     response.headers["Location"] = f"{ctx.settings.prefix}/v1/uploads/{row.id}"
     return upload_view(row, ctx.settings.prefix)
 
@@ -191,6 +187,24 @@ async def finish(
 def remove(upload_id: Id, ctx: Ctx, key: Writer) -> None:
     """Take the file away. A job that is not ended keeps it."""
     uploads.remove(ctx.db, key.tenant, upload_id, actor=key.id)
+
+
+def begin_parts(ctx: Context, row: UploadRow, actor: str) -> UploadRow:
+    """`row` with the bucket's id of what takes its parts. The same announcement may be here twice, where the first was
+    not answered in time: the id that is kept first is that of both, and neither takes away what the other began."""
+    try:
+        ref = ctx.buckets.begin(row.place)
+    except BaseException:
+        uploads.give_up(ctx.db, row.tenant, row.id, actor=actor)  # else it counts against the quota for a day
+        raise
+    try:
+        kept = uploads.set_ref(ctx.db, row.tenant, row.id, ref)
+    except NotFound:
+        ctx.buckets.end(row.place, ref)
+        raise Unreachable("the announcement was given up meanwhile", hint="announce the file again") from None
+    if kept.upload_ref != ref:
+        ctx.buckets.end(row.place, ref)
+    return kept
 
 
 def looked_at(ctx: Context, row: UploadRow, head: bytes) -> UploadRow:

@@ -93,8 +93,23 @@ def _claim(
 
 
 def set_ref(db: Database, tenant: str, upload_id: str, upload_ref: str) -> UploadRow:
-    """Keep the bucket's id of a multipart upload."""
-    return _change(db, tenant, upload_id, {"upload_ref": upload_ref})
+    """Keep the bucket's id of a multipart upload, where none is kept yet; the upload with the one that is. `NotFound`
+    where it was removed meanwhile."""
+    mine = [upload.id == upload_id, upload.tenant == tenant, upload.state == "open", upload.upload_ref == ""]
+    with db.write() as connection:
+        told = {"upload_ref": upload_ref, "changed_ms": db.now_ms(connection)}
+        connection.execute(sql.update(tables.uploads).where(*mine).values(told))
+        return _record(_find(connection, tenant, upload_id))
+
+
+def give_up(db: Database, tenant: str, upload_id: str, *, actor: str = "") -> None:
+    """Take away an upload that was announced and that its bucket does not know; nothing where it does by now."""
+    mine = [upload.id == upload_id, upload.tenant == tenant, upload.state == "open", upload.upload_ref == ""]
+    with db.write() as connection:
+        now_ms = db.now_ms(connection)
+        if connection.execute(sql.select(upload.id).where(*mine).with_for_update()).first() is not None:
+            erasing.forget_upload(connection, now_ms, upload_id)
+            audit.write(connection, now_ms, actor or tenant, "upload.remove", upload_id)
 
 
 def begins(db: Database, tenant: str, upload_id: str, head_sha256: str) -> UploadRow:
