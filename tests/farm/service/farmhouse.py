@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.records import EncodeSpec, JobReport, JobSpec
-from farm.service import held, jobs, keys, leasing
+from farm.service import held, jobs, keys, leasing, uploads
 from farm.service.database import Database
 from farm.service.records import Held, JobOrder, JobRow, Problem, Result, TenantQuota
 from farm.service.states import JobState
@@ -73,6 +73,18 @@ def job_in(db: Database, state: JobState) -> tuple[str, Held | None]:
             held.stage(db, mine, state)
             return made, mine
     return made, None
+
+
+def begin(db: Database, size_bytes: int = 10, tenant: str = ACME) -> str:
+    row = uploads.begin(
+        db, tenant, purpose="target", name="a.mp4", size_bytes=size_bytes, place=lambda made: f"/x/{made}"
+    )
+    assert (row.state, row.place) == ("open", f"/x/{row.id}")
+    return row.id
+
+
+def finish(db: Database, name: str, size_bytes: int = 10, tenant: str = ACME) -> None:
+    uploads.finish(db, tenant, name, size_bytes=size_bytes, sha256="0" * 64, media={"width": 4})
 
 
 def report() -> JobReport:

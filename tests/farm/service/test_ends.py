@@ -20,8 +20,7 @@ from farm.service.places import ServicePlaces
 from farm.service.records import TenantQuota
 from farm.service.states import JobState
 from farm.settings import RunOptions, Settings
-from tests.farm.service.farmhouse import ACME, COORDINATOR, Hand, job_in, order, report, submit, tenants
-from tests.farm.service.test_tenants import begin, finish
+from tests.farm.service.farmhouse import ACME, COORDINATOR, Hand, begin, finish, job_in, order, report, submit, tenants
 
 
 class Restarting(Database):
