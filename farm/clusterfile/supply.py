@@ -12,6 +12,7 @@ from farm.clusterfile.findings import mapping, number
 from farm.clusterfile.launcher import workers
 
 MINUTE_S = 60.0
+RAYS_MOST = 2  # workers of a cluster whose file does not say how many (ray/autoscaler/aws/defaults.yaml)
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class NodeSupply:
 def node_supply(path: Path) -> NodeSupply:
     """Of a file for `ray up`. `InputError` where it cannot be read, or names no type that may have nodes."""
     document = read(path)[0]
-    types = {str(name): int(number(kind.get("max_workers"))) for name, kind in workers(document).items()}
+    # What the file leaves out Ray fills in: for a type, as many as the whole cluster may have.
+    whole = document.get("max_workers", RAYS_MOST)
+    types = {str(name): int(number(kind.get("max_workers", whole))) for name, kind in workers(document).items()}
     types = {name: count for name, count in types.items() if count > 0}
     if not types:
         hint = "name a cluster.yaml whose available_node_types have max_workers"

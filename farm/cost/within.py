@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations
 
 from actors.dispatch import Backlog, NodeOffer, wanted_nodes
 from core.records.cost import NodePlan, Range, WithinEstimate
@@ -20,6 +21,7 @@ from farm.cost.texts import duration
 from farm.cost.work import OpenWork
 
 MOST = 10_000  # nodes of a kind, where nobody says how many there may be
+FEW = 3  # kinds that are tried without the others
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def _plan(group: Sequence[Supply], work: OpenWork, seconds: float, most: _Most) 
     tasks = tasks_of(work)
     low, high = _kinds(group, work, tasks)
     best, sure = (_nodes(kinds, tasks, seconds, most) for kinds in (low, high))
+    best = sure if best is None else best  # what does it for sure does it at best
     counts = best if sure is None else sure
     names = tuple(kind.name for kind in high)
     if counts is None:
@@ -128,7 +131,23 @@ def _kinds(group: Sequence[Supply], work: OpenWork, tasks: int) -> tuple[list[_K
 
 
 def _nodes(kinds: Sequence[_Kind], tasks: int, seconds: float, most: _Most) -> dict[str, int] | None:
-    """None where no number of nodes is in time."""
+    """None where no number of nodes is in time. All kinds have a part in it; where that takes more nodes than there may
+    be, or is late because of a slow kind, the cheapest way with fewer kinds."""
+    together = _nodes_of(kinds, tasks, seconds, most)
+    if together is not None:
+        return together
+    fewer = chain.from_iterable(combinations(kinds, size) for size in range(1, min(len(kinds), FEW + 1)))
+    found = [counts for some in fewer if (counts := _nodes_of(some, tasks, seconds, most)) is not None]
+    return min(found, key=lambda counts: _per_hour(kinds, counts), default=None)
+
+
+def _per_hour(kinds: Sequence[_Kind], counts: Mapping[str, int]) -> float:
+    prices = ((counts.get(kind.name, 0), kind.supply.place.price) for kind in kinds)
+    return sum(count * price.per_hour for count, price in prices if price is not None)
+
+
+def _nodes_of(kinds: Sequence[_Kind], tasks: int, seconds: float, most: _Most) -> dict[str, int] | None:
+    """How many of each of these `kinds` are in time; None where that was not found."""
     longest_s = max(kind.segment_s for kind in kinds)
     # A segment of the slowest kind may be the last one, but not of one that is not used.
     for ends in ({kind.name: kind.segment_s for kind in kinds}, {kind.name: longest_s for kind in kinds}):

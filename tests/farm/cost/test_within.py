@@ -96,6 +96,30 @@ def test_no_more_renderers_than_were_asked_for() -> None:
     assert only(within([[big]], WORK, seconds, most_slots=3)).nodes == {"big": 1}, "a node is there as a whole"
 
 
+def test_where_all_types_together_do_not_fit_fewer_do() -> None:
+    """A type that would be used first takes the room of another one, which alone is in time."""
+    slow, fast = node("slow", 0.01), node("fast", 1.0)
+    late = Supply(slow, 3, Range(BOOT.high, 2 * BOOT.high))
+    seconds = BOOT.high + slot_s(fast).high / 100 + slot_s(fast).high / 4 + 0.01
+    for limits in ({"most_nodes": 4}, {"most_slots": 4}):
+        plan = only(within([[late, Supply(fast, 20, BOOT)]], WORK, seconds, **limits))
+        assert plan.nodes == {"fast": 4}
+        assert plan.at_best is not None
+
+
+def test_what_is_sure_is_told_though_at_best_another_type_would_come_first() -> None:
+    """At best the cheap type boots in time, and takes the place of the one node that does it for sure."""
+    late, soon = (
+        Supply(node("late", 0.01), 50, Range(300.0, 3000.0)),
+        Supply(node("soon", 3.0, 4.0), 50, Range(0.0, 0.0)),
+    )
+    seconds = slot_s(soon.place).high / 100 + slot_s(soon.place).high / 4 + 0.01
+    found = within([[late, soon]], WORK, seconds, most_nodes=1)
+    assert only(found).nodes == {"soon": 1}
+    assert only(found).at_best is not None
+    assert within_lines(found, "EUR")[1].startswith("  1 node of soon: ")
+
+
 def test_the_cheapest_comes_first_and_what_does_not_do_last() -> None:
     places = [node("dear", 9.0), node("cheap", 0.1), node("middle", 1.0)]
     late = Supply(node("late", 0.01), boot=Range(1e6, 1e6))
@@ -173,6 +197,12 @@ def test_what_cluster_files_say_of_nodes(tmp_path: Path) -> None:
     bare = tmp_path / "bare.yaml"
     bare.write_text("available_node_types: {head: {max_workers: 0}, w: {max_workers: 3}}\nhead_node_type: head\n")
     assert node_supply(bare) == replace(node_supply(bare), types={"w": 3}, at_most=3, boot_s=None)
+    bare.write_text(
+        "max_workers: 9\navailable_node_types: {head: {}, w: {}, x: {max_workers: 3}}\nhead_node_type: head\n"
+    )
+    assert dict(node_supply(bare).types) == {"w": 9, "x": 3}, "as many as the cluster may have"
+    bare.write_text("available_node_types: {head: {}, w: {}}\nhead_node_type: head\n")
+    assert dict(node_supply(bare).types) == {"w": 2}, "Ray's own default"
     bare.write_text("provider: {type: local}\n")
     with pytest.raises(InputError, match="no type of nodes that may come"):
         node_supply(bare)
