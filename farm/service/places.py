@@ -24,6 +24,7 @@ from farm.paths import place
 
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 PRIVATE = 0o600
+REMOVALS = 10  # of a folder in which files come and go
 STORES = ("store", "cast/store")  # of a job, below its folder
 
 
@@ -153,12 +154,16 @@ class ServicePlaces:
         if self.far:
             remove_below(folder)
             return
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StorageError(f"cannot be removed: {error.strerror}", where=str(error.filename)) from error
+        for _ in range(REMOVALS):
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:  # of the folder, or of a file in it that somebody else removed meanwhile
+                pass
+            except OSError as error:
+                raise StorageError(f"cannot be removed: {error.strerror}", where=str(error.filename)) from error
+            if not os.path.lexists(folder):
+                return
+        raise StorageError("cannot be removed: somebody works in it", where=str(folder))
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -150,3 +151,35 @@ def test_every_end_has_its_line(db: Database, clock: Hand) -> None:
     assert {one.actor for one in removed} == {clearing.ACTOR}
     assert uploads.get(db, ACME, fresh).state == "open"
     audit.check(db)
+
+
+@pytest.mark.parametrize("tries", [1, 100])
+def test_a_file_that_goes_meanwhile_takes_nothing_with_it_that_stays(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tries: int
+) -> None:
+    """As the temporary files of a renderer do that stops: what is marked as gone is gone."""
+    places = ServicePlaces(tmp_path)
+    tenants(db)
+    made, _ = job_in(db, JobState.failed)
+    store = places.store(made)
+    store.mkdir(parents=True)
+    for name in "abc":
+        (store / name).write_bytes(b"a face")
+    jobs.erase(db, ACME, made)
+    plain, left = os.unlink, [tries]
+
+    def unlink(path: str, *, dir_fd: int | None = None) -> None:
+        if left[0]:
+            left[0] -= 1
+            plain(path, dir_fd=dir_fd)
+            if tries > 1:  # and another one comes
+                (store / path).write_bytes(b"a face")
+                raise FileNotFoundError(path)
+        plain(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", unlink)
+        clearing.clear(db, places)
+    assert places.job(made).exists() == (tries > 1)
+    clearing.clear(db, places)
+    assert not places.job(made).exists()
