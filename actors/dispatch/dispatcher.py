@@ -58,7 +58,6 @@ from actors.dispatch.events import (
     SlotUnfit,
     Task,
     Tick,
-    WorkEvent,
 )
 from actors.dispatch.fleet import Fleet
 from actors.dispatch.ledger import DONE, DROPPED
@@ -176,8 +175,14 @@ class Dispatcher(Losses):
         """What to do now that `event` happened. Events of slots and attempts that are no longer current are ignored."""
         self._out = []
         match event:
-            case Done() | Beat() | Busy() | Failed():
-                self._work_event(event, at_s)
+            case Done():
+                self._complete(event, at_s)
+            case Beat():
+                self._beat(event, at_s)
+            case Busy():
+                self._busy(event, at_s)
+            case Failed():
+                self._failed(event, at_s)
             case Tick():
                 self._tick(at_s)
             case Slept():
@@ -190,19 +195,9 @@ class Dispatcher(Losses):
                 self._fleet_event(event, at_s)
         if self._jobs.open:
             self._out += placing.place(self._jobs, self._fleet, at_s)
-            self._out += self._jobs.ended()
+            if self._jobs.touched:
+                self._out += self._jobs.ended()
         return self._out
-
-    def _work_event(self, event: WorkEvent, at_s: float) -> None:
-        match event:
-            case Done():
-                self._complete(event, at_s)
-            case Beat():
-                self._beat(event, at_s)
-            case Busy():
-                self._busy(event, at_s)
-            case Failed():
-                self._failed(event, at_s)
 
     def _fleet_event(self, event: FleetEvent, at_s: float) -> None:
         match event:
@@ -293,10 +288,12 @@ class Dispatcher(Losses):
         # A late result of an attempt given up for lost is as good as any: what is published is published once.
         if ledger.complete(rank):
             self._refusals.done(ledger.job)
-            self._cancel_all(event.task, at_s, "another attempt was first")
-            self._jobs.touch(ledger)
+            if ledger.current[rank]:
+                self._cancel_all(event.task, at_s, "another attempt was first")
             if event.damaged:
                 ledger.stop_at(ledger.positions[rank])
+            if ledger.over:
+                self._jobs.touch(ledger)
 
     def _failed(self, event: Failed, at_s: float) -> None:
         slot = self._fleet.current(event.slot, event.task, event.attempt)

@@ -175,13 +175,18 @@ class Fleet:
 
     def give(self, slot: Slot, ledger: Ledger, rank: int, at_s: float) -> Assign:
         """One more attempt of a running task."""
-        ledger.attempts[rank] += 1
+        task = ledger.ids[rank]
+        number = ledger.attempts[rank] = ledger.attempts[rank] + 1
         ledger.current[rank] += 1
-        task, number = ledger.ids[rank], ledger.attempts[rank]
         slot.running[task] = Attempt(ledger, rank, number, at_s)
         slot.moved_s = at_s
-        self._places.setdefault(task, []).append(slot)
-        self.watch.add(slot)
+        places = self._places.get(task)
+        if places is None:
+            self._places[task] = [slot]
+        else:
+            places.append(slot)
+        if not slot.watched:
+            self.watch.add(slot)
         self.bench.seat(slot)
         return Assign(slot.name, task, number)
 

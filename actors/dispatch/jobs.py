@@ -23,7 +23,7 @@ class Jobs:
         self._number = 0
         self._where: dict[str, int] = {}  # task -> its job's number and its rank, packed: one object a task
         self._shares = Shares()
-        self._touched: dict[str, Ledger] = {}  # jobs that may be over
+        self.touched: dict[str, Ledger] = {}  # jobs that may be over
         self._scales: dict[str, Scale] = {}
         self._groups: dict[str, Group] = {}
         self._weights: dict[str, float] = {}  # by group, what `weigh` told last
@@ -132,7 +132,7 @@ class Jobs:
     # ------------------------------------------------------------ ends
 
     def touch(self, ledger: Ledger) -> None:
-        self._touched[ledger.job] = ledger
+        self.touched[ledger.job] = ledger
 
     def halt(self, job: str, error: FarmError) -> Ledger | None:
         """Nothing more of the job is started; None where it is not open."""
@@ -153,7 +153,7 @@ class Jobs:
 
     def ended(self) -> Iterator[Finish]:
         """The jobs that are over since the last time."""
-        touched, self._touched = self._touched, {}
+        touched, self.touched = self.touched, {}
         for ledger in touched.values():
             if ledger.over and not ledger.finished:
                 ledger.finished = True

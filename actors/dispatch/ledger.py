@@ -206,6 +206,7 @@ class Ledger:
         return rank
 
     def _start(self, rank: int) -> None:
+        """A queued task runs."""
         self._unqueue(rank)
         self._state[rank] = RUNNING
         self.running += 1

@@ -24,7 +24,7 @@ def place(jobs: Jobs, fleet: Fleet, at_s: float) -> Iterator[Decision]:
         released = next(iter(bench.held.values()))
         released.held = False
         bench.seat(released)
-    while totals.queued:
+    while totals.queued and bench.room:
         idle = bench.idle()
         if idle is None:
             found = _to_busy(jobs, fleet)

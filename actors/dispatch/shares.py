@@ -12,7 +12,7 @@ What is lost is given back as it was charged: the loss is the farm's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 
 from actors.dispatch.ledger import Ledger
 
@@ -83,7 +83,11 @@ class Shares:
     def _push(self, ledger: Ledger) -> None:
         self._entries += 1
         self._entry[ledger.number] = self._entries
-        heappush(self._heap, (-ledger.priority, ledger.served, self._entries, ledger))
+        entry = (-ledger.priority, ledger.served, self._entries, ledger)
+        if self._heap and self._heap[0][3] is ledger:  # its last entry, which counts no more
+            heapreplace(self._heap, entry)
+            return
+        heappush(self._heap, entry)
         if len(self._heap) > 4 * len(self._entry) + 64:
             self._heap = [entry for entry in self._heap if self._entry.get(entry[3].number) == entry[2]]
             heapify(self._heap)

