@@ -210,18 +210,17 @@ class Apart:
 
 def words(line: Connection, over: threading.Event) -> Iterator[Up | Counted]:
     """What comes on the line, until it is to end, or is not up in time; `EOFError` when the other end is closed,
-    `Silent` when one that was up says nothing any more. Words that wait are read first: it was not silent while this
-    process was stopped."""
-    until_s, up = time.monotonic() + UP_S, False
+    `Silent` when one that was up says nothing any more. Looks count, and no clock: while the machine or its container
+    was stopped, nobody could say or hear anything."""
+    waited_s, up = 0.0, False
     while not over.is_set():
-        late = time.monotonic() >= until_s
         if line.poll(LOOK_S):
             word: Up | Counted = line.recv()
-            up = up or isinstance(word, Up)
-            if up:
-                until_s = time.monotonic() + SILENT_S
+            waited_s, up = 0.0, up or isinstance(word, Up)
             yield word
-        elif late:
+            continue
+        waited_s += LOOK_S
+        if waited_s >= (SILENT_S if up else UP_S):
             if up:
                 raise Silent(f"silent for {SILENT_S:g} s")
             return

@@ -7,6 +7,9 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
+import time
+from multiprocessing.connection import Pipe
 from pathlib import Path
 
 import psutil
@@ -15,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from core.errors import FarmError, WorkerLost
 from farm.service import apart
-from farm.service.apart import Apart, Counted, Relay, Task, Up, reaped, task_of
+from farm.service.apart import Apart, Counted, Relay, Silent, Task, Up, reaped, task_of, words
 from farm.service.clearing import NEVER
 from farm.service.database import open_database
 from farm.service.places import ServicePlaces
@@ -163,3 +166,27 @@ def test_counts_are_told_once() -> None:
     assert told.levels == {(JOBS.name, ()): 4}
     again = relay.take()
     assert (again.added, again.levels, again.seen) == ({}, {}, [])
+
+
+def test_what_was_stopped_with_all_of_the_machine_was_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks count, and not what a clock says that went on meanwhile."""
+    mine, theirs = Pipe()
+    monkeypatch.setattr(apart, "LOOK_S", 0.01)
+    monkeypatch.setattr(apart, "SILENT_S", 0.05)
+    said = [Up(), Counted({}, {}, [])]
+    with mine, theirs:
+        theirs.send(said[0])
+        heard = words(mine, threading.Event())
+        assert next(heard) == said[0]
+        looks = iter([False, False, True])
+
+        def poll(_: float) -> bool:
+            time.sleep(2 * apart.SILENT_S)  # it is stopped in the middle of a look
+            return next(looks)
+
+        monkeypatch.setattr(mine, "poll", poll)
+        theirs.send(said[1])
+        assert next(heard) == said[1]
+        monkeypatch.setattr(mine, "poll", lambda _: False)
+        with pytest.raises(Silent, match=r"silent for 0\.05 s"):
+            next(heard)
