@@ -100,13 +100,14 @@ def preview(job_id: str, at: float, side: Side, width: int) -> Call:
 
 def make_webhook(url: str, job_id: str | None, states: Sequence[str]) -> Call:
     """Made again it would be another one, with another secret: it is not sent twice."""
-    body = {"url": url, "states": [str(state) for state in states]} | ({"job": job_id} if job_id else {})
+    body = {"url": url, "states": [str(state) for state in states]} | ({"job": job_id} if job_id is not None else {})
     return Call("POST", "/v1/webhooks", json=body, safe=False)
 
 
 def make_key(name: str, scopes: Sequence[str], expires_in_s: int | None) -> Call:
     """As `make_webhook`: a key that nobody was told of would be good all the same."""
-    body = {"name": name, "scopes": list(scopes)} | ({"expires_in_s": expires_in_s} if expires_in_s else {})
+    ends = {"expires_in_s": expires_in_s} if expires_in_s is not None else {}
+    body = {"name": name, "scopes": list(scopes)} | ends
     return Call("POST", "/v1/keys", json=body, safe=False)
 
 

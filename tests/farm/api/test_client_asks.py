@@ -87,3 +87,15 @@ def test_what_would_be_made_twice_is_not_sent_twice() -> None:
 
 def test_both_clients_have_the_same_calls() -> None:
     assert {name for name in dir(Farm) if name[0] != "_"} == {name for name in dir(AsyncFarm) if name[0] != "_"}
+
+
+def test_what_is_given_is_asked_for_also_where_it_is_nothing(house: House) -> None:
+    """A key that ends at once would be one for ever, and what hears of no job would hear of all."""
+    with Farm(house.server.url, house.secret) as farm:
+        for expires_in_s in (0, -1):
+            with pytest.raises(InputError, match="expires_in_s"):
+                farm.make_key("editor", ["jobs:read"], expires_in_s=expires_in_s)
+        with pytest.raises(InputError, match="job"):
+            farm.make_webhook(HOOK, job_id="")
+        assert len(farm.keys()) == 1
+        assert farm.webhooks() == []
