@@ -171,15 +171,20 @@ def first_key(db: Database, places: ServicePlaces, quotas: Mapping[str, int | No
     if fresh:
         with suppress(Conflict):
             keys.make_tenant(db, "Default", tenant_id=TENANT, actor="farm serve")
-        own = f"{KEY_FILE}.{keys.tenant(db, TENANT).created_ms}"
-        secret = places.keep_secret(own, keys.new_secret())
+        secret = places.keep_secret(own_file(db), keys.new_secret())
         fresh = not keys.any_key(db)  # else another one has ended with it, and the file was made again
         if fresh:
             fresh = make_first(db, places, secret)
-        places.drop_secret(own)
-    if quotas and any(tenant.id == TENANT for tenant in keys.tenants(db)):
-        apply_quotas(db, TENANT, quotas)
+    if any(tenant.id == TENANT for tenant in keys.tenants(db)):
+        places.drop_secret(own_file(db))  # also that of one that died just before
+        if quotas:
+            apply_quotas(db, TENANT, quotas)
     return fresh
+
+
+def own_file(db: Database) -> str:
+    """What keeps the secret of this database's first key until it is one."""
+    return f"{KEY_FILE}.{keys.tenant(db, TENANT).created_ms}"
 
 
 def make_first(db: Database, places: ServicePlaces, secret: str) -> bool:

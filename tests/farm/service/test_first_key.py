@@ -44,6 +44,21 @@ def test_a_start_that_died_is_gone_on_with(
     opens(db, places)
 
 
+def test_one_that_died_with_the_key_made_leaves_its_secret_in_one_file(
+    db: Database, places: ServicePlaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ServicePlaces, "drop_secret", die)
+        with pytest.raises(KeyboardInterrupt):
+            first_key(db, places, {})
+    assert not first_key(db, places, {})
+    opens(db, places)
+    assert [file.name for file in places.root.iterdir() if "key" in file.name] == [KEY_FILE]
+
+
 def test_those_that_start_at_once_have_one_key(db: Database, places: ServicePlaces) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: first_key(db, places, {}), range(4)))
