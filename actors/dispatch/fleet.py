@@ -82,6 +82,7 @@ class Fleet:
         """Nothing is known of where the slot will come up."""
         self._move_out(slot)
         slot.node = ""
+        slot.far = True
 
     def forgive(self, name: str) -> bool:
         """One slot of the node was taken out of service for what was not its fault. True where that was the last one
@@ -123,6 +124,7 @@ class Fleet:
         slot.capacity = capacity
         if capacity > 0:
             self._up[slot.name] = slot
+            slot.far = False
         else:
             self._up.pop(slot.name, None)
         slot.killed_s = None

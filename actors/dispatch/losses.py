@@ -74,7 +74,7 @@ class Losses:
             self._take_out(slot, event.reason, at_s)
             self._any_left(event.reason, at_s)
         elif self._jobs.open:
-            if event.blame:  # else a node may have to come up for it first: nothing is held back for it
+            if not slot.far:  # nothing is held back for one that waits for a node
                 self._fleet.starting[slot.name] = None
             self._out.append(Restart(slot.name, event.reason))
         else:
