@@ -22,6 +22,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -46,10 +47,11 @@ def cache_of(place: str) -> Path:
 
 
 class Cache:
-    """The files of one place. Made where it is not there, for this user alone."""
+    """The files of one place. Made where it is not there, for this user alone. Safe between threads."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._making = threading.Lock()
         self._holding: int | None = None
         self._open: tuple[int, weakref.finalize[..., Cache]] | None = None
         try:
@@ -65,13 +67,15 @@ class Cache:
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
             raise StorageError("is somebody else's", where=str(shared), hint="set TMPDIR to a folder of yours")
         self._root.mkdir(mode=0o700, exist_ok=True)
-        self._stay()
+        with self._making:
+            self._stay()
         for folder in (self._content, self._tmp):
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def _stay(self) -> None:
         """Lock the folder against those that remove it, as long as this cache is used. `FileNotFoundError` where it is
-        gone already. Where the file system has no such locks nobody gets one to remove it."""
+        gone already. Where the file system has no such locks nobody gets one to remove it. With `_making` held: another
+        thread would close the handle that is looked at here."""
         if self._open is not None and os.path.samestat(os.fstat(self._open[0]), self._root.stat()):
             return
         self._leave()
@@ -147,7 +151,8 @@ class Cache:
         self._make()
         self.release()
         self._holding = os.open(self._root / HELD, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self._holding, fcntl.LOCK_SH)
+        with suppress(OSError):  # a file system without such locks: `_is_held` then takes it for held
+            fcntl.flock(self._holding, fcntl.LOCK_SH)
 
     def release(self) -> None:
         if self._holding is not None:
@@ -165,7 +170,8 @@ class Cache:
 
     def remove(self) -> None:
         self.release()
-        self._leave()
+        with self._making:
+            self._leave()
         shutil.rmtree(self._root, ignore_errors=True)
         with suppress(OSError):
             self._root.parent.rmdir()
@@ -177,7 +183,7 @@ class Cache:
 def _again(make: Callable[[], None]) -> None:
     """Make folders that another run, which has just ended, may be removing from below."""
     for _ in range(MADE_AGAIN):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, FileExistsError):  # the latter where one goes as mkdir looks what it is
             return make()
     return make()
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import pickle
 import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from farm.store.cache import DISK_SHARE, HELD, KEPT_S, USED_S, WRITING_S, Cache, prune_all
 from farm.store.opening import open_store
 from farm.store.s3path import place_of
-
-
-@pytest.fixture
-def films(s3: str) -> Any:
-    made = boto3.resource("s3").Bucket("films")
-    made.create()
-    made.objects.all().delete()
-    return made
 
 
 def kept(folder: Path) -> list[str]:
@@ -117,3 +112,35 @@ def test_a_job_goes_on_in_a_cache_that_is_old_and_empty(tmp_path: Path) -> None:
     shutil.rmtree(root)
     again.hold()
     assert again.is_held, "the folders are made again"
+
+
+def test_threads_of_one_cache_go_on_while_its_folder_is_removed_again_and_again(tmp_path: Path) -> None:
+    root = tmp_path / "farm" / "job"
+    cache, over = Cache(root), threading.Event()
+
+    def remove() -> None:
+        while not over.wait(0.002):
+            shutil.rmtree(root, ignore_errors=True)
+
+    remover = threading.Thread(target=remove, daemon=True)
+    remover.start()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda _: cache.scratch(".part"), range(3000)))
+    finally:
+        over.set()
+        remover.join()
+    assert len(set(made)) == 3000
+    assert cache.scratch(".part").parent.is_dir()
+
+
+def test_a_driver_works_where_the_file_system_has_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    cache = filled(tmp_path, "job", {KEPT_S + 60: 1})
+    cache.hold()
+    assert cache.is_held
+    Cache(tmp_path / "new")
+    assert len(kept(tmp_path)) == 1, "nobody can tell that no driver holds it"
