@@ -180,6 +180,10 @@ class ObjectPath(FarPath):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.url)
         return found[0]
 
+    def read_text(self, encoding: str | None = None, errors: str | None = None, *_: Any) -> str:
+        """A small object as text, UTF-8 unless another encoding is named."""
+        return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
+
     def write_bytes(self, data: Any) -> int:
         """Put a small object, whole, in the place of what is there."""
         self.bucket.put(self.key, bytes(data))

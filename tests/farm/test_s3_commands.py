@@ -13,7 +13,9 @@ import pytest
 
 from core.errors import InputError
 from farm.castguard import put_aside
-from farm.paths import link_from, place_from
+from farm.clusterfile.supply import node_supply
+from farm.cost.prices import load_prices
+from farm.paths import link_from, place, place_from
 from farm.store.s3path import ObjectPath
 from farm.store.whole import put_whole
 from tests.media_clips import make_clip
@@ -142,6 +144,16 @@ def test_a_cast_in_a_bucket_is_put_aside(films: Any) -> None:
     assert place_from(Path("/home/cast"), "s3://films/a.png") == ObjectPath("s3://films/a.png")
     with pytest.raises(InputError, match="leads out of the bucket"):
         place_from(folder, "../../../a.png")
+
+
+def test_prices_and_a_cluster_file_out_of_a_bucket(films: Any) -> None:
+    films.put_object(Key="prices.toml", Body='currency = "EUR"\n[kinds]\n"Gehäuse" = "g6.xlarge spot"\n'.encode())
+    films.put_object(Key="cluster.yaml", Body=Path(__file__).parents[2].joinpath("cluster.yaml").read_bytes())
+    assert load_prices(place("s3://films/prices.toml")).own == ("Gehäuse",)
+    assert node_supply(place("s3://films/cluster.yaml")).at_most == 200
+    for read in (load_prices, node_supply):
+        with pytest.raises(InputError, match="No such file or directory"):
+            read(place("s3://films/none"))
 
 
 def test_a_prefix_is_a_folder(films: Any) -> None:
