@@ -96,13 +96,13 @@ class OnceStuck(Clerk):
         if self._marks.write("jobs/first", b""):
             time.sleep(STUCK_S)
 
+
 def test_nothing_is_held_back_for_one_whose_node_cannot_be_reached_however_often_it_dies_meanwhile() -> None:
     """It has no place before a node comes; what is up takes a second task instead of leaving it for that one."""
     machine = farm("a", "b")
     feed(machine, 1.0, SlotReady("a", 1, "m"), SlotReady("b", 1, "n"))
     feed(machine, 2.0, SlotDied("a", "cannot be reached", blame=False), SlotDied("a", "renderer died"))
     assert feed(machine, 3.0, SlotReady("b", 2, "n")) == [Assign("b", "t0", 2)]
-
 
 
 @pytest.mark.heavy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -36,6 +37,15 @@ def s3(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers the credentials of whoever came first
     return s3_server
+
+
+@pytest.fixture
+def films(s3: str) -> Any:
+    """A bucket of that name, with nothing in it; what boto3 calls a Bucket."""
+    made = boto3.resource("s3").Bucket("films")
+    made.create()
+    made.objects.all().delete()
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -27,14 +27,6 @@ FAST = Patience(tries=6, base_s=0.001, cap_s=0.01, connect_s=5.0, read_s=60.0)
 LONG = bytes(range(256)) * (PART_BYTES // 256 + 400)  # two parts
 
 
-@pytest.fixture
-def films(s3: str) -> Any:
-    made = boto3.resource("s3").Bucket("films")
-    made.create()
-    made.objects.all().delete()
-    return made
-
-
 class Line:
     """A proxy whose spoiler a test may change."""
 

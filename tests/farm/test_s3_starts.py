@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import boto3
 import pytest
 
 from core.errors import InputError
@@ -14,14 +13,6 @@ from farm.store.s3path import place_of
 from farm.store.ways import find_ways
 
 STEPS = 5  # the requests of one look at what a server knows
-
-
-@pytest.fixture
-def films(s3: str) -> Any:
-    made = boto3.resource("s3").Bucket("films")
-    made.create()
-    made.objects.all().delete()
-    return made
 
 
 class Interrupted(Bucket):

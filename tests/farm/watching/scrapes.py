@@ -51,6 +51,16 @@ def queries(farm: str, name: str = "farm") -> list[tuple[str, str]]:
     return found
 
 
+def check_query(told: dict[str, list[tuple[dict[str, str], float]]], panel: str, query: str) -> None:
+    """The query is of metrics that are told, with labels that all their samples have."""
+    metrics = used(query)
+    assert metrics
+    for name, labels in metrics:
+        assert name in told, panel
+        have = set.intersection(*(set(found) for found, _ in told[name]))
+        assert labels <= have, (panel, name, labels - have)
+
+
 def overlaps(name: str = "farm") -> list[str]:
     """Panels that lie over others, stand out at the right, or have another's id."""
     seen: set[tuple[int, int]] = set()

@@ -15,7 +15,7 @@ from farm.watching.figures import FIGURES
 from farm.watching.instruments import Page, PrometheusInstruments
 from farm.watching.metrics import Metrics
 from tests.farm.watching.jobs import order
-from tests.farm.watching.scrapes import ROOT, legends, overlaps, queries, scrape, used
+from tests.farm.watching.scrapes import ROOT, check_query, legends, overlaps, queries, scrape, used
 from tests.media_clips import make_clip
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]
@@ -50,12 +50,7 @@ def told(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Samples:
 
 @pytest.mark.parametrize(("panel", "query"), queries("farm"))
 def test_every_query_is_of_metrics_that_are_told_with_those_labels(told: Samples, panel: str, query: str) -> None:
-    metrics = used(query)
-    assert metrics
-    for name, labels in metrics:
-        assert name in told, panel
-        have = set.intersection(*(set(found) for found, _ in told[name]))
-        assert labels <= have, (panel, name, labels - have)
+    check_query(told, panel, query)
 
 
 def test_a_matched_value_is_one_that_is_told(told: Samples) -> None:

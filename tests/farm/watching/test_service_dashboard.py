@@ -15,7 +15,7 @@ from farm.service.database import open_database
 from farm.service.figures import DELIVERY_STATES, OF_DATABASE, OF_PROCESS, TRIES, UPLOAD_STATES
 from farm.service.places import ServicePlaces
 from farm.service.states import JobState
-from tests.farm.watching.scrapes import ROOT, legends, overlaps, queries, samples, used
+from tests.farm.watching.scrapes import ROOT, check_query, legends, overlaps, queries, samples, used
 
 NAME = "service"
 Samples = dict[str, list[tuple[dict[str, str], float]]]
@@ -43,12 +43,7 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
 
 @pytest.mark.parametrize(("panel", "query"), queries("farm", NAME))
 def test_every_query_is_of_metrics_that_are_told_with_those_labels(told: Samples, panel: str, query: str) -> None:
-    metrics = used(query)
-    assert metrics
-    for name, labels in metrics:
-        assert name in told, panel
-        have = set.intersection(*(set(found) for found, _ in told[name]))
-        assert labels <= have, (panel, name, labels - have)
+    check_query(told, panel, query)
 
 
 def test_what_processes_count_has_rays_names_on_ray_and_what_the_tables_say_has_not() -> None:
