@@ -17,6 +17,7 @@ from actors.ray.joining import ray
 TYPE_LABELS = ("ray.io/node-group", "ray.io/node-type", "node.kubernetes.io/instance-type", "ray.io/accelerator-type")
 CONFIG = "--autoscaling-config="
 AUTO = "auto"  # Ray's word for the cluster that this machine is a node of
+MOST = 2  # workers of a cluster whose file does not say how many (ray/autoscaler/aws/defaults.yaml)
 ID_DIGITS = 8
 
 Resources = Mapping[str, float]
@@ -105,10 +106,15 @@ def cluster_file(gcs_address: str, processes: Path = Path("/proc")) -> Path | No
 
 
 def types_in(cluster: Any) -> tuple[NodeType, ...]:
-    """The types of a cluster file that workers can be of."""
+    """The types of a cluster file that workers can be of. Where a type does not say how many there may be, Ray takes as
+    many as the whole cluster may have, and of the head's none."""
     kinds = cluster.get("available_node_types", {}) if isinstance(cluster, dict) else {}
-    return tuple(
-        NodeType(str(name), dict(kind.get("resources") or {}), int(kind.get("max_workers", 0)))
+    most = {
+        name: kind.get("max_workers", 0 if name == cluster.get("head_node_type") else cluster.get("max_workers", MOST))
         for name, kind in kinds.items()
-        if kind.get("max_workers", 0) > 0
+    }
+    return tuple(
+        NodeType(str(name), dict(kind.get("resources") or {}), int(most[name]))
+        for name, kind in kinds.items()
+        if most[name] > 0
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ray._private.utils import check_version_info
+from ray.autoscaler._private.util import prepare_config
 
 from actors.code import code_here, difference
 from actors.deaths import address_in, at_node
@@ -110,3 +111,14 @@ def test_the_types_of_the_cluster_file_of_the_autoscaler_on_this_machine(tmp_pat
     file.unlink()
     assert node_types("10.0.0.1:6379", tmp_path / "proc") == ()
     assert types_in(None) == ()
+
+
+def test_a_type_without_a_number_of_its_own_has_the_cluster_s() -> None:
+    """As it is read from a file that was given to `ray start` as it is: `ray up` writes the numbers in."""
+    types = {"head": {"resources": {}}, "spot": {"resources": {"GPU": 1}}, "few": {"max_workers": 1}}
+    cluster = {"available_node_types": types, "head_node_type": "head", "max_workers": 20}
+    assert types_in(cluster) == (NodeType("spot", {"GPU": 1}, 20), NodeType("few", {}, 1))
+    del cluster["max_workers"]
+    assert types_in(cluster) == (NodeType("spot", {"GPU": 1}, 2), NodeType("few", {}, 1))
+    prepared = prepare_config({**cluster, "cluster_name": "film", "provider": {"type": "aws", "region": "us-west-2"}})
+    assert {one.name: one.at_most for one in types_in(prepared)} == {"spot": 2, "few": 1}, "what Ray makes of it"
