@@ -25,7 +25,8 @@ from farm.store.s3path import ObjectPath, as_object
 
 SOON = Patience(tries=4, connect_s=5.0, read_s=20.0)  # somebody waits for the answer
 READS, READS_A_TENANT = 12, 6  # at once: of the 40 threads that all calls share
-READ_WAIT_S = 10.0
+SENDS, SENDS_A_TENANT = 12, 6  # as well, of what has to do with uploads
+WAIT_S = 10.0
 PART_S = 3600  # how long the address of a part is good: a slow line sends a part in it
 HEAD_BYTES = 1 << 20
 AGAIN = "begin another one with POST /v1/uploads"
@@ -38,11 +39,17 @@ class Buckets:
 
     endpoint: str = ""
     reading: Turns = field(default_factory=lambda: Turns(READS, READS_A_TENANT))
+    sending: Turns = field(default_factory=lambda: Turns(SENDS, SENDS_A_TENANT))
 
     async def read(self, tenant: str, work: Callable[[], T]) -> T:
         """What `work` reads of a job's files, in a thread, when a turn comes: a bucket that does not answer keeps only
         so many threads waiting. `TooFast` where no turn comes."""
-        async with self.reading.turn(tenant, READ_WAIT_S):
+        async with self.reading.turn(tenant, WAIT_S):
+            return await to_its_end(work)
+
+    async def send(self, tenant: str, work: Callable[[], T]) -> T:
+        """The same for what `work` asks of uploads, some of which takes a bucket long: putting many parts together."""
+        async with self.sending.turn(tenant, WAIT_S):
             return await to_its_end(work)
 
     def begin(self, place: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -26,16 +26,18 @@ from farm.paths import place as path_of
 from farm.service import uploads
 from farm.service.errors import Conflict, NotFound, Unreachable
 from farm.service.places import remove_object
-from farm.service.records import UploadRow
+from farm.service.records import KeyRow, UploadRow
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 MOST_A_PAGE = 200
 MOST_PARTS_A_PAGE = 1000
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
 OCTETS = {"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
 @router.post("", status_code=HTTPStatus.CREATED, operation_id="announceUpload")
-def announce(
+async def announce(
     body: NewUpload,
     ctx: Ctx,
     key: Writer,
@@ -50,20 +52,7 @@ def announce(
     if body.size_bytes > ctx.settings.most_upload_bytes:
         told = f"size_bytes: at most {ctx.settings.most_upload_bytes} bytes are taken"
         raise InputError(told, hint="send a smaller file, or ask the operator")
-    if not ctx.places.far:
-        check_room(ctx.places.root, body.size_bytes)
-    row = uploads.begin(
-        ctx.db,
-        key.tenant,
-        purpose=body.purpose,
-        name=body.name,
-        size_bytes=body.size_bytes,
-        place=lambda upload_id: str(ctx.places.upload(key.tenant, upload_id)),
-        actor=key.id,
-        idempotency=idempotency_key or "",
-    )
-    if is_far(row.place) and row.state == "open" and not row.upload_ref:
-        row = begin_parts(ctx, row, key.id)
+    row = await waited(ctx, key.tenant, ctx.places.far, announced, ctx, key, body, idempotency_key or "")
     response.headers["Location"] = f"{ctx.settings.prefix}/v1/uploads/{row.id}"
     return upload_view(row, ctx.settings.prefix)
 
@@ -80,9 +69,11 @@ def listed(
 
 
 @router.get("/{upload_id}", operation_id="getUpload", responses=refuses(HTTPStatus.CONFLICT))
-def get(upload_id: Id, ctx: Ctx, key: Reader, response: Response) -> UploadView:
+async def get(upload_id: Id, ctx: Ctx, key: Reader, response: Response) -> UploadView:
     """One upload; how much of it is here is in `received_bytes`."""
-    row = with_file(ctx, uploads.get(ctx.db, key.tenant, upload_id))
+    row = await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)
+    if row.state == "open":
+        row = await waited(ctx, key.tenant, is_far(row.place), with_file, ctx, row)
     response.headers["Upload-Offset"] = str(row.received_bytes)
     return upload_view(row, ctx.settings.prefix)
 
@@ -120,7 +111,7 @@ async def begin(upload_id: Id, request: Request, ctx: Ctx, key: Writer) -> Uploa
 
 
 @router.post("/{upload_id}/parts", operation_id="signParts", responses=refuses(HTTPStatus.CONFLICT))
-def parts(
+async def parts(
     upload_id: Id,
     ctx: Ctx,
     key: Writer,
@@ -129,15 +120,19 @@ def parts(
 ) -> PartList:
     """What is not in the bucket yet, and where to PUT it: plain bytes, without a key. What is listed again is to be
     sent again, whatever became of it before."""
-    row = seen(opened(uploads.get(ctx.db, key.tenant, upload_id)))
+    row = seen(opened(await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)))
+    return await waited(ctx, key.tenant, True, missing_parts, ctx, row, int(cursor or 0), limit)
+
+
+def missing_parts(ctx: Context, row: UploadRow, after: int, limit: int) -> PartList:
+    """What is not in the bucket yet, of the parts after number `after`."""
     if is_whole(row):
         return PartList(items=[], next=None, received_bytes=row.size_bytes, size_bytes=row.size_bytes)
     here = ctx.buckets.here(row.place, row.upload_ref)
     wanted = parts_of(row.size_bytes)
     got = sum(part.size for part in wanted if here.get(part.number, (0, ""))[0] == part.size)
     if got > row.received_bytes:
-        uploads.received(ctx.db, key.tenant, row.id, got)
-    after = int(cursor or 0)
+        uploads.received(ctx.db, row.tenant, row.id, got)
     missing = [part for part in wanted[after:] if here.get(part.number, (0, ""))[0] != part.size]
     items = [
         PartView(
@@ -169,7 +164,7 @@ async def finish(
     if row.state == "open":
         seen(opened(row))
         if not is_whole(row):
-            row = await run_in_threadpool(put_together, ctx, row)
+            row = await waited(ctx, key.tenant, True, put_together, ctx, row)
         row = await ctx.looks.at(row, (body.sha256 if body is not None else None) or "", ctx.settings.look_s)
     if row.state == "open":
         response.status_code = HTTPStatus.ACCEPTED
@@ -187,6 +182,34 @@ async def finish(
 def remove(upload_id: Id, ctx: Ctx, key: Writer) -> None:
     """Take the file away. A job that is not ended keeps it."""
     uploads.remove(ctx.db, key.tenant, upload_id, actor=key.id)
+
+
+async def waited(
+    ctx: Context, tenant: str, far: bool, work: Callable[P, Answer], *arguments: P.args, **named: P.kwargs
+) -> Answer:
+    """What `work` answers, from a thread; where it asks a bucket (`far`), in turn with all else that does."""
+    if far:
+        return await ctx.buckets.send(tenant, lambda: work(*arguments, **named))
+    return await run_in_threadpool(work, *arguments, **named)
+
+
+def announced(ctx: Context, key: KeyRow, body: NewUpload, idempotency: str) -> UploadRow:
+    """The upload that `body` announces, or announced before with the same key; the bucket knows of it."""
+    if not ctx.places.far:
+        check_room(ctx.places.root, body.size_bytes)
+    row = uploads.begin(
+        ctx.db,
+        key.tenant,
+        purpose=body.purpose,
+        name=body.name,
+        size_bytes=body.size_bytes,
+        place=lambda upload_id: str(ctx.places.upload(key.tenant, upload_id)),
+        actor=key.id,
+        idempotency=idempotency,
+    )
+    if is_far(row.place) and row.state == "open" and not row.upload_ref:
+        return begin_parts(ctx, row, key.id)
+    return row
 
 
 def begin_parts(ctx: Context, row: UploadRow, actor: str) -> UploadRow:

@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from core.errors import InputError
+from farm.api import buckets
 from farm.api.app import secret_of
-from farm.api.buckets import READS, READS_A_TENANT, SOON, Buckets, soon
+from farm.api.buckets import READS, READS_A_TENANT, SENDS_A_TENANT, SOON, Buckets, soon
 from farm.api.embedded import ServeSpec, database_of, first_key
 from farm.api.parting import HEAD_BYTES, MOST_PARTS, PART_BYTES, parts_of
 from farm.client import AsyncFarm, Farm
@@ -36,6 +37,7 @@ from tests.farm.service.running import Farm as Works
 from tests.farm.service.running import wait_for
 
 BOUND_S = 15.0
+THREADS = 45  # anyio has 40 for all calls
 
 
 def test_parts_cover_every_file_once_and_are_no_more_than_s3_takes() -> None:
@@ -280,6 +282,34 @@ def test_a_bucket_that_does_not_answer_keeps_few_waiting(
         finally:
             go_on.set()
         assert {one.result(BOUND_S).content for one in pictures} == {b"a picture"}
+
+
+def test_uploads_into_a_bucket_that_does_not_answer_keep_few_waiting(
+    far: House, store: Any, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more calls than there are threads, those that ask the bucket wait for a turn, or are refused; all others are
+    answered."""
+    go_on, asked = threading.Event(), threading.Semaphore(0)
+    monkeypatch.setattr(buckets, "WAIT_S", 0.2)
+
+    def hold(exchange: Exchange) -> None:
+        del exchange
+        asked.release()
+        go_on.wait(BOUND_S)
+
+    with proxy(s3, hold) as address, far.http() as http, ThreadPoolExecutor(THREADS) as threads:
+        row = announced(http, 1 << 20)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        try:
+            calls = [threads.submit(http.get, row["links"]["self"]) for _ in range(THREADS)]
+            for _ in range(SENDS_A_TENANT):
+                assert asked.acquire(timeout=BOUND_S)
+            assert httpx.get(f"{far.server.url}/v1/me", headers=http.headers, timeout=BOUND_S / 3).status_code == 200
+            assert not asked.acquire(blocking=False), "the others wait without a thread"
+        finally:
+            go_on.set()
+        assert {one.result(BOUND_S).status_code for one in calls} == {200, 429}
+        assert len(unfinished(store)) == 1
 
 
 def test_clients_of_a_bucket_wait_as_long_as_each_patience_says(store: Any) -> None:
