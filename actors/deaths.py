@@ -20,6 +20,7 @@ FARM = ("core", "actors", "farm")
 NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
 AT = re.compile(r"[(,] ?ip=([^,)\s]+)")
 NOT_MADE = "an error raised in its creation task"  # Ray's words for an actor whose class or arguments did not load
+ITS_NODE = "its node has died"  # Ray's words for an actor that went with its node
 SAME_FARM = "install the same on every machine, and run `farm doctor` there"
 
 
@@ -56,6 +57,11 @@ def lost_reason(error: BaseException) -> str | None:
 def in_doubt(error: BaseException) -> bool:
     """Whether the renderer may be as it was, and only the way to it is gone."""
     return isinstance(error, ray_errors.ActorUnavailableError)
+
+
+def node_died(error: BaseException) -> bool:
+    """Whether Ray says that the renderer's node took it along."""
+    return isinstance(error, ray_errors.ActorDiedError) and ITS_NODE in str(error)
 
 
 def unfit(error: BaseException) -> FarmError | None:

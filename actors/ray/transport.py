@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from actors.code import code_here, difference
-from actors.deaths import address_in, as_farm_error, at_node, in_doubt, lost_reason, unfit
+from actors.deaths import address_in, as_farm_error, at_node, in_doubt, lost_reason, node_died, unfit
 from actors.dispatch import (
     Assign,
     Beat,
@@ -250,7 +250,7 @@ class RayTransport:
             if self._current(call):
                 # The first call to fail tells of the death; the others of the same incarnation add nothing.
                 self._epoch[call.slot] += 1
-                return self._lost(call.slot, reason or str(as_farm_error(error)), doubt=in_doubt(error))
+                return self._lost(call.slot, reason or str(as_farm_error(error)), error)
             return []
         told = as_farm_error(error)
         of_node = of_a_node(told)  # asked before the error gets another class
@@ -258,13 +258,13 @@ class RayTransport:
             told = at_node(told, self._fleet.name(self._homes[call.slot]))
         return [(Failed(call.slot, call.assign.task, call.assign.attempt, told, of_node), None)]
 
-    def _lost(self, slot: str, reason: str, *, doubt: bool) -> list[Told]:
-        """Who is to blame is found out beside; where the node is not known yet, it is the renderer."""
+    def _lost(self, slot: str, reason: str, error: BaseException) -> list[Told]:
+        """Who is to blame is found out beside; where the node is not known yet, it is who Ray says."""
         if slot in self._doubted:
             return []
         home = self._homes.get(slot)
         if home is None:
-            return [(SlotDied(slot, reason), None)]
+            return [(SlotDied(slot, reason, blame=not node_died(error)), None)]
         self._doubted.add(slot)
-        self._fleet.lost(slot, home, reason, doubt=doubt)
+        self._fleet.lost(slot, home, reason, doubt=in_doubt(error))
         return []

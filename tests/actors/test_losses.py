@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from ray.core.generated.common_pb2 import ActorDiedErrorContext
+from ray.exceptions import ActorDiedError
 
 from actors.dispatch import Event, NodeGone, SlotDied
 from actors.ray.fleet import FleetWatch
@@ -81,11 +83,26 @@ def no_actor(_: frozenset[str]) -> None:
     raise AssertionError("nothing is started")
 
 
+def died_of(words: str) -> ActorDiedError:
+    """Ray's error for an actor that is dead, with its words for why."""
+    context = ActorDiedErrorContext(actor_id=bytes(16), class_name="Renderer", error_message=words)
+    return ActorDiedError(context)
+
+
+def test_before_its_node_is_known_ray_says_whose_fault_it_was() -> None:
+    """One that was placed on a node which nobody knew yet to be gone is no renderer that dies at its set-up."""
+    transport = RayTransport(no_actor, {"CPU": 1.0})
+    node = died_of("The actor died because its node has died. Node Id: 00ff.")
+    assert transport._lost("s0", "renderer died", node) == [(SlotDied("s0", "renderer died", blame=False), None)]
+    own = died_of("Worker unexpectedly exits with a connection error code 2.")
+    assert transport._lost("s0", "renderer died", own) == [(SlotDied("s0", "renderer died", blame=True), None)]
+
+
 def test_a_death_that_is_told_late_is_not_that_of_the_renderer_that_came_after() -> None:
     transport = RayTransport(no_actor, {"CPU": 1.0})
     died = SlotDied("s0", "renderer died")
     transport._homes["s0"] = "a"
-    assert transport._lost("s0", "renderer died", doubt=False) == []
+    assert transport._lost("s0", "renderer died", died_of("worker exited")) == []
     transport._tell(died)
     assert transport.poll(0.0) == [(died, None)]
     transport.retire("s0")
