@@ -26,6 +26,7 @@ from typing import cast
 from actors.pooled import Pooled
 from core.errors import FarmError, WorkerLost
 from farm.desk import make_pool
+from farm.paths import place
 from farm.service.clearing import Retention
 from farm.service.coordinator import Coordinator
 from farm.service.database import open_database
@@ -276,7 +277,7 @@ class Relay:
 @contextmanager
 def at_work(task: Task, counts: Relay) -> Iterator[tuple[Coordinator, Pooled]]:
     """The pool and the coordinator of `task`, as long as the context lasts."""
-    places = ServicePlaces(Path(task.root))
+    places = ServicePlaces(place(task.root))
     with ExitStack() as stack:
         db = stack.enter_context(open_database(task.database, connections=task.connections))
         pool = make_pool(task.run, task.settings)

@@ -12,19 +12,23 @@ import time
 from multiprocessing.connection import Pipe
 from pathlib import Path
 
+import boto3
 import psutil
 import pytest
 from prometheus_client import CollectorRegistry
 
 from core.errors import FarmError, WorkerLost
-from farm.service import apart
-from farm.service.apart import Apart, Counted, Relay, Silent, Task, Up, reaped, task_of, words
-from farm.service.clearing import NEVER
+from farm.paths import place
+from farm.service import apart, clearing
+from farm.service.apart import Apart, Counted, Relay, Silent, Task, Up, at_work, reaped, task_of, words
+from farm.service.clearing import NEVER, Retention
 from farm.service.database import open_database
 from farm.service.places import ServicePlaces
+from farm.service.states import JobState
 from farm.settings import RunOptions, load_settings
 from farm.watching.figures import BY_NAME
 from farm.watching.instruments import PrometheusInstruments
+from tests.farm.service.farmhouse import job_in, tenants
 from tests.farm.service.running import RUN, wait_for
 
 JOBS, ENDED = BY_NAME["farm_jobs"], BY_NAME["farm_jobs_ended_total"]
@@ -190,3 +194,26 @@ def test_what_was_stopped_with_all_of_the_machine_was_not_silent(monkeypatch: py
         monkeypatch.setattr(mine, "poll", lambda _: False)
         with pytest.raises(Silent, match=r"silent for 0\.05 s"):
             next(heard)
+
+
+def test_the_coordinator_of_a_service_in_a_bucket_keeps_its_files_there(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del s3
+    client = boto3.session.Session().client("s3")
+    client.create_bucket(Bucket="films")
+    monkeypatch.chdir(tmp_path)
+    places = ServicePlaces(place("s3://films/state/service"))
+    url = f"sqlite:///{tmp_path}/farm.db"
+    task = task_of(places, url, 2, RUN, load_settings(), 1, Retention(jobs_s=0))
+    with open_database(url) as db:
+        tenants(db)
+        made, _ = job_in(db, JobState.succeeded)
+        film = places.result(made, "out.mp4")
+        client.put_object(Bucket="films", Key=str(film).removeprefix("s3://films/"), Body=b"a film")
+        with at_work(pickle.loads(pickle.dumps(task)), Relay()) as (coordinator, _):
+            assert coordinator._house.places == places
+            clearing.clear(db, coordinator._house.places, task.retention)
+    assert not film.exists()
+    assert not (tmp_path / "s3:").exists(), "no folder has the bucket's name"
+    client.delete_bucket(Bucket="films")
