@@ -30,6 +30,7 @@ from farm.service.records import SCOPES
 from farm.settings import RunOptions, Settings
 from farm.watching.instruments import Page, parse_address
 
+log = logging.getLogger("farm.service")
 TENANT = "default"
 KEY_FILE = "first-key"
 STOP_S = 10
@@ -176,7 +177,10 @@ def first_key(db: Database, places: ServicePlaces, quotas: Mapping[str, int | No
         if fresh:
             fresh = make_first(db, places, secret)
     if any(tenant.id == TENANT for tenant in keys.tenants(db)):
-        places.drop_secret(own_file(db))  # also that of one that died just before
+        try:
+            places.drop_secret(own_file(db))  # also that of one that died just before
+        except StorageError as error:
+            log.warning("what the first key was made of stays: %s", error)
         if quotas:
             apply_quotas(db, TENANT, quotas)
     return fresh

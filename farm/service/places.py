@@ -96,14 +96,17 @@ class ServicePlaces:
                 fresh.replace(file)
 
     def drop_secret(self, name: str) -> None:
-        """Nothing is kept under `name` any more."""
+        """Nothing is kept under `name` any more. `StorageError` where it cannot be removed."""
         file = self.root / name
         if self.far:
             from farm.store.s3path import as_object  # noqa: PLC0415 - loads boto3
 
             as_object(file).unlink(missing_ok=True)
-        else:
+            return
+        try:
             file.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot be removed: {error.strerror}", where=str(file)) from error
 
     @contextmanager
     def _fresh(self, file: Path, text: str) -> Iterator[Path]:

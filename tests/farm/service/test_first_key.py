@@ -59,6 +59,13 @@ def test_one_that_died_with_the_key_made_leaves_its_secret_in_one_file(
     assert [file.name for file in places.root.iterdir() if "key" in file.name] == [KEY_FILE]
 
 
+def test_a_file_that_cannot_be_removed_keeps_no_service_from_its_work(db: Database, places: ServicePlaces) -> None:
+    assert first_key(db, places, {})
+    (places.root / f"{KEY_FILE}.{keys.tenant(db, TENANT).created_ms}").mkdir()
+    assert not first_key(db, places, {"film_s": 60})
+    assert keys.tenant(db, TENANT).quota.film_s == 60
+
+
 def test_those_that_start_at_once_have_one_key(db: Database, places: ServicePlaces) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: first_key(db, places, {}), range(4)))
