@@ -169,6 +169,15 @@ def check_key(db: Database, secret: str) -> KeyRow:
     return _key(row)
 
 
+def valid_hashes(db: Database) -> frozenset[bytes]:
+    """The SHA-256 of every key that is valid, of all tenants."""
+    with db.read() as connection:
+        now_ms = db.now_ms(connection)
+        lasts = sql.or_(key.expires_ms.is_(None), key.expires_ms > now_ms)
+        found = connection.execute(sql.select(key.sha256).where(key.revoked_ms.is_(None), lasts)).scalars()
+        return frozenset(bytes.fromhex(one) for one in found)
+
+
 def listed(db: Database, tenant_id: str) -> tuple[KeyRow, ...]:
     """The tenant's keys, those that are over too."""
     asked = sql.select(tables.api_keys).where(key.tenant == tenant_id).order_by(key.created_ms, key.id)
