@@ -26,11 +26,11 @@ def rarely(*arguments: str) -> ParameterSet:
 BY_NAME = {scene.name: scene for scene in SCENES}
 KILLED = (
     ("disk", "after link .*/DONE.json"),
-    ("disk", "before replace OUT/out.mp4"),
-    ("disk", "after unlink .*/segments/.*DONE.json"),
+    rarely("disk", "before replace OUT/out.mp4"),
+    rarely("disk", "after unlink .*/segments/.*DONE.json"),
     ("shared", r"after open OUT/\.out.mp4.farm.part #2"),
     ("s3", "after put_object S3/.*/DONE.json"),
-    ("s3", "after delete_objects"),
+    rarely("s3", "after delete_objects"),
     rarely("disk", "after link .*/plan/"),
     rarely("s3", r"after put_object S3/.*/segments/.*\.mp4"),
     rarely("s3-far", "after put_object S3/out.mp4 "),

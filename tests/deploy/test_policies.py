@@ -115,7 +115,7 @@ PUBLISHED = re.compile(r"/store/analysis/[0-9a-f]{64}/(\d+-[0-9a-f]{8}\.(shots\.
 @pytest.mark.parametrize(
     "named",
     [
-        pytest.param([], id="beside"),
+        pytest.param([], id="beside", marks=pytest.mark.heavy),
         pytest.param(["-o", f"s3://{BUCKET}/casts/people"], id="casts", marks=pytest.mark.heavy),
     ],
 )

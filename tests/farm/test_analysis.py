@@ -107,6 +107,7 @@ def test_a_film_is_looked_at_once_for_every_way_of_looking(whole: Kept) -> None:
     assert whole.done[-2:] == [[], []]
 
 
+@pytest.mark.heavy
 def test_how_the_film_is_cut_changes_no_face_and_no_shot(whole: Kept) -> None:
     """The tables differ in where they begin; what they say of each frame does not."""
     analyses = [whole.make(segment_s=Fraction(seconds)) for seconds in (5, 0, 100)]

@@ -156,6 +156,7 @@ def frames_of(decoded: Iterator[DecodedFrame]) -> list[tuple[int, bytes]]:
     return [(one.pts, one.frame.to_ndarray().tobytes()) for one in decoded]
 
 
+@pytest.mark.heavy
 def test_a_segment_of_a_long_film_costs_its_own_bytes(films: Any, tmp_path: Path) -> None:
     """Noise of 40 s, with the table of frames at the end of the file: one GOP in its middle, then the next one."""
     near = tmp_path / "film.mp4"

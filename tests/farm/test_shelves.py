@@ -108,6 +108,7 @@ def test_several_machines_build_once(shelf: BucketShelf, tmp_path: Path) -> None
     assert sum("another process builds its engine, waiting for it" in line for line in said) == 2
 
 
+@pytest.mark.heavy
 def test_the_lock_of_a_machine_that_died_is_taken_over(bucket: Any, shelf: BucketShelf, tmp_path: Path) -> None:
     bucket.put_object(Key=f"farm/trt/{KEY.name}/lock", Body=b"of the dead")
     build_engine(KEY, tmp_path, write, quiet, replace(shelf, lease_s=0.0))

@@ -122,6 +122,7 @@ def test_an_edited_cast_is_not_overwritten_and_put_aside_when_it_must_be(
     assert len(list(folder.glob("cast.toml*"))) == 4
 
 
+@pytest.mark.heavy
 def test_another_way_of_looking_does_not_spoil_the_cast_that_is_there(made: Path, film: Path, tmp_path: Path) -> None:
     folder = tmp_path / "film.cast"
     shutil.copytree(made, folder)

@@ -33,6 +33,7 @@ def renderers(driver: int) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.heavy
 def test_kill_the_driver_then_a_renderer(target: Path, tmp_path: Path) -> None:
     plain = farm("render", target, "-o", tmp_path / "plain.mp4", "--local", *OPTIONS).report
     assert plain.segments == FILM_S

@@ -20,6 +20,7 @@ from core.inference.twins import build_twin
 from core.inference.variants import OutsideTolerance, Prepared, Variant, prepare
 from core.inference.weights import add, installed, model_file
 from core.records import Float32Array
+from tests.choice import but, some
 
 # One of each architecture; its relatives differ in sizes only. The large ones take a small batch.
 FAMILIES = (
@@ -27,7 +28,13 @@ FAMILIES = (
     *("inswapper_128", "simswap_256", "ghost_1_256", "blendswap_256", "hififace_256"),
     *("hyperswap_1a_256", "xseg", "bisenet", "gpen_256"),
 )
-SLOW = ("det_10g", "w600k_mbf", "blendswap_256", "hififace_256", "crossface_simswap")  # only in the heavy run
+# only in the heavy run
+SLOW = (
+    *("det_10g", "bisenet", "hyperswap_1a_256", "simswap_256", "w600k_mbf", "blendswap_256", "hififace_256"),
+    "crossface_simswap",
+)
+ANY = ("inswapper_128", "det_10g", "gpen_256", "crossface_simswap")
+HALVED = ("inswapper_128", "w600k_r50", "simswap_256", "gpen_256", "hififace_256", "xseg")
 LARGE = ("uniface_256", "gfpgan_1.4", "codeformer", "restoreformer++")
 
 
@@ -66,9 +73,7 @@ def together_and_alone(made: Prepared, cache: Path, manifest: ModelManifest, ite
     return most
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(one, marks=pytest.mark.heavy if one in SLOW else ()) for one in FAMILIES]
-)
+@pytest.mark.parametrize("name", but(FAMILIES, SLOW))
 def test_a_batch_of_4_equals_four_single_runs(name: str, cache: Path) -> None:
     manifest = manifest_of(name)
     made = prepare(manifest, cache, Variant(4))
@@ -87,7 +92,7 @@ def test_the_large_ones_in_batches_of_2(name: str, cache: Path) -> None:
     assert all(one.max_error <= 1e-5 * max(1, one.greatest) for one in made.parity.outputs)
 
 
-@pytest.mark.parametrize("name", ["inswapper_128", "det_10g", "gpen_256", "crossface_simswap"])
+@pytest.mark.parametrize("name", some(ANY, ("gpen_256", "crossface_simswap")))
 def test_any_number_of_faces(name: str, cache: Path) -> None:
     manifest = manifest_of(name)
     made = prepare(manifest, cache, Variant(None))
@@ -95,7 +100,7 @@ def test_any_number_of_faces(name: str, cache: Path) -> None:
     assert all(together_and_alone(made, cache, manifest, items) < 1e-5 for items in (1, 3))
 
 
-@pytest.mark.parametrize("name", ["inswapper_128", "w600k_r50", "simswap_256", "gpen_256", "hififace_256", "xseg"])
+@pytest.mark.parametrize("name", some(HALVED, ("inswapper_128", "xseg")))
 def test_half_floats_stay_near(name: str, cache: Path) -> None:
     made = prepare(manifest_of(name), cache, Variant(4, "fp16"))
     assert made.parity is not None

@@ -17,6 +17,7 @@ from core.media.index import index_film
 from core.media.join import join_film
 from core.media.verify import verify_film
 from core.records import EncodeSpec, MediaIndex
+from tests.choice import USUAL_CLIPS, but
 from tests.core.media import rendering
 from tests.faces_assets import carphone_clip
 from tests.media_clips import CLIPS, make_clip
@@ -33,7 +34,7 @@ def times(index: MediaIndex) -> list[Fraction]:
     return [int(pts) * index.time_base for pts in index.pts]
 
 
-@pytest.mark.parametrize("name", sorted(CLIPS))
+@pytest.mark.parametrize("name", but(sorted(CLIPS), USUAL_CLIPS))
 def test_identity_render_keeps_every_frame_and_time(name: str, clips: Path, tmp_path: Path) -> None:
     source = make_clip(name, clips)
     index = index_film(source)

@@ -163,6 +163,7 @@ def test_masks_by_networks(kind: str, sessions: Sessions) -> None:
     assert np.abs(together - alone).mean() < 1e-3
 
 
+@pytest.mark.heavy
 def test_a_film_through_both_stages(film: Film, identity: SourceIdentity, sessions: Sessions, tmp_path: Path) -> None:
     """Swapped and enhanced, the same frames however the film is cut; the receipt names the stages."""
     faces = film.faces.take(film.faces.frame % 2 == 0)

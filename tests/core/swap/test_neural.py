@@ -24,6 +24,7 @@ from core.swap.masker import Masker
 from core.swap.neural import HELD, NeuralSwapper
 from core.swap.source import PictureSource, chips_of_crops
 from core.swap.swapper import open_swapper, swapper_names
+from tests.choice import some
 from tests.faces_assets import astronaut
 
 NEURAL = tuple(name for name in swapper_names() if name != "mesh")
@@ -77,7 +78,7 @@ def no_mesh(count: int) -> Float32Array:
     return np.full((count, 468, 2), np.nan, np.float32)
 
 
-@pytest.mark.parametrize("name", NEURAL)
+@pytest.mark.parametrize("name", some(NEURAL, PER_KIND))
 def test_every_family(
     name: str, sessions: Sessions, points: Float32Array, source: SourceIdentity, another: SourceIdentity
 ) -> None:

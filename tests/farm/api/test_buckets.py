@@ -110,6 +110,7 @@ def test_what_begins_as_nothing_the_farm_takes_is_refused_before_any_of_it_is_in
     assert (unfinished(store), [key for key in listed(store) if "/uploads/" in key]) == ([], [])
 
 
+@pytest.mark.heavy
 def test_a_file_that_begins_otherwise_than_was_shown_is_refused(far: House, store: Any, clips: Path) -> None:
     """Also where both begin as films do: nothing else than what was seen is looked at further."""
     del store
@@ -125,6 +126,7 @@ def test_a_file_that_begins_otherwise_than_was_shown_is_refused(far: House, stor
         is_problem(head(http, row, film), 422, "other bytes than were sent")
 
 
+@pytest.mark.heavy
 def test_the_first_bytes_are_no_way_to_send_much(far: House, house: House, clips: Path) -> None:
     film = film_bytes(clips)
     with far.http() as http:
