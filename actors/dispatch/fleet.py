@@ -64,7 +64,7 @@ class Fleet:
         if name in self.slots:
             return None
         self.rates.declare(kind, rate)
-        slot = self.slots[name] = Slot(name, kind=kind)
+        slot = self.slots[name] = Slot(name, kind=kind, far=far)
         if not far:
             self.starting[name] = None
         return slot
@@ -137,8 +137,9 @@ class Fleet:
 
     def set_up(self, slot: Slot, at_s: float) -> None:
         """The slot's renderer has begun."""
-        slot.setting_up = True
+        slot.setting_up, slot.far = True, False
         slot.moved_s = at_s
+        self.starting[slot.name] = None  # it has its place, however long it waited for that
         self.watch.add(slot)
 
     def remove(self, slot: Slot, at_s: float) -> None:

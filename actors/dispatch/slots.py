@@ -60,7 +60,7 @@ class Slot:
     killed_s: float | None = None
     leaving: bool = False  # its node goes, or is not trusted: nothing new
     held: bool = False  # kept for a suspect that waits for a slot of its own
-    far: bool = False  # its last renderer's node cannot be reached: a node may have to come up for the next one
+    far: bool = False  # a node may have to come up for its renderer: it is a new one, or its node cannot be reached
     setting_up: bool = False  # its renderer has begun, and is not up yet
     watched: bool = False  # in the heap of the watch for hangs
     down: bool = False  # died while no job was open: to be restarted with the next job

@@ -16,13 +16,16 @@ from actors.dispatch import (
     Done,
     Event,
     Finish,
+    JobAdded,
     Kill,
     NodeGone,
+    NoPlace,
     Quarantine,
     Restart,
     Shun,
     SlotDied,
     SlotHere,
+    SlotJoined,
     SlotReady,
     Task,
     Tick,
@@ -103,6 +106,34 @@ def test_nothing_is_held_back_for_one_whose_node_cannot_be_reached_however_often
     feed(machine, 1.0, SlotReady("a", 1, "m"), SlotReady("b", 1, "n"))
     feed(machine, 2.0, SlotDied("a", "cannot be reached", blame=False), SlotDied("a", "renderer died"))
     assert feed(machine, 3.0, SlotReady("b", 2, "n")) == [Assign("b", "t0", 2)]
+
+
+def test_what_is_held_back_is_held_for_one_that_has_its_place() -> None:
+    """A new renderer, as one whose node is gone, waits for a node; when it begins on one, a task is left for it."""
+    machine = farm("a", "b")
+    feed(machine, 1.0, SlotReady("a", 1, "m"), SlotReady("b", 1, "n"), JobAdded("other", [Task("x", 0, 1.0)]))
+    feed(machine, 2.0, SlotJoined("c", far=True), SlotDied("c", "renderer died"))
+    assert feed(machine, 3.0, SlotReady("b", 2, "n")) == [Assign("b", "x", 1)], "it never was anywhere"
+    feed(machine, 4.0, SlotHere("c", "o"), JobAdded("third", [Task("y", 0, 1.0)]))
+    assert feed(machine, 5.0, SlotReady("a", 2, "m")) == []
+    feed(machine, 6.0, SlotDied("c", "renderer died"))
+    assert feed(machine, 7.0, SlotReady("a", 2, "m")) == [], "it begins again there"
+    assert feed(machine, 8.0, SlotReady("c", 2, "o")) == [Assign("c", "y", 1)]
+
+
+def test_no_job_ends_for_want_of_a_place_while_one_is_set_up() -> None:
+    """The renderer that is left began again on a node where nothing new goes."""
+    machine = farm("a", "b")
+    feed(machine, 1.0, SlotReady("a", 1, "m"), SlotReady("b", 1, "m"))
+    feed(machine, 2.0, SlotDied("b", "cannot be reached", blame=False), SlotHere("b", "m"))
+    for number in range(MAX_DEATHS_IN_A_ROW):
+        feed(machine, 3.0 + number, SlotDied("a", "renderer died"))
+    assert machine.slots == {"b"}
+    for _ in range(2):
+        assert feed(machine, 8.0, NoPlace("no node has room")) == []
+        assert machine.open
+        feed(machine, 9.0, SlotDied("b", "renderer died"))
+    assert machine.open
 
 
 @pytest.mark.heavy
