@@ -32,9 +32,9 @@ def node_supply(path: Path) -> NodeSupply:
     whole = document.get("max_workers", RAYS_MOST)
     types = {str(name): int(number(kind.get("max_workers", whole))) for name, kind in workers(document).items()}
     types = {name: count for name, count in types.items() if count > 0}
-    if not types:
+    at_most = int(number(whole))
+    if not types or at_most < 1:
         hint = "name a cluster.yaml whose available_node_types have max_workers"
         raise InputError("the file names no type of nodes that may come", where=str(path), hint=hint)
     boot_s = number(mapping(document.get("metadata")).get("boot_minutes")) * MINUTE_S
-    at_most = int(number(document.get("max_workers"))) or sum(types.values())
     return NodeSupply(types, at_most, boot_s if boot_s > 0 else None)

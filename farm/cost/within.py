@@ -138,7 +138,7 @@ def _nodes(kinds: Sequence[_Kind], tasks: int, seconds: float, most: _Most) -> d
         return together
     fewer = chain.from_iterable(combinations(kinds, size) for size in range(1, min(len(kinds), FEW + 1)))
     found = [counts for some in fewer if (counts := _nodes_of(some, tasks, seconds, most)) is not None]
-    return min(found, key=lambda counts: _per_hour(kinds, counts), default=None)
+    return min(found, key=lambda counts: _per_hour(kinds, counts) * _time_s(kinds, counts, tasks), default=None)
 
 
 def _per_hour(kinds: Sequence[_Kind], counts: Mapping[str, int]) -> float:
