@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from farm.service.records import KeyRow
 
 NET_BITS = 64  # of IPv6, whose smallest network is what one client has
 LISTED_S = 1.0  # how often all valid keys are read, and only while keys that are not valid come too often
+FIRST_S = 1.0  # how long one that comes while they are read for the first time waits for that
 
 
 class Strangers:
@@ -31,8 +33,8 @@ class Strangers:
         self._known: set[bytes] = set()
         self._lock = threading.Lock()
         self._clock = clock
-        self._listed: frozenset[bytes] = frozenset()
-        self._listed_s: float | None = None
+        self._listed: frozenset[bytes] | None = None
+        self._tried_s = -math.inf  # when they were read last, or should have been
         self._reading = threading.Lock()
 
     def key(self, db: Database, secret: str, address: str) -> KeyRow:
@@ -68,14 +70,19 @@ class Strangers:
 
     def _is_listed(self, db: Database, mark: bytes) -> bool:
         """Whether a key with this hash was valid when all were read last."""
-        now_s = self._clock()
-        due = self._listed_s is None or now_s >= self._listed_s + LISTED_S
-        if due and self._reading.acquire(blocking=False):  # who comes while another one reads does not wait for it
+        # Who comes while another one reads waits for that only where there is nothing to go by yet.
+        first = self._listed is None
+        if (first or self._is_due()) and self._reading.acquire(timeout=FIRST_S if first else 0):
             try:
-                self._listed, self._listed_s = keys.valid_hashes(db), now_s
+                if self._is_due():
+                    self._tried_s = self._clock()  # one that fails is not tried again by every call either
+                    self._listed = keys.valid_hashes(db)
             finally:
                 self._reading.release()
-        return mark in self._listed
+        return self._listed is not None and mark in self._listed
+
+    def _is_due(self) -> bool:
+        return self._clock() >= self._tried_s + LISTED_S
 
 
 def net_of(address: str) -> str:

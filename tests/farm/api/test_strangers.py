@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -71,6 +73,29 @@ def test_what_is_not_valid_shuts_no_key_out_that_is(db: Database) -> None:
     keys.revoke(db, "a", late.row.id)
     with pytest.raises(NoKey):
         strangers.key(db, late.secret, HERE)
+
+
+def test_who_comes_while_the_keys_are_read_for_the_first_time_waits_for_that(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strangers = Strangers(NEVER, 1.0)
+    made = keys.make_key(db, "a", "x", ("jobs:read",))
+    with pytest.raises(NoKey):
+        strangers.key(db, "nonsense", HERE)
+    begun, go_on, read = threading.Event(), threading.Event(), keys.valid_hashes
+
+    def slowly(db: Database) -> frozenset[bytes]:
+        begun.set()
+        assert go_on.wait(60)
+        return read(db)
+
+    monkeypatch.setattr(keys, "valid_hashes", slowly)
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(strangers.key, db, made.secret, HERE)
+        assert begun.wait(60)
+        second = threads.submit(strangers.key, db, made.secret, HERE)
+        go_on.set()
+        assert first.result(60).id == second.result(60).id == made.row.id
 
 
 def test_a_key_that_was_revoked_is_a_strangers(db: Database) -> None:
