@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from actors.dispatch import (
@@ -140,6 +140,7 @@ class Loop:
             raise PlanError("two segments have one work order id")
         if self._keeper is not None and not self._open:
             self._keeper.reopen()
+            self._decide(self._dispatcher.forgive(), self._clock())
         self._keep(force=True)
         self._count += 1
         job.number = self._count
@@ -240,6 +241,9 @@ class Loop:
         self._note(event, slots)
         if self._keeper is not None:
             self._keeper.hear(event, at_s)
+        self._decide(decisions, at_s)
+
+    def _decide(self, decisions: Iterable[Decision], at_s: float) -> None:
         for decision in decisions:
             self._tell(decision, at_s)
             self._obey(decision)

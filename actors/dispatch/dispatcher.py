@@ -165,6 +165,14 @@ class Dispatcher(Losses):
         """Drop the books of a finished job, so that a dispatcher that lives long does not grow."""
         self._jobs.forget(job)
 
+    def forgive(self) -> list[Decision]:
+        """To be asked before slots are asked for, where a job is about to come and none is open: it may find what spoke
+        against nodes repaired. What is asked for meanwhile would be asked for elsewhere."""
+        self._out = []
+        if not self._jobs.open:
+            self._forgive_all()
+        return self._out
+
     def weigh(self, group: str, weight: float) -> None:
         """The open jobs of a group share by another weight from now on."""
         self._jobs.weigh(group, weight)
@@ -227,8 +235,7 @@ class Dispatcher(Losses):
     def _job_added(self, event: JobAdded, at_s: float) -> None:
         if not self._jobs.open and self._fleet.dark_since_s is not None:
             self._fleet.dark_since_s = at_s
-        if not self._jobs.open:
-            self._forgive_all()
+        self.forgive()
         self._jobs.add(event)
         for slot in self._fleet.slots.values():
             if slot.down:

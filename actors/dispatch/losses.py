@@ -53,7 +53,7 @@ class Losses:
         self._bad: dict[str, None] = {}  # nodes with slots that were taken out of service, and that are not given up
         self._out: list[Decision] = []
         self._no_place_s: float | None = None
-        self.deaths = 0
+        self.deaths = 0  # renderers that were lost, with their nodes or by themselves
 
     def _died(self, event: SlotDied, at_s: float) -> None:
         slot = self._fleet.slots.get(event.slot)
@@ -140,6 +140,7 @@ class Losses:
         if home is None:
             return
         for slot in list(home.slots.values()):
+            self.deaths += slot.capacity > 0 or slot.setting_up
             self._lose(slot, event.reason, at_s, fault=False, counts=not home.leaves)
             self._fleet.remove(slot, at_s)
         self._fleet.nodes.pop(event.node, None)

@@ -26,6 +26,7 @@ from actors.dispatch import (
     SlotHere,
     SlotReady,
     SlotUnfit,
+    Trust,
 )
 from actors.dispatch.refusals import of_a_node
 from actors.ray.fleet import FleetWatch
@@ -61,6 +62,7 @@ class RayTransport:
         self._new_actor = new_actor
         self._fleet = FleetWatch(self._tell, needs)
         self._coming: set[str] = set()  # slots that are not set up yet
+        self._avoids: dict[str, frozenset[str]] = {}  # slot -> the nodes that its renderer does not begin on
         self._code = code_here()
         self._doubted: set[str] = set()  # lost, and not told yet
         self._homes: dict[str, str] = {}  # slot -> its node's id in Ray
@@ -81,7 +83,8 @@ class RayTransport:
         """Bring a slot up, on no node that is shunned but its `home`, the id of the node where it was."""
         self._epoch[slot] = self._epoch.get(slot, 0) + 1
         if slot not in self._actors:
-            self._actors[slot] = self._new_actor(self._fleet.shunned - {home})
+            self._avoids[slot] = self._fleet.shunned - {home}
+            self._actors[slot] = self._new_actor(self._avoids[slot])
         self._coming.add(slot)
         self._call(_Call(slot, self._epoch[slot], "here"), self._actors[slot].here.remote())
         self._call(_Call(slot, self._epoch[slot], "setup"), self._actors[slot].setup.remote())
@@ -104,7 +107,15 @@ class RayTransport:
         self._end(slot)
 
     def regard(self, decision: NodeDecision) -> None:
+        """Take note of what is thought of a node. Where it is trusted again, renderers that were asked for before and
+        have no place yet are asked for again: of Ray, they would wait for another node for ever."""
         self._fleet.regard(decision)
+        if isinstance(decision, Trust):
+            shunned = self._fleet.shunned
+            for slot in sorted(self._coming - self._homes.keys()):
+                if self._avoids[slot] - shunned:
+                    self._end(slot)
+                    self.start(slot)
 
     @property
     def report(self) -> str:
@@ -137,6 +148,7 @@ class RayTransport:
 
     def _end(self, slot: str) -> None:
         self._homes.pop(slot, None)
+        self._avoids.pop(slot, None)
         self._coming.discard(slot)
         self._doubted.discard(slot)
         actor = self._actors.pop(slot, None)

@@ -213,8 +213,10 @@ class Cloud:
                 self._shunned |= {decision.node}
             case Trust():
                 self._shunned -= {decision.node}
+                self._waiting = {slot: shunned - {decision.node} for slot, shunned in self._waiting.items()}
                 if node is not None:
                     node.given_up = False
+                self._fill()
             case GiveUp():
                 if node is not None:
                     node.given_up = True

@@ -141,6 +141,10 @@ class World(Clock):
         self._to_come -= 1
         if not self.dispatcher.open:
             self.keeper.reopen()
+            forgiven = self.dispatcher.forgive()
+            for decision in forgiven:
+                self.keeper.hear(decision, self.now_s)
+            self._obey_all(forgiven)
         self._keep()
         self._tell(JobAdded(str(job), tasks))
 
@@ -315,6 +319,9 @@ class World(Clock):
             hear(decision, now_s)
         self.sums.dispatcher_s += time.perf_counter() - began
         self.sums.events += 1
+        self._obey_all(decisions)
+
+    def _obey_all(self, decisions: list[Decision]) -> None:
         self.sums.decisions += len(decisions)
         for decision in decisions:
             self._obey(decision)

@@ -27,6 +27,7 @@ from actors.dispatch import (
     SlotJoined,
     SlotReady,
     Task,
+    Trust,
 )
 from actors.ray.nodes import node_name
 from actors.ray.renderer import Introduction
@@ -164,8 +165,12 @@ def test_on_a_node_with_a_bad_slot_a_good_one_starts_again_and_nothing_new_does(
         transport.regard(Shun(ready.node, "another slot of it was bad"))
         transport.restart("good")
         transport.start("new")
-    (node,) = [node for node in cast(Any, ray).nodes() if node["Alive"]]
-    assert asked == [frozenset(), frozenset(), {node["NodeID"]}]
+        (node,) = [node for node in cast(Any, ray).nodes() if node["Alive"]]
+        assert asked == [frozenset(), frozenset(), {node["NodeID"]}]
+        transport.regard(Trust(ready.node))
+        assert asked[3:] == [frozenset()], "what waits for another node begins on this one now"
+        transport.regard(Trust(ready.node))
+        assert len(asked) == 4
 
 
 def test_what_is_wrong_with_the_film_is_tried_nowhere_else(tmp_path: Path) -> None:

@@ -84,8 +84,18 @@ def test_a_node_that_goes_takes_those_with_it_that_were_set_up_there() -> None:
     machine = farm("s0", "s1")
     feed(machine, 0.0, SlotHere("s0", "x"), SlotHere("s1", "y"), NodeGone("x", "its node is gone"))
     assert machine.slots == {"s1"}
+    assert machine.deaths == 1
     feed(machine, 0.0, SlotReady("s1", 1, "y"))
     assert feed(machine, HANG_S + 1.0, Tick())[0] == Kill("s1", f"segment 0 did not move for {HANG_S:g} s")
+
+
+def test_a_renderer_is_lost_once_by_itself_or_with_its_node() -> None:
+    machine = farm("a", "b", "c", "d")
+    feed(machine, 0.0, SlotReady("a", 1, "x"), SlotReady("b", 1, "x"), SlotHere("c", "x"), SlotReady("d", 1, "y"))
+    feed(machine, 1.0, SlotDied("a", "cannot be reached", blame=False), NodeGone("x", "its node is gone"))
+    assert machine.deaths == 3
+    feed(machine, 2.0, SlotDied("b", "renderer died"), NodeGone("x", "its node is gone"))
+    assert machine.deaths == 3
 
 
 class OnceStuck(Clerk):
