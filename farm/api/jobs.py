@@ -97,7 +97,7 @@ async def watch(
     request: Request,
     ctx: Ctx,
     key: Reader,
-    last_event_id: Annotated[str | None, Header(pattern=EVENT)] = None,
+    last_event_id: Annotated[str, Header(pattern=EVENT)] = "",
 ) -> StreamingResponse:
     """Events as they happen (text/event-stream), from the one after Last-Event-ID on."""
     await run_in_threadpool(jobs.get, ctx.db, key.tenant, job_id)

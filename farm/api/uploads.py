@@ -36,7 +36,7 @@ Answer = TypeVar("Answer")
 OCTETS = {"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
-@router.post("", status_code=HTTPStatus.CREATED, operation_id="announceUpload")
+@router.post("", status_code=HTTPStatus.CREATED, operation_id="announceUpload", responses=refuses(HTTPStatus.CONFLICT))
 async def announce(
     body: NewUpload,
     ctx: Ctx,
