@@ -93,6 +93,10 @@ class Pooled(ABC):
             except FarmError as error:
                 inbox.put(error)
                 inbox.put(None)
+            except BaseException as error:  # which ends the loop; it does not know this job yet
+                inbox.put(unexpected(error))
+                inbox.put(None)
+                raise
 
         try:
             self._do(begin)

@@ -22,6 +22,7 @@ from actors.dispatch import (
     Event,
     Failed,
     NodeDecision,
+    NoPlace,
     SlotDied,
     SlotHere,
     SlotReady,
@@ -63,6 +64,7 @@ class RayTransport:
         self._fleet = FleetWatch(self._tell, needs)
         self._coming: set[str] = set()  # slots that are not set up yet
         self._avoids: dict[str, frozenset[str]] = {}  # slot -> the nodes that its renderer does not begin on
+        self._bound: dict[str, str] = {}  # slot -> the node that it was on, where it may begin again in any case
         self._code = code_here()
         self._doubted: set[str] = set()  # lost, and not told yet
         self._homes: dict[str, str] = {}  # slot -> its node's id in Ray
@@ -83,6 +85,7 @@ class RayTransport:
         """Bring a slot up, on no node that is shunned but its `home`, the id of the node where it was."""
         self._epoch[slot] = self._epoch.get(slot, 0) + 1
         if slot not in self._actors:
+            self._bound[slot] = home
             self._avoids[slot] = self._fleet.shunned - {home}
             self._actors[slot] = self._new_actor(self._avoids[slot])
         self._coming.add(slot)
@@ -99,7 +102,7 @@ class RayTransport:
             self._actors[slot].cancel.remote(task, attempt)
 
     def restart(self, slot: str) -> None:
-        home = self._homes.get(slot, "")
+        home = self._homes.get(slot) or self._bound.get(slot, "")
         self._end(slot)
         self.start(slot, home)
 
@@ -114,8 +117,7 @@ class RayTransport:
             shunned = self._fleet.shunned
             for slot in sorted(self._coming - self._homes.keys()):
                 if self._avoids[slot] - shunned:
-                    self._end(slot)
-                    self.start(slot)
+                    self.restart(slot)
 
     @property
     def report(self) -> str:
@@ -149,6 +151,7 @@ class RayTransport:
     def _end(self, slot: str) -> None:
         self._homes.pop(slot, None)
         self._avoids.pop(slot, None)
+        self._bound.pop(slot, None)
         self._coming.discard(slot)
         self._doubted.discard(slot)
         actor = self._actors.pop(slot, None)
@@ -185,14 +188,21 @@ class RayTransport:
                     call, answer = heard
                     del self._calls[call]
                     events += self._answer(call, answer)
-                elif heard is not None and not (isinstance(heard, SlotDied) and heard.slot not in self._doubted):
-                    events.append((heard, None))  # but no death of a renderer that another one has followed already
+                elif heard is not None and not self._late(heard):
+                    events.append((heard, None))
                 heard = self._answers.get_nowait()
         except queue.Empty:
             return events
 
     def wake(self) -> None:
         self._answers.put(None)
+
+    def _late(self, event: Event) -> bool:
+        """Whether it was true when it was told and is not any more: the death of a renderer that another one has
+        followed already, or that there is no place beside nodes that are trusted again."""
+        if isinstance(event, SlotDied):
+            return event.slot not in self._doubted
+        return isinstance(event, NoPlace) and not self._fleet.shunned
 
     def _tell(self, event: Event) -> None:
         self._answers.put(event)

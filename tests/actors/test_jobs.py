@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from actors.dispatch import Assign, Done, Finish, SlotReady
 from actors.drive import Batch, Halt, Happening, Patience, Terms
 from actors.local import LocalPool
+from actors.loop import Loop
 from actors.pool import ClusterSpec, RayPool
 from actors.worker import WorkerSettings
 from core.errors import InputError, Interrupted, PlanError, WorkerLost
@@ -270,3 +272,18 @@ def test_priorities_go_first(pool: Pool, tmp_path: Path) -> None:
     assert seen(low.root) == low.ids
     # Two were under way; of the rest, all of the one job goes before any of the other.
     assert sorted(low.done_s)[2] > sorted(high.done_s)[1]
+
+
+def test_a_pool_that_fails_as_a_job_begins_ends_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(loop: Loop, job: object) -> None:
+        raise RuntimeError("the cluster is gone")
+
+    monkeypatch.setattr(Loop, "add", fail)
+    pool = LocalPool(SETTINGS, parallel=1, make=Clerk)
+    pool.start()
+    try:
+        with ThreadPoolExecutor() as threads, pytest.raises(PlanError, match="the cluster is gone"):
+            threads.submit(Ordered(tmp_path).run, pool).result(DEADLINE_S)
+    finally:
+        with suppress(Exception):
+            pool.close()

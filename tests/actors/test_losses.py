@@ -8,7 +8,7 @@ import pytest
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError
 
-from actors.dispatch import Event, NodeGone, SlotDied
+from actors.dispatch import Event, NodeGone, NoPlace, Shun, SlotDied, Trust
 from actors.ray.fleet import FleetWatch
 from actors.ray.transport import RayTransport
 
@@ -109,3 +109,15 @@ def test_a_death_that_is_told_late_is_not_that_of_the_renderer_that_came_after()
     transport._tell(died)
     transport._tell(NodeGone("10.0.0.1/a", "its node is gone"))
     assert transport.poll(0.0) == [(NodeGone("10.0.0.1/a", "its node is gone"), None)]
+
+
+def test_that_there_is_no_place_is_not_heard_once_nodes_are_trusted_again() -> None:
+    """A job that comes finds its nodes trusted; what was found out before is about no job of now."""
+    transport = RayTransport(no_actor, {"CPU": 1.0})
+    transport._fleet._there, transport._fleet._names = {"a": {"CPU": 1.0}}, {"a": "10.0.0.1/a"}
+    transport.regard(Shun("10.0.0.1/a", "bad"))
+    transport._tell(NoPlace("no other node"))
+    assert transport.poll(0.0) == [(NoPlace("no other node"), None)]
+    transport._tell(NoPlace("no other node"))
+    transport.regard(Trust("10.0.0.1/a"))
+    assert transport.poll(0.0) == []
