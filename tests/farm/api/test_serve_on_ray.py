@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,8 +25,12 @@ def test_a_job_goes_through_renderers_of_ray(clips: Path, tmp_path: Path) -> Non
         assert done.state == "succeeded", done.problem
         assert farm.download(job.id, tmp_path / "out.m4v").stat().st_size > 0
         assert {segment.slot[:9] for segment in farm.segments(job.id)} == {"renderer-"}
-        figures = told(httpx.get(f"{url}/metrics").text)
-        assert value(figures, "farm_jobs_ended_total", outcome="finished") == 1
-        assert value(figures, "farm_service_jobs", state="succeeded") == 1
-        assert sum(count for (name, _), count in figures.items() if name == "farm_frames_total") == 75
+
+        def figures() -> dict[Any, float]:
+            return told(httpx.get(f"{url}/metrics").text)
+
+        # the coordinator's process tells its figures a moment after its rows
+        wait_for(lambda: value(figures(), "farm_jobs_ended_total", outcome="finished") == 1)
+        assert value(figures(), "farm_service_jobs", state="succeeded") == 1
+        assert sum(count for (name, _), count in figures().items() if name == "farm_frames_total") == 75
         farm.erase(job.id)
