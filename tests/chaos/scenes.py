@@ -44,7 +44,6 @@ class Scene:
         return self.state == "s3" or self.far
 
 
-PROBED = "S3/state/tmp/*.probe"
 SCENES = (
     Scene("disk", "beside"),
     Scene("disk-faces", "beside", faces=True, old_output=True),
@@ -262,10 +261,6 @@ def check_end(trial: Trial, usual: Undisturbed, ran: Ran, *, alone: bool = True)
     assert not alone or trial.rendered_again() == []
     assert report.segments_reused + report.segments_rendered == report.segments
     left = Counter(trial.names()) - Counter(usual.names)
-    if trial.scene.kept and trial.scene.on_s3:
-        # one byte of a driver that was killed as it tried the bucket out: it may be one that starts now, and a place
-        # that is kept loses it an hour later (tests/farm/test_s3_starts.py)
-        left = Counter({name: count for name, count in left.items() if name != PROBED})
     lost = Counter(name for name in usual.names if name.rpartition("/")[2] not in TOLD) - Counter(trial.names())
     assert not left, f"left over: {sorted(left)}"
     assert not lost, f"lost: {sorted(lost)}"
