@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from farm.api.auth import Ctx, Reader, Writer, again
-from farm.api.orders import KEY_PATTERN, job_order, request_hash
+from farm.api.orders import idempotent, job_order, request_hash
 from farm.api.schemas import EVENT, Cursor, Id, JobList, JobView, NewJob, SegmentList
 from farm.api.statuses import refuses
 from farm.api.stream import Stream, Watcher, follow
@@ -35,10 +35,7 @@ def submit(
     ctx: Ctx,
     key: Writer,
     response: Response,
-    idempotency_key: Annotated[
-        str | None,
-        Header(pattern=KEY_PATTERN, description="The same key and body give the same job, for seven days."),
-    ] = None,
+    idempotency_key: Annotated[str | None, idempotent("job")] = None,
 ) -> JobView:
     """Ask for a film."""
     sha256 = request_hash(body) if idempotency_key else ""

@@ -7,7 +7,9 @@ import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import PurePosixPath
-from typing import cast
+from typing import Any, cast
+
+from fastapi import Header
 
 from core.errors import InputError, PolicyError
 from core.media.containers import BY_SUFFIX
@@ -25,6 +27,12 @@ LONGEST_SEGMENT_S = 3600
 DEFAULT_ENDING = ".mp4"
 MOST_NAME_BYTES = 200
 KEY_PATTERN = r"^[\x21-\x7e]{1,200}$"  # of an Idempotency-Key
+
+
+def idempotent(what: str) -> Any:
+    """The header Idempotency-Key of a request that makes a `what`, for `Annotated`; the parameter's name is the
+    header's."""
+    return Header(pattern=KEY_PATTERN, description=f"The same key and body give the same {what}, for seven days.")
 
 
 def place_text(place: Place, settings: ApiSettings) -> str:

@@ -16,7 +16,7 @@ from core.errors import InputError
 from farm.api.auth import Ctx, Reader, Writer
 from farm.api.context import Context
 from farm.api.counting import Counts
-from farm.api.orders import KEY_PATTERN
+from farm.api.orders import idempotent
 from farm.api.parting import head_bytes_of, is_far, parts_of
 from farm.api.receiving import check_first, check_room, problem_of, receive
 from farm.api.schemas import Cursor, EndOfUpload, Id, NewUpload, PartList, PartView, UploadList, UploadView
@@ -42,10 +42,7 @@ async def announce(
     ctx: Ctx,
     key: Writer,
     response: Response,
-    idempotency_key: Annotated[
-        str | None,
-        Header(pattern=KEY_PATTERN, description="The same key and body give the same upload, for seven days."),
-    ] = None,
+    idempotency_key: Annotated[str | None, idempotent("upload")] = None,
 ) -> UploadView:
     """Say which file is to come. Then send it to `links.data`; where there is `links.head` in its place, send that the
     first `head_bytes`, put the parts that `links.parts` lists into the bucket, and end with `links.finish`."""
