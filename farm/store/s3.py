@@ -201,6 +201,10 @@ class S3Store(Store):
         for kind in sorted({name.split("/")[0] for name in wanted}):
             self._delete(name for name in self.listed(kind) if "/".join(name.split("/")[:2]) in wanted)
 
+    def finish(self) -> None:
+        super().finish()
+        self._delete_probes(0)
+
     def close_down(self) -> None:
         self.check_held()  # another run on this machine has the same cache
         self._delete_probes(0)
@@ -244,7 +248,8 @@ class S3Store(Store):
             self.bucket.delete(todo[first : first + DELETE_AT_ONCE])
 
     def _delete_probes(self, older_s: float) -> None:
-        """Remove what drivers left that were killed as they started."""
+        """Remove what drivers left that were killed as they started. One that starts now tries again (find_ways), so
+        at the end of a job all of it may go; while jobs come and go only what nobody can be using."""
         found = (entry for entry in self.entries(PROBES.rstrip("/")) if entry.age_s >= older_s)
         self._delete([entry.name for entry in found if entry.name.endswith(PROBE)])
 

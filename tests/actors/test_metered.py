@@ -77,8 +77,11 @@ def test_deaths_are_lost_work_and_every_second_is_paid_once(cluster: None, tmp_p
     assert sorted(done) == list(range(len(job.orders)))
     lost = [one for one in report.attempts if one.outcome == DIED]
     assert {1, 5} <= {one.segment for one in lost}
-    assert report.lost[DIED].slot_s == pytest.approx(machine.lost.slot_s)
-    assert machine.lost.slot_s == pytest.approx(sum(one.spent.slot_s for one in lost))
+    assert report.lost[DIED].slot_s == pytest.approx(sum(one.spent.slot_s for one in lost))
+    # A slow machine may have had a copy made beside the deaths: that is lost too, and named otherwise.
+    assert machine.lost.slot_s == pytest.approx(sum(spent.slot_s for spent in report.lost.values()))
+    ended = sum(one.spent.slot_s for one in report.attempts if one.outcome != "done")
+    assert machine.lost.slot_s == pytest.approx(ended)
     assert machine.lost.money > 0
     assert {one.node for one in report.attempts} == {report.attempts[0].node} != {""}
 
