@@ -83,7 +83,9 @@ def _erase_old(db: Database, retention: Retention) -> None:
     """Erase what is older than it may be, each in a transaction of its own."""
     if retention.jobs_s is not None:
         ended = [job.state.in_(sorted(ENDED)), job.erased_ms.is_(None)]
-        for one in _older(db, sql.select(job.id).where(*ended), job.finished_ms, retention.jobs_s):
+        # A job has `finished_ms` while it has ended: asked for that alone, the oldest are found by its index.
+        there = sql.select(job.id).where(job.erased_ms.is_(None))
+        for one in _older(db, there, retention.jobs_s, job.finished_ms):
             with db.write() as connection:
                 now_ms = db.now_ms(connection)
                 # Locked and looked at again: it may have been retried meanwhile.
@@ -96,7 +98,7 @@ def _erase_old(db: Database, retention: Retention) -> None:
         free = sql.select(upload.id).where(upload.state == "ready", sql.not_(used))
         let_go = sql.select(sql.func.max(bound.unused_ms)).where(bound.upload == upload.id).scalar_subquery()
         since = sql.func.coalesce(let_go, upload.changed_ms)
-        for one in _older(db, free, since, retention.uploads_s):
+        for one in _older(db, free, retention.uploads_s, since, upload.changed_ms):
             with db.write() as connection:
                 now_ms = db.now_ms(connection)
                 # Who binds an upload to a job locks its row first.
@@ -107,11 +109,15 @@ def _erase_old(db: Database, retention: Retention) -> None:
                     audit.write(connection, now_ms, ACTOR, "upload.remove", one)
 
 
-def _older(db: Database, asked: sql.Select[tuple[str]], at: sql.ColumnElement[int], seconds: int) -> list[str]:
+def _older(
+    db: Database, asked: sql.Select[tuple[str]], seconds: int, at: sql.ColumnElement[int], *before: sql.Column[int]
+) -> list[str]:
+    """Ids of rows for which `at` is longer ago than that, the oldest first. `before`: columns with times that are never
+    after `at`, by which an index finds them."""
     with db.read() as connection:
         limit_ms = db.now_ms(connection) - 1000 * seconds
-        found = connection.execute(asked.where(at < limit_ms).order_by(at).limit(AT_ONCE)).scalars()
-        return [str(one) for one in found]
+        old = asked.where(*(time_ms < limit_ms for time_ms in (at, *before))).order_by(at).limit(AT_ONCE)
+        return [str(one) for one in connection.execute(old).scalars()]
 
 
 def _clear_jobs(db: Database, places: ServicePlaces, go_on: Callable[[], bool]) -> None:
@@ -160,13 +166,15 @@ def _remove_each(
 
 
 def _clear_webhooks(connection: Connection, now_ms: int) -> None:
-    """Webhooks of one job end with it; letters that were written while their webhook was ended wait for nobody."""
+    """Webhooks of one job end with it; letters that were written while their webhook was ended wait for nobody, from
+    when they are due."""
     waits = sql.select(delivery.id).where(delivery.webhook == hook.id, delivery.state == "waiting").exists()
     done = sql.select(job.id).where(job.id == hook.job, job.state == "succeeded").exists()
-    over = sql.update(tables.webhooks).where(hook.job != "", hook.off_ms.is_(None), done, sql.not_(waits))
+    over = sql.update(tables.webhooks).where(hook.job > "", hook.off_ms.is_(None), done, sql.not_(waits))
     connection.execute(over.values(off_ms=now_ms, url="", secret=""))
     live = sql.select(hook.id).where(hook.id == delivery.webhook, hook.off_ms.is_(None)).exists()
-    lost = sql.update(tables.deliveries).where(delivery.state == "waiting", sql.not_(live))
+    due = [delivery.state == "waiting", delivery.next_ms <= now_ms]
+    lost = sql.update(tables.deliveries).where(*due, sql.not_(live))
     connection.execute(lost.values(state="dead", last_error="the webhook is not there any more"))
 
 

@@ -103,6 +103,20 @@ STORES = (
 
 UNUSED = ("ALTER TABLE job_uploads ADD COLUMN unused_ms BIGINT",)
 
+CLEARING = (  # every few seconds, so that each reads what is to go and not what is there
+    "DROP INDEX jobs_to_clear",
+    "CREATE INDEX jobs_to_clear ON jobs (id) WHERE erased_ms IS NOT NULL AND files_gone_ms IS NULL",
+    "DROP INDEX jobs_with_stores",
+    "CREATE INDEX jobs_with_stores ON jobs (state, id) WHERE store_gone_ms IS NULL AND erased_ms IS NULL",
+    "CREATE INDEX jobs_ended ON jobs (finished_ms) WHERE finished_ms IS NOT NULL AND erased_ms IS NULL",
+    "CREATE INDEX uploads_to_clear ON uploads (state, id) WHERE files_gone_ms IS NULL",
+    "DROP INDEX job_uploads_by_upload",
+    "CREATE INDEX job_uploads_by_upload ON job_uploads (upload, unused_ms)",
+    "CREATE INDEX webhooks_of_job ON webhooks (job)",
+    "CREATE INDEX webhooks_live ON webhooks (job) WHERE off_ms IS NULL",
+    "CREATE INDEX deliveries_by_age ON deliveries (created_ms)",
+)
+
 STEPS = (
     Step(1, "the tables", FIRST),
     Step(2, "losses of renderers", LOSSES),
@@ -110,6 +124,7 @@ STEPS = (
     Step(4, "how files in a bucket begin", HEADS),
     Step(5, "stores of jobs that succeeded", STORES),
     Step(6, "uploads that a job does not need any more", UNUSED),
+    Step(7, "what clearing up looks for", CLEARING),
 )
 
 LOCK = 0x6661726D  # "farm": PostgreSQL's advisory lock around a migration
