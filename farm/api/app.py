@@ -17,9 +17,11 @@ from farm.api import admin, casts, jobs, probes, quality, results, uploads, webh
 from farm.api.buckets import Buckets
 from farm.api.context import ApiSettings, Context
 from farm.api.counting import Counted, Counts, counts_here
+from farm.api.folders import Folders
 from farm.api.limits import Limits
 from farm.api.looking import Looks
 from farm.api.methods import Methods
+from farm.api.parting import PART_BYTES
 from farm.api.problems import add_handlers
 from farm.api.schemas import NewCast
 from farm.api.statuses import describe
@@ -82,7 +84,20 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
     paces = settings.calls_a_second, settings.calls_at_once
     rates, strangers = Rates(*paces), Strangers(*paces)
     app.state.context = Context(
-        db, places, settings, hub, buckets, Looks(db), counts, decoding, previews, parsing, sending, rates, strangers
+        db=db,
+        places=places,
+        settings=settings,
+        hub=hub,
+        buckets=buckets,
+        folders=Folders(settings.prefix),
+        looks=Looks(db),
+        counts=counts,
+        decoding=decoding,
+        previews=previews,
+        parsing=parsing,
+        sending=sending,
+        rates=rates,
+        strangers=strangers,
     )
     for part in PARTS:
         app.include_router(part.router)
@@ -90,7 +105,8 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
     add_handlers(app)
     app.add_middleware(Methods, paths=paths_of(app))
     origins = (buckets.origin(places.root),) if places.far else ()
-    app.add_middleware(Limits, silence_s=settings.silence_s, origins=origins)
+    most_data = PART_BYTES if settings.in_parts else None
+    app.add_middleware(Limits, data_bytes=most_data, silence_s=settings.silence_s, origins=origins)
     app.add_middleware(Counted, counts=counts)
     if settings.prefix:
         app.add_middleware(Mounted, prefix=settings.prefix)

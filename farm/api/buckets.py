@@ -7,15 +7,15 @@ be put than was announced. Which parts are there is what the bucket says; nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from core.errors import FarmError, InputError
-from farm.api.parting import Part, parts_of
+from farm.api.parting import Part, check_all, parts_of
 from farm.api.turns import Turns, to_its_end
 from farm.paths import place as path_of
 from farm.service.errors import Conflict
@@ -79,6 +79,11 @@ class Buckets:
                 return found
             more = {"PartNumberMarker": page["NextPartNumberMarker"]}
 
+    def there(self, place: str, ref: str, size_bytes: int) -> set[int]:
+        """The numbers of the parts that are there whole."""
+        here = self.here(place, ref)
+        return {part.number for part in parts_of(size_bytes) if here.get(part.number, (0, ""))[0] == part.size}
+
     def address(self, place: str, ref: str, part: Part) -> str:
         """Where to PUT the part, for an hour."""
         far, bucket = _at(place)
@@ -96,10 +101,7 @@ class Buckets:
             if head is not None and head.size == size_bytes:  # was finished, and the answer was lost
                 return
             raise
-        open_parts = [part.number for part in parts if here.get(part.number, (0, ""))[0] != part.size]
-        if open_parts:
-            told = f"{len(open_parts)} of {len(parts)} parts are not there, the first is {open_parts[0]}"
-            raise Conflict(told, hint="ask for `parts`, put what it lists, then finish")
+        check_all(parts, [part.number for part in parts if here.get(part.number, (0, ""))[0] == part.size])
         listed = [{"PartNumber": part.number, "ETag": here[part.number][1]} for part in parts]
         try:
             bucket.call("complete_multipart_upload", far.key, UploadId=ref, MultipartUpload={"Parts": listed})
@@ -107,6 +109,12 @@ class Buckets:
             head = bucket.head(far.key)
             if head is None or head.size != size_bytes:
                 raise Conflict("the bucket does not know this upload any more", hint=AGAIN) from None
+
+    @contextmanager
+    def finishing(self, place: str, ref: str, size_bytes: int) -> Iterator[None]:
+        """`finish`; nothing can be put into an object."""
+        self.finish(place, ref, size_bytes)
+        yield
 
     def link(self, place: str, name: str, media: str, seconds: int, *, download: bool = True) -> str:
         """An address from which the object at `place` can be read as `name` for so long."""

@@ -14,6 +14,7 @@ from farm.service.places import ServicePlaces
 if TYPE_CHECKING:
     from farm.api.buckets import Buckets
     from farm.api.counting import Counts
+    from farm.api.folders import Folders
     from farm.api.looking import Looks
     from farm.api.strangers import Strangers
     from farm.api.stream import Hub
@@ -34,6 +35,8 @@ class ApiSettings:
     and how many previews are made. `calls_a_second`, and `calls_at_once` after a pause: what a key may ask, and how
     often keys that are not valid may come from one address. `metrics`: whether /metrics is here. `rules`: which
     addresses webhooks may have. `bucket_endpoint`: the S3 server as clients reach it, "" as the service does.
+    `in_parts`: large files come in parts into a folder too, and no call has a larger body than a part, because a proxy
+    stands before the service that keeps what it has read of a body in memory.
     """
 
     prefix: str = ""
@@ -56,6 +59,7 @@ class ApiSettings:
     metrics: bool = True
     rules: Rules = STRICT
     bucket_endpoint: str = ""
+    in_parts: bool = False
     secret: bytes = field(default=b"", repr=False)
 
 
@@ -66,6 +70,7 @@ class Context:
     settings: ApiSettings
     hub: Hub
     buckets: Buckets
+    folders: Folders
     looks: Looks
     counts: Counts
     decoding: Turns

@@ -96,6 +96,7 @@ def settings_of(args: Args, places: ServicePlaces) -> ApiSettings:
         watchers_a_tenant=WATCHERS_A_TENANT,
         uploads=UPLOADS,
         metrics=args.metrics,
+        in_parts=True,  # Serve's proxy reads a body as fast as it is sent, and keeps what no replica has taken yet
         secret=secret_of(places),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -16,8 +17,10 @@ from farm.api.problems import MEDIA_TYPE, TYPES
 JSON_BYTES = 1 << 20
 SILENCE_S = 30.0  # between two pieces of a body
 WHOLE_S = 60.0  # for all of a small body
-UPLOADS, DATA = "/v1/uploads", "/data"
-
+DATA = re.compile(r".*/v1/uploads/[^/]+/data")
+PART = re.compile(r".*/v1/uploads/[^/]+/parts/[^/]+")
+ELSE = "send films and pictures to /v1/uploads"
+CUT = "announce the file again, and send it in parts: `head`, `parts`, `finish`"
 
 # The page runs no script but its own, and no other page may hold it in a frame.
 POLICY = (
@@ -45,13 +48,15 @@ class TooMuch(Exception):
 
 class Limits:
     """ASGI middleware. Bodies of anything but an upload's data are at most `json_bytes` long, and here within
-    `whole_s`; the pace of an upload's is measured where it is written."""
+    `whole_s`; the pace of an upload's, and how long a part is, are measured where it is written. `data_bytes`: the
+    longest body of a file that is sent as it is, None for any."""
 
     def __init__(
         self,
         app: ASGIApp,
         *,
         json_bytes: int = JSON_BYTES,
+        data_bytes: int | None = None,
         silence_s: float = SILENCE_S,
         whole_s: float = WHOLE_S,
         origins: Sequence[str] = (),
@@ -59,6 +64,7 @@ class Limits:
         self._app = app
         self._headers = security(origins)
         self._json_bytes = json_bytes
+        self._data_bytes = data_bytes
         self._silence_s = silence_s
         self._whole_s = whole_s
 
@@ -67,8 +73,10 @@ class Limits:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        uploads = scope["method"] == "PUT" and UPLOADS in path and path.endswith(DATA)  # measured where it is written
-        most = None if uploads else self._json_bytes
+        data = scope["method"] == "PUT" and DATA.fullmatch(path) is not None
+        uploads = data or (scope["method"] == "PUT" and PART.fullmatch(path) is not None)
+        most = self._json_bytes if not uploads else self._data_bytes if data else None
+        hint = CUT if data else ELSE
         taken = 0
         end_s = asyncio.get_running_loop().time() + self._whole_s
         began = False
@@ -112,7 +120,7 @@ class Limits:
 
         announced = dict(scope["headers"]).get(b"content-length", b"")
         if most is not None and announced.isdigit() and int(announced) > most:
-            await refuse(send, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most, self._headers)
+            await refuse(send, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most, self._headers, hint)
             return
         try:
             await self._app(scope, measured, sent)
@@ -120,11 +128,11 @@ class Limits:
             if over is None or began:
                 raise
         if over is not None and not began:
-            await refuse(send, scope, over.status, most, self._headers)
+            await refuse(send, scope, over.status, most, self._headers, hint)
 
 
 async def refuse(
-    send: Send, scope: Scope, status: HTTPStatus, most: int | None, security_headers: Mapping[str, str]
+    send: Send, scope: Scope, status: HTTPStatus, most: int | None, security_headers: Mapping[str, str], hint: str
 ) -> None:
     """Answer without having read the body; the connection ends, because what is left of it would be the next call."""
     slow = status is HTTPStatus.REQUEST_TIMEOUT
@@ -134,7 +142,7 @@ async def refuse(
         "status": int(status),
         "detail": "the body did not come" if slow else f"the body is longer than {most} bytes",
         "instance": scope["path"],
-        "next_step": "send it again" if slow else "send films and pictures to /v1/uploads",
+        "next_step": "send it again" if slow else hint,
     }
     data = json.dumps(body).encode()
     headers = [

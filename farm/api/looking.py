@@ -1,4 +1,4 @@
-"""What came into a bucket, looked at as the farm will open it: size, hash, first megabyte, headers.
+"""What came in parts, looked at as the farm will open it: size, hash, first megabyte, headers.
 
 Reading all of a long film takes longer than a call may: the look goes on in a thread while calls come and go, and
 whoever asks meanwhile is told to come again. It begins when a turn of its tenant's comes. The row says that somebody
@@ -21,9 +21,10 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 
 from core.errors import Busy, FarmError, InputError, StorageError
-from farm.api.buckets import head_of
-from farm.api.parting import head_bytes_of
-from farm.api.receiving import check_first, facts, film_facts, not_looked_at, problem_of
+from farm.api.buckets import HEAD_BYTES, head_of
+from farm.api.folders import forget_marks
+from farm.api.parting import head_bytes_of, is_far
+from farm.api.receiving import check_first, facts, film_facts, hash_of, not_looked_at, problem_of, told_of_disks
 from farm.api.sniff import is_picture
 from farm.api.turns import Turns
 from farm.paths import place as path_of
@@ -109,6 +110,8 @@ class Looks:
                 self._refuse(row, error)
             else:
                 uploads.finish(self._db, row.tenant, row.id, size_bytes=row.size_bytes, sha256=found, media=media)
+                if not is_far(row.place):
+                    forget_marks(row.place)
             self._faults.pop(row.id, None)
         except Conflict:  # was removed meanwhile
             log.info("%s is not open any more", row.id)
@@ -154,23 +157,21 @@ class Looks:
 
 
 def examine(row: UploadRow, sha256: str) -> Found:
-    """The SHA-256 of the object, and what it is. `InputError`, with the upload's own name, where it is not what was
+    """The SHA-256 of the file, and what it is. `InputError`, with the upload's own name, where it is not what was
     announced: another size, beginning or hash, or no film and no picture; 503 where the machine did not come to it."""
-    far = as_object(path_of(row.place))
+    file: FarFile | NearFile = FarFile(row) if is_far(row.place) else NearFile(row)
     try:
-        head = far.head()
-        if head is None or head.size != row.size_bytes:
-            size = head.size if head is not None else 0
+        size = file.size()
+        if size != row.size_bytes:
             told = f"has {size} bytes, and {row.size_bytes} were announced"
             raise InputError(told, hint="begin a new upload with the right size")
-        first = head_of(far)
+        first = file.first()
         begins = hashlib.sha256(first[: head_bytes_of(row.size_bytes)]).hexdigest()
         if row.head_sha256 not in ("", begins):
             raise InputError("begins with other bytes than were sent to `head`", hint="send it again")
         check_first(row, first)
-        media = picture_facts(far, head, row) if is_picture(first) else film_facts(far)
-        with far.hashed() as whole:
-            found = whole()
+        media = file.facts(first)
+        found = file.sha256()
         if sha256 and found != sha256:
             raise InputError("what came has another SHA-256 than what was sent", hint="send it again")
     except InputError as error:
@@ -178,6 +179,54 @@ def examine(row: UploadRow, sha256: str) -> Found:
     except Busy as error:
         raise not_looked_at(error, "all of it is here; call `finish` again, and it is looked at again") from error
     return found, media
+
+
+class FarFile:
+    """An upload in a bucket."""
+
+    def __init__(self, row: UploadRow) -> None:
+        self._row, self._far = row, as_object(path_of(row.place))
+        self._head: Head | None = None
+
+    def size(self) -> int:
+        self._head = self._far.head()
+        return self._head.size if self._head is not None else 0
+
+    def first(self) -> bytes:
+        return head_of(self._far)
+
+    def facts(self, first: bytes) -> dict[str, object]:
+        if self._head is not None and is_picture(first):
+            return picture_facts(self._far, self._head, self._row)
+        return film_facts(self._far)
+
+    def sha256(self) -> str:
+        with self._far.hashed() as whole:
+            return whole()
+
+
+class NearFile:
+    """An upload in a folder."""
+
+    def __init__(self, row: UploadRow) -> None:
+        self._row, self._file = row, Path(row.place)
+
+    def size(self) -> int:
+        with told_of_disks(self._row.id):
+            return self._file.stat().st_size if self._file.exists() else 0
+
+    def first(self) -> bytes:
+        with told_of_disks(self._row.id), self._file.open("rb") as file:
+            return file.read(HEAD_BYTES)
+
+    def facts(self, first: bytes) -> dict[str, object]:
+        del first
+        with told_of_disks(self._row.id):
+            return facts(self._file, self._row.purpose)
+
+    def sha256(self) -> str:
+        with told_of_disks(self._row.id):
+            return hash_of(self._file)
 
 
 def picture_facts(far: ObjectPath, head: Head, row: UploadRow) -> dict[str, object]:

@@ -9,7 +9,8 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -148,14 +149,15 @@ async def receive(
     part = Part(path)
     here = offset
     try:
-        head = await to_its_end(part.begin, offset, row.size_bytes)
-        here = await take_in(db, row, part, here, head, stream, silence_s)
-        if here < row.size_bytes:
-            return await run_in_threadpool(uploads.received, db, row.tenant, row.id, here)
-        await to_its_end(part.sync)
-        sha256 = await run_in_threadpool(hash_of, path)
-        async with turns.turn(row.tenant):
-            return await to_its_end(examine, db, row, path, sha256)
+        with told_of_disks(row.id):
+            head = await to_its_end(part.begin, offset, row.size_bytes)
+            here = await take_in(db, row, part, here, head, stream, silence_s)
+            if here < row.size_bytes:
+                return await run_in_threadpool(uploads.received, db, row.tenant, row.id, here)
+            await to_its_end(part.sync)
+            sha256 = await run_in_threadpool(hash_of, path)
+            async with turns.turn(row.tenant):
+                return await to_its_end(examine, db, row, path, sha256)
     except ClientDisconnect:
         raise
     except InputError as error:
@@ -163,12 +165,35 @@ async def receive(
             raise
         await run_in_threadpool(refuse, db, row, path, error)
         raise
+    finally:
+        await to_its_end(part.close)
+
+
+@contextmanager
+def told_of_disks(upload_id: str) -> Iterator[None]:
+    """What a disk refuses meanwhile, as the service says it."""
+    try:
+        yield
     except OSError as error:
         if error.errno in FULL:
             raise disk_full() from error
-        raise StorageError(error.strerror or str(error), where=row.id, hint="tell the operator") from error
-    finally:
-        await to_its_end(part.close)
+        raise StorageError(error.strerror or str(error), where=upload_id, hint="tell the operator") from error
+
+
+async def paced(stream: AsyncIterator[bytes], silence_s: float) -> AsyncIterator[bytes]:
+    """The pieces of a body. `TooSlow` where it is silent for so long, or its pace is too slow."""
+    pieces = aiter(stream)
+    clock, pace = asyncio.get_running_loop().time, Pace(silence_s)
+    while True:
+        asked_s = clock()
+        try:
+            piece = await asyncio.wait_for(anext(pieces), silence_s)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise TooSlow(f"nothing came for {silence_s:g} s") from None
+        pace.came(len(piece), clock() - asked_s)
+        yield piece
 
 
 async def take_in(
@@ -193,23 +218,8 @@ async def take_in(
             told = here
             await run_in_threadpool(uploads.received, db, row.tenant, row.id, here)
 
-    pieces = aiter(stream)
-    clock, pace = asyncio.get_running_loop().time, Pace(silence_s)
     try:
-        while True:
-            asked_s = clock()
-            try:
-                piece = await asyncio.wait_for(anext(pieces), silence_s)
-                pace.came(len(piece), clock() - asked_s)
-            except StopAsyncIteration:
-                break
-            except (TimeoutError, TooSlow) as error:
-                raise Refused(
-                    HTTPStatus.REQUEST_TIMEOUT,
-                    str(error) or f"nothing came for {silence_s:g} s",
-                    hint="go on from the byte that the header Upload-Offset names",
-                    headers={"Upload-Offset": str(here), "Connection": "close"},
-                ) from None
+        async for piece in paced(stream, silence_s):
             here += len(piece)
             if here > row.size_bytes:
                 raise InputError(
@@ -220,6 +230,13 @@ async def take_in(
             buffer += piece
             if len(buffer) >= PIECE_BYTES:
                 await flush()
+    except TooSlow as error:
+        raise Refused(
+            HTTPStatus.REQUEST_TIMEOUT,
+            str(error),
+            hint="go on from the byte that the header Upload-Offset names",
+            headers={"Upload-Offset": str(here), "Connection": "close"},
+        ) from None
     finally:
         if buffer:
             await flush()

@@ -286,8 +286,9 @@ class UploadView(View):
     problem: ProblemView | None
     created: datetime
     links: dict[str, str] = Field(
-        description="`data`: where to send the file. In its place, where the service keeps files in a bucket: `head` "
-        "takes the file's first bytes, `parts` lists then what is to be put where, and `finish` ends the upload."
+        description="`data`: where to send the file. In its place, where files go into a bucket, or large ones through "
+        "a proxy that keeps them in memory: `head` takes the file's first bytes, `parts` lists then what is to be put "
+        "where, and `finish` ends the upload."
     )
     part_bytes: int | None = Field(None, description="The length of the parts, where the file is sent in such.")
     head_bytes: int | None = Field(None, description="How many of the first bytes `head` takes, where it is there.")
@@ -297,11 +298,14 @@ class PartView(View):
     number: int
     first_byte: int
     size_bytes: int
-    url: str = Field(description="Where to PUT these bytes, without a key, for an hour.")
+    url: str = Field(
+        description="Where to PUT these bytes: an address of a bucket, without a key, for an hour; or a path of the "
+        "service, which begins with /, with the key."
+    )
 
 
 class PartList(View):
-    """The parts of an upload that are not in the bucket yet."""
+    """The parts of an upload that are not there yet."""
 
     items: list[PartView]
     next: str | None = Field(description="Ask with it for what comes after; null at the end.")

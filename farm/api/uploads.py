@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Path as InPath
 from starlette.concurrency import run_in_threadpool
 
 from core.errors import InputError
 from farm.api.auth import Ctx, Reader, Writer
 from farm.api.context import Context
 from farm.api.counting import Counts
+from farm.api.folders import receive_part, too_long
 from farm.api.orders import idempotent
-from farm.api.parting import head_bytes_of, is_far, parts_of
+from farm.api.parting import (
+    MOST_PARTS,
+    PART_BYTES,
+    PartStore,
+    StillSent,
+    head_bytes_of,
+    in_parts,
+    is_far,
+    parts_of,
+)
 from farm.api.receiving import check_first, check_room, problem_of, receive
 from farm.api.schemas import Cursor, EndOfUpload, Id, NewUpload, PartList, PartView, UploadList, UploadView
 from farm.api.statuses import refuses
@@ -45,7 +57,7 @@ async def announce(
     idempotency_key: Annotated[str | None, idempotent("upload")] = None,
 ) -> UploadView:
     """Say which file is to come. Then send it to `links.data`; where there is `links.head` in its place, send that the
-    first `head_bytes`, put the parts that `links.parts` lists into the bucket, and end with `links.finish`."""
+    first `head_bytes`, put the parts that `links.parts` lists where it says, and end with `links.finish`."""
     if body.size_bytes > ctx.settings.most_upload_bytes:
         told = f"size_bytes: at most {ctx.settings.most_upload_bytes} bytes are taken"
         raise InputError(told, hint="send a smaller file, or ask the operator")
@@ -87,9 +99,9 @@ async def send(
 ) -> UploadView:
     """The file's bytes, as they are. What is neither film nor picture is refused after the first megabyte."""
     row = await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)
-    if is_far(row.place):
+    if in_parts(row):
         hint = "send its first bytes to `head`, put the parts that `parts` lists, then `finish`"
-        raise Conflict("this file goes into a bucket, in parts", hint=hint)
+        raise Conflict("this file comes in parts", hint=hint)
     data = counted(request.stream(), ctx.counts)
     with ctx.sending.slot(key.tenant):
         row = await receive(ctx.db, row, upload_offset, data, ctx.settings.silence_s, ctx.decoding)
@@ -98,7 +110,7 @@ async def send(
 
 @router.put("/{upload_id}/head", operation_id="sendHead", responses=refuses(HTTPStatus.CONFLICT), openapi_extra=OCTETS)
 async def begin(upload_id: Id, request: Request, ctx: Ctx, key: Writer) -> UploadView:
-    """The first `head_bytes` of a file that goes into a bucket. One that begins as neither film nor picture does is
+    """The first `head_bytes` of a file that comes in parts. One that begins as neither film nor picture does is
     refused, before any of its parts is put."""
     row = await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)
     if row.problem is None:
@@ -115,28 +127,54 @@ async def parts(
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,5}$", description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_PARTS_A_PAGE)] = 100,
 ) -> PartList:
-    """What is not in the bucket yet, and where to PUT it: plain bytes, without a key. What is listed again is to be
-    sent again, whatever became of it before."""
+    """What is not there yet, and where to PUT it: plain bytes, into a bucket without a key. What is listed again is to
+    be sent again, whatever became of it before."""
     row = seen(opened(await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)))
-    return await waited(ctx, key.tenant, True, missing_parts, ctx, row, int(cursor or 0), limit)
+    return await waited(ctx, key.tenant, is_far(row.place), missing_parts, ctx, row, int(cursor or 0), limit)
+
+
+@router.put(
+    "/{upload_id}/parts/{number}",
+    operation_id="sendPart",
+    responses=refuses(HTTPStatus.CONFLICT),
+    openapi_extra=OCTETS,
+)
+async def send_part(
+    upload_id: Id, number: Annotated[int, InPath(ge=1, le=MOST_PARTS)], request: Request, ctx: Ctx, key: Writer
+) -> UploadView:
+    """One part, of those that `parts` lists with an address of the service: in any order, several at once, and again
+    where its end was not heard of."""
+    row = seen(opened(await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)))
+    if is_far(row.place):
+        raise Conflict("this part goes into a bucket", hint="PUT it at the `url` that `parts` lists")
+    part = next((one for one in parts_of(row.size_bytes) if one.number == number), None)
+    if part is None:
+        raise NotFound("no such part", hint="see what `parts` lists")
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > part.size:
+        raise too_long(part)
+    data = counted(request.stream(), ctx.counts)
+    with ctx.sending.slot(key.tenant):
+        row = await receive_part(ctx.db, row, part, data, ctx.settings.silence_s)
+    return upload_view(row, ctx.settings.prefix)
 
 
 def missing_parts(ctx: Context, row: UploadRow, after: int, limit: int) -> PartList:
-    """What is not in the bucket yet, of the parts after number `after`."""
+    """What is not there yet, of the parts after number `after`."""
     if is_whole(row):
         return PartList(items=[], next=None, received_bytes=row.size_bytes, size_bytes=row.size_bytes)
-    here = ctx.buckets.here(row.place, row.upload_ref)
-    wanted = parts_of(row.size_bytes)
-    got = sum(part.size for part in wanted if here.get(part.number, (0, ""))[0] == part.size)
+    store, wanted = store_of(ctx, row), parts_of(row.size_bytes)
+    there = store.there(row.place, row.upload_ref, row.size_bytes)
+    got = sum(part.size for part in wanted if part.number in there)
     if got > row.received_bytes:
         uploads.received(ctx.db, row.tenant, row.id, got)
-    missing = [part for part in wanted[after:] if here.get(part.number, (0, ""))[0] != part.size]
+    missing = [part for part in wanted[after:] if part.number not in there]
     items = [
         PartView(
             number=part.number,
             first_byte=part.first,
             size_bytes=part.size,
-            url=ctx.buckets.address(row.place, row.upload_ref, part),
+            url=store.address(row.place, row.upload_ref, part),
         )
         for part in missing[:limit]
     ]
@@ -161,8 +199,10 @@ async def finish(
     if row.state == "open":
         seen(opened(row))
         if not is_whole(row):
-            row = await waited(ctx, key.tenant, True, put_together, ctx, row)
-        row = await ctx.looks.at(row, (body.sha256 if body is not None else None) or "", ctx.settings.look_s)
+            with suppress(StillSent):
+                row = await waited(ctx, key.tenant, is_far(row.place), put_together, ctx, row)
+        if row.state != "open" or is_whole(row):
+            row = await ctx.looks.at(row, (body.sha256 if body is not None else None) or "", ctx.settings.look_s)
     if row.state == "open":
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Retry-After"] = "2"
@@ -191,7 +231,7 @@ async def waited(
 
 
 def announced(ctx: Context, key: KeyRow, body: NewUpload, idempotency: str) -> UploadRow:
-    """The upload that `body` announces, or announced before with the same key; the bucket knows of it."""
+    """The upload that `body` announces, or announced before with the same key; what takes its parts knows of it."""
     if not ctx.places.far:
         check_room(ctx.places.root, body.size_bytes)
     row = uploads.begin(
@@ -204,31 +244,33 @@ def announced(ctx: Context, key: KeyRow, body: NewUpload, idempotency: str) -> U
         actor=key.id,
         idempotency=idempotency,
     )
-    if is_far(row.place) and row.state == "open" and not row.upload_ref:
+    cut = is_far(row.place) or (ctx.settings.in_parts and row.size_bytes > PART_BYTES)
+    if cut and row.state == "open" and not row.upload_ref:
         return begin_parts(ctx, row, key.id)
     return row
 
 
 def begin_parts(ctx: Context, row: UploadRow, actor: str) -> UploadRow:
-    """`row` with the bucket's id of what takes its parts. The same announcement may be here twice, where the first was
+    """`row` with the id of what takes its parts. The same announcement may be here twice, where the first was
     not answered in time: the id that is kept first is that of both, and neither takes away what the other began."""
+    store = store_of(ctx, row)
     try:
-        ref = ctx.buckets.begin(row.place)
+        ref = store.begin(row.place)
     except BaseException:
         uploads.give_up(ctx.db, row.tenant, row.id, actor=actor)  # else it counts against the quota for a day
         raise
     try:
         kept = uploads.set_ref(ctx.db, row.tenant, row.id, ref)
     except NotFound:
-        ctx.buckets.end(row.place, ref)
+        store.end(row.place, ref)
         raise Unreachable("the announcement was given up meanwhile", hint="announce the file again") from None
     if kept.upload_ref != ref:
-        ctx.buckets.end(row.place, ref)
+        store.end(row.place, ref)
     return kept
 
 
 def looked_at(ctx: Context, row: UploadRow, head: bytes) -> UploadRow:
-    """Keep how the file of `row` begins, by its hash: what is in the bucket in the end is to begin so. `InputError`,
+    """Keep how the file of `row` begins, by its hash: what its parts are in the end is to begin so. `InputError`,
     and the upload is refused for good, where nothing that begins so can be what it is for."""
     told(row)
     wanted = head_bytes_of(row.size_bytes)
@@ -251,19 +293,27 @@ def told(row: UploadRow) -> None:
 
 
 def put_together(ctx: Context, row: UploadRow) -> UploadRow:
-    """Make one object of the parts. One whose upload was removed meanwhile goes."""
-    ctx.buckets.finish(row.place, row.upload_ref, row.size_bytes)
-    ctx.counts.bytes_came(row.size_bytes)
-    try:
-        return uploads.whole(ctx.db, row.tenant, row.id, row.upload_ref)
-    except NotFound:
-        remove_object(path_of(row.place))
-        raise
+    """Make one file of the parts. An object whose upload was removed meanwhile goes."""
+    far = is_far(row.place)
+    with store_of(ctx, row).finishing(row.place, row.upload_ref, row.size_bytes):
+        if far:
+            ctx.counts.bytes_came(row.size_bytes)
+        try:
+            return uploads.whole(ctx.db, row.tenant, row.id, row.upload_ref)
+        except NotFound:
+            if far:
+                remove_object(path_of(row.place))
+            raise
+
+
+def store_of(ctx: Context, row: UploadRow) -> PartStore:
+    """Where the parts of this upload go."""
+    return ctx.buckets if is_far(row.place) else ctx.folders
 
 
 def opened(row: UploadRow) -> UploadRow:
     """`row`, of an upload whose parts may come; `Conflict` for any other."""
-    if not is_far(row.place):
+    if not in_parts(row):
         raise Conflict("this file is sent as it is", hint="PUT it to the upload's `data`")
     if row.state != "open":
         raise Conflict(f"this upload is {row.state}", hint="begin a new one with POST /v1/uploads")
@@ -281,7 +331,7 @@ def seen(row: UploadRow) -> UploadRow:
 
 
 def is_whole(row: UploadRow) -> bool:
-    """Whether the parts of an upload into a bucket are put together."""
+    """Whether the parts of an upload are put together."""
     return row.upload_ref in (uploads.WHOLE, uploads.LOOKED_AT)
 
 
@@ -289,11 +339,11 @@ def with_file(ctx: Context, row: UploadRow) -> UploadRow:
     """`row` with what is in the file or the bucket: the table may know of less."""
     if row.state != "open":
         return row
-    if is_far(row.place):
+    if in_parts(row):
         if is_whole(row) or not row.upload_ref:
             return row
-        here = ctx.buckets.here(row.place, row.upload_ref)
-        return replace(row, received_bytes=min(sum(size for size, _ in here.values()), row.size_bytes))
+        there = store_of(ctx, row).there(row.place, row.upload_ref, row.size_bytes)
+        return replace(row, received_bytes=sum(part.size for part in parts_of(row.size_bytes) if part.number in there))
     file = Path(row.place)
     return replace(row, received_bytes=min(file.stat().st_size if file.exists() else 0, row.size_bytes))
 

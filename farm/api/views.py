@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from farm.api.parting import head_bytes_of, is_far, part_bytes_of
+from farm.api.parting import head_bytes_of, in_parts, part_bytes_of
 from farm.api.schemas import (
     JobView,
     KeyView,
@@ -117,10 +117,10 @@ def segment_view(row: SegmentRow) -> SegmentView:
 def upload_view(row: UploadRow, prefix: str) -> UploadView:
     here = f"{prefix}/v1/uploads/{row.id}"
     links = {"self": here}
-    far = is_far(row.place)
-    wanted = far and row.state == "open" and not row.head_sha256
+    cut = in_parts(row)
+    wanted = cut and row.state == "open" and not row.head_sha256
     if row.state == "open":
-        links |= {"parts": f"{here}/parts", "finish": f"{here}/finish"} if far else {"data": f"{here}/data"}
+        links |= {"parts": f"{here}/parts", "finish": f"{here}/finish"} if cut else {"data": f"{here}/data"}
     if wanted:
         links["head"] = f"{here}/head"
     return UploadView(
@@ -135,7 +135,7 @@ def upload_view(row: UploadRow, prefix: str) -> UploadView:
         problem=problem_view(row.problem),
         created=moment(row.created_ms),
         links=links,
-        part_bytes=part_bytes_of(row.size_bytes) if far and row.state == "open" else None,
+        part_bytes=part_bytes_of(row.size_bytes) if cut and row.state == "open" else None,
         head_bytes=head_bytes_of(row.size_bytes) if wanted else None,
     )
 

@@ -228,7 +228,7 @@ class AsyncFarm(AsyncAsks):
     # ------------------------------------------------------------ inside
 
     async def _upload_parts(self, file: Path, row: UploadView, told: Callable[[int, int], None] | None) -> UploadView:
-        """Put what the bucket does not have yet, several parts at once, until it has all; then the service looks."""
+        """Put what is not there yet, several parts at once, until all of it is; then the service looks."""
         head = files.head_call(file, row)
         if head is not None:
             row = calls.read(UploadView, (await self._send(head)).content)
@@ -241,11 +241,13 @@ class AsyncFarm(AsyncAsks):
                 async with room:
                     content = files.part_pieces_of(file, part, sent.more)
                     headers = {"Content-Length": str(part.size_bytes)}
+                    own = calls.part_path(row.id, part)
+                    http = self._http if own else bucket
                     try:
-                        answer = await bucket.put(part.url, content=content, headers=headers)
+                        answer = await http.put(own or part.url, content=content, headers=headers)
                     except httpx.TransportError as error:
                         return files.broken(error, file)
-                    return None if answer.is_success else files.put_refused(answer, file)
+                    return None if answer.is_success else files.put_refused(answer, file, own=own is not None)
 
             while True:
                 left = calls.read(PartList, (await self._send(calls.list_parts(row.id))).content)

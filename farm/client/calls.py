@@ -131,12 +131,17 @@ def list_uploads(cursor: str | None) -> Call:
 
 
 def list_parts(upload_id: str) -> Call:
-    """What is still to be put into the bucket; addresses of parts are long, and good for an hour."""
+    """What is still to be put; addresses of a bucket are long, and good for an hour."""
     return Call("POST", f"/v1/uploads/{upload_id}/parts", query=(("limit", str(PARTS_AT_ONCE)),))
 
 
+def part_path(upload_id: str, part: PartView) -> str | None:
+    """Where the service itself takes this part, with the key; None for one that goes into its bucket."""
+    return f"/v1/uploads/{upload_id}/parts/{part.number}" if part.url.startswith("/") else None
+
+
 def send_head(upload_id: str, data: bytes) -> Call:
-    """The first bytes of a file that goes into the service's bucket."""
+    """The first bytes of a file that comes in parts."""
     headers = {"Content-Type": "application/octet-stream"}
     return Call("PUT", f"/v1/uploads/{upload_id}/head", content=data, headers=headers)
 

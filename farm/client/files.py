@@ -205,8 +205,10 @@ class Sent:
                 self._told(self._here, self._size)
 
 
-def put_refused(answer: httpx.Response, path: Path) -> FarmError:
-    """Why the bucket did not take a part: what it says is XML for programs."""
+def put_refused(answer: httpx.Response, path: Path, *, own: bool) -> FarmError:
+    """Why the service (`own`) or its bucket did not take a part: what a bucket says is XML for programs."""
+    if own:
+        return calls.refusal(answer.status_code, answer.content, str(path))
     return StorageError(
         f"the service's bucket answers {answer.status_code} to a part of the file",
         where=str(path),

@@ -225,7 +225,7 @@ class Farm(Asks):
     # ------------------------------------------------------------ inside
 
     def _upload_parts(self, file: Path, row: UploadView, told: Callable[[int, int], None] | None) -> UploadView:
-        """Put what the bucket does not have yet, several parts at once, until it has all; then the service looks."""
+        """Put what is not there yet, several parts at once, until all of it is; then the service looks."""
         head = files.head_call(file, row)
         if head is not None:
             row = calls.read(UploadView, self._send(head).content)
@@ -235,11 +235,13 @@ class Farm(Asks):
 
             def put(part: PartView) -> FarmError | None:
                 content = files.part_pieces(file, part, sent.more)
+                headers = {"Content-Length": str(part.size_bytes)}
+                own = calls.part_path(row.id, part)
                 try:
-                    answer = bucket.put(part.url, content=content, headers={"Content-Length": str(part.size_bytes)})
+                    answer = (self._http if own else bucket).put(own or part.url, content=content, headers=headers)
                 except httpx.TransportError as error:
                     return files.broken(error, file)
-                return None if answer.is_success else files.put_refused(answer, file)
+                return None if answer.is_success else files.put_refused(answer, file, own=own is not None)
 
             with ThreadPoolExecutor(files.PARTS_AT_ONCE) as pool:
                 while True:

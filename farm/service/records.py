@@ -210,9 +210,9 @@ class EventRow:
 @dataclass(frozen=True)
 class UploadRow:
     """A file of a tenant. `size_bytes` is what was announced or, once ready, what it is; `received_bytes` how much is
-    there. `place` is a path or address of the server's; `upload_ref` is the bucket's own id of a multipart upload,
-    until its parts are put together (farm.service.uploads.whole), and `head_sha256` the SHA-256 of the first bytes,
-    which the service is sent before the parts; "" where it was not."""
+    there. `place` is a path or address of the server's; `upload_ref` is the id of what takes the parts of one that is
+    sent in such (a bucket's own), until they are put together (farm.service.uploads.whole), and `head_sha256` the
+    SHA-256 of the first bytes, which the service is sent before the parts; "" where it was not."""
 
     id: str
     tenant: str

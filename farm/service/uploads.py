@@ -22,7 +22,7 @@ from farm.service.records import Page, Problem, UploadPurpose, UploadRow
 from farm.service.rows import json_of, problem_of, text_of
 from farm.service.states import ENDED
 
-WHOLE, LOOKED_AT = "whole", "looked at"  # upload_ref of an upload in a bucket whose parts are put together
+WHOLE, LOOKED_AT = "whole", "looked at"  # upload_ref of an upload whose parts are put together
 QUIET_MS = 30_000
 NAMES = "upload"  # before a blank and an idempotency key, which holds none: a job's key is another one
 
@@ -93,7 +93,7 @@ def _claim(
 
 
 def set_ref(db: Database, tenant: str, upload_id: str, upload_ref: str) -> UploadRow:
-    """Keep the bucket's id of a multipart upload, where none is kept yet; the upload with the one that is. `NotFound`
+    """Keep the id of what takes an upload's parts, where none is kept yet; the upload with the one that is. `NotFound`
     where it was removed meanwhile."""
     mine = [upload.id == upload_id, upload.tenant == tenant, upload.state == "open", upload.upload_ref == ""]
     with db.write() as connection:
@@ -103,7 +103,7 @@ def set_ref(db: Database, tenant: str, upload_id: str, upload_ref: str) -> Uploa
 
 
 def give_up(db: Database, tenant: str, upload_id: str, *, actor: str = "") -> None:
-    """Take away an upload that was announced and that its bucket does not know; nothing where it does by now."""
+    """Take away an upload that was announced and whose parts nothing takes; nothing where something does by now."""
     mine = [upload.id == upload_id, upload.tenant == tenant, upload.state == "open", upload.upload_ref == ""]
     with db.write() as connection:
         now_ms = db.now_ms(connection)
@@ -129,7 +129,7 @@ def begins(db: Database, tenant: str, upload_id: str, head_sha256: str) -> Uploa
 
 
 def whole(db: Database, tenant: str, upload_id: str, upload_ref: str) -> UploadRow:
-    """All parts of `upload_ref` are put together in the bucket; what came can be looked at. `NotFound` where the
+    """All parts of `upload_ref` are put together; what came can be looked at. `NotFound` where the
     upload was removed meanwhile."""
     mine = [upload.id == upload_id, upload.tenant == tenant, upload.state == "open", upload.upload_ref == upload_ref]
     with db.write() as connection:

@@ -79,7 +79,7 @@ export function sendFile(file, purpose, told) {
     .then((row) => (row.links.parts ? sendParts(row, file, told, 0) : sendFrom(row, file, told, 0)));
 }
 
-// Straight into the service's bucket, part by part, when the service has seen how it begins; what is there already is
+// Part by part, straight into the service's bucket or to the service itself, when the service has seen how it begins; what is there already is
 // not sent again.
 async function sendParts(row, file, told, tries, before = -1) {
   try {
@@ -94,7 +94,10 @@ async function sendParts(row, file, told, tries, before = -1) {
       if (!left.items.length) break;
       let here = left.received_bytes;
       for (const part of left.items) {
-        await putBytes(new URL(part.url), {}, file.slice(part.first_byte, part.first_byte + part.size_bytes), (sent) => told(here + sent, file.size));
+        const own = part.url.startsWith("/"); // of the service, with the key
+        const where = own ? address(`v1/uploads/${row.id}/parts/${part.number}`) : new URL(part.url);
+        const more = own ? headers({ "Content-Type": "application/octet-stream" }) : {};
+        await putBytes(where, more, file.slice(part.first_byte, part.first_byte + part.size_bytes), (sent) => told(here + sent, file.size));
         here += part.size_bytes;
       }
     }
@@ -105,7 +108,7 @@ async function sendParts(row, file, told, tries, before = -1) {
     }
   } catch (error) {
     // 403: the address of a part is too old; 0: the connection, or a bucket that takes nothing from this page (CORS).
-    if (error.status === 0) error.next_step = "Try again. Where that does not help, the bucket takes nothing from this page: tell the operator.";
+    if (error.status === 0) error.next_step = "Try again. Where that does not help, the service's bucket takes nothing from this page: tell the operator.";
     if (tries >= 6 || (error.status && ![403, 408, 429, 500, 502, 503, 504].includes(error.status))) throw error;
     await pause(500 * 2 ** tries);
     return sendParts(row, file, told, tries + 1, before);
