@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from core.errors import StorageError
 from farm.store.holder import Holder, boot_id, is_free, kernel_of, read_holder, this_process, write_holder
 from farm.store.mounts import OF_A_PROCESS, OF_ONE_KERNEL, kind_of
 
@@ -28,8 +29,9 @@ POLL_S = 0.5
 
 
 def lives_elsewhere(lock: Path, say: Callable[[str], None], watch_s: float = WATCH_S, poll_s: float = POLL_S) -> bool:
-    """Whether `lock`, which we hold by flock, is held by a process of another machine too; `say` hears of a watch."""
-    first = _content(lock)
+    """Whether `lock`, which we hold by flock, is held by a process of another machine too; `say` hears of a watch.
+    `StorageError` where it cannot be read: nobody knows then."""
+    first = _seen(lock)
     holder = read_holder(first)
     if holder is None or is_free(holder) or _flock_tells(lock, holder):
         return False
@@ -38,9 +40,18 @@ def lives_elsewhere(lock: Path, say: Callable[[str], None], watch_s: float = WAT
     end_s = time.monotonic() + watch_s
     while time.monotonic() < end_s:
         time.sleep(poll_s)
-        if _content(lock) != first:
+        if _seen(lock) != first:
             return True
     return False
+
+
+def no_lock(error: OSError, lock: Path) -> StorageError:
+    """Why `lock` is neither ours nor known to be another's: a share that is gone, or one that has no locks."""
+    return StorageError(
+        f"the folder cannot be locked: {error.strerror or error}",
+        where=str(lock.parent),
+        hint="see that it is mounted and has locks (flock), or choose another, and run the same command again",
+    )
 
 
 def _flock_tells(lock: Path, holder: Holder) -> bool:
@@ -105,3 +116,13 @@ def _content(lock: Path) -> bytes:
         return lock.read_bytes()
     except OSError:
         return b""
+
+
+def _seen(lock: Path) -> bytes:
+    """As `_content`, none where there is no such file; `StorageError` where it cannot be read."""
+    try:
+        return lock.read_bytes()
+    except FileNotFoundError:  # its holder has ended
+        return b""
+    except OSError as error:
+        raise no_lock(error, lock) from error

@@ -26,11 +26,12 @@ from pathlib import Path
 
 from core.errors import DISK_FULL, InputError, StorageError
 from farm.store.base import CONTENT, DONE, ORDERS, THE_OUTPUT, USUAL, Entry, Store, looks_like_store
-from farm.store.beat import Beat, lives_elsewhere, named, unheard
+from farm.store.beat import Beat, lives_elsewhere, named, no_lock, unheard
 from farm.store.holder import RUN_DIGITS, Holder, is_free, read_holder, run_of
 
 SCRATCH_DIGITS = 16
 LOCK = "lock"
+TAKEN = {errno.EAGAIN, errno.EACCES}  # what a lock says that another has
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
 
@@ -257,22 +258,36 @@ def _delete_empty(folder: Path) -> None:
         folder.rmdir()
 
 
+def take_lock(handle: int) -> bool:
+    """Lock an open file, which its closing undoes; False where another has it, OSError where it has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in TAKEN:
+            raise
+        return False
+    return True
+
+
 def lock_file(path: Path) -> int | None:
-    """A handle on the file `path`, made if need be, that holds its lock; None when somebody else holds it.
+    """A handle on the file `path`, made if need be, that holds its lock; None when somebody else holds it;
+    `StorageError` where it has none, as on a share that is gone.
 
     The lock counts only where the name still means the locked file: its last holder may have removed it meanwhile.
     """
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not take_lock(handle):
+                os.close(handle)
+                return None
             if os.path.samestat(os.fstat(handle), path.stat()):
                 return handle
-        except BlockingIOError:
-            os.close(handle)
-            return None
         except FileNotFoundError:
             pass
+        except OSError as error:
+            os.close(handle)
+            raise no_lock(error, path) from error
         except BaseException:
             os.close(handle)
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import threading
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import InputError, StorageError
+from farm.places import lock_part
 from farm.store import beat, mounts
 from farm.store.beat import Beat, lives_elsewhere, named
 from farm.store.disk import LOCK, open_disk
@@ -97,6 +100,59 @@ def test_nobody_watches_where_flock_tells(tmp_path: Path, kind: Callable[[str], 
         said: list[str] = []
         assert not lives_elsewhere(lock, said.append, watch_s=0.0)
         assert bool(said) is watched, name
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_folder_that_cannot_be_locked_is_no_other_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As the system answers on a share whose server is gone, or that has no locks."""
+    root, output = tmp_path / "o.mp4.farm", tmp_path / "o.mp4"
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", refuse)
+        for take, folder in ((lambda: open_disk(root).__enter__(), root), (lambda: lock_part(output), tmp_path)):
+            with pytest.raises(StorageError) as refused:
+                take()
+            told = str(refused.value)
+            assert told.startswith(f"{folder}: the folder cannot be locked: {os.strerror(number)}; see that"), told
+    opened = [os.path.realpath(handle) for handle in Path("/proc/self/fd").iterdir()]
+    assert not any(name.startswith(str(tmp_path)) for name in opened)
+    with open_disk(root):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EACCES])
+def test_what_a_lock_says_that_another_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """EACCES is what NFS may say in place of EAGAIN."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(InputError, match="another run works on this job"):
+        open_disk(tmp_path / "o.mp4.farm").__enter__()
+
+
+@pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_lock_that_cannot_be_read_is_no_other_run(tmp_path: Path, begun: bool) -> None:
+    """Reading where a process has no memory is EIO, as it is on a share whose server is gone."""
+    lock = tmp_path / LOCK
+    broken = tmp_path / "broken"
+    broken.symlink_to("/proc/self/mem")
+    lock.write_bytes(write_holder(FAR))
+
+    def fail(_: str) -> None:
+        broken.replace(lock)
+
+    if not begun:
+        fail("")
+    with pytest.raises(StorageError, match=r"the folder cannot be locked: Input/output error; see that it is mounted"):
+        lives_elsewhere(lock, fail, watch_s=10.0, poll_s=0.01)
 
 
 def test_the_kind_is_that_of_the_mount_next_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
