@@ -6,7 +6,7 @@ pays for few requests.
 
 One that has read on for a while finds the next range there: as soon as it enters a range of BESIDE_BLOCKS or more, a
 thread fetches the one after it. There is one such thread an object at most, whoever reads it, and it ends with its
-range; what went wrong is told to the read that needs that range, and to no other.
+range. What it could not fetch is as if nobody had asked: the read that needs it fetches it, and is told what is wrong.
 
 All files of one object share the cache: CACHED_BLOCKS, the range under way, and, once they were read, the first and the
 last eighth as many, in which demuxers find headers and tables again and again. So a header within them is fetched once.
@@ -19,7 +19,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -49,12 +49,11 @@ class _Following:
 
 @dataclass
 class _Coming:
-    """A range of `count` blocks from `first` that a thread fetches; `error` is why it could not."""
+    """A range of `count` blocks from `first` that a thread fetches, or could not fetch once it is `done`."""
 
     first: int
     count: int
     done: threading.Event = field(default_factory=threading.Event)
-    error: Exception | None = None
 
 
 class Blocks:
@@ -111,23 +110,23 @@ class Blocks:
 
     def _fetch_beside(self, coming: _Coming) -> None:
         try:
-            self._take(coming.first, coming.count)
-        except Exception as error:
-            coming.error = error
+            with suppress(Exception):  # whoever needs it asks again, and is told then
+                self._take(coming.first, coming.count)
         finally:
             coming.done.set()
 
     def _wait_for(self, number: int) -> None:
-        """Wait until block `number` is there if it is on its way. Raises what went wrong with its range."""
-        coming = self._coming
-        if coming is None or not coming.first <= number < coming.first + coming.count:
-            return
+        """Wait until block `number` is there, or could not be fetched, if it is on its way."""
+        with self._lock:
+            coming = self._coming
+            if coming is None or not coming.first <= number < coming.first + coming.count:
+                return
+            if self._cached(number) is not None:
+                return
         coming.done.wait()
         with self._lock:
             if self._coming is coming:
                 self._coming = None
-        if coming.error is not None:
-            raise coming.error
 
     def _take(self, first: int, count: int) -> bytes:
         """Fetch blocks and keep them."""

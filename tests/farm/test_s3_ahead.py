@@ -64,7 +64,8 @@ def test_the_next_range_comes_while_one_is_worked_on(bucket: Watched) -> None:
     assert sum(size for _, size in bucket.asked) == len(DATA) // BLOCK + 1, "each block once"
 
 
-def test_what_goes_wrong_in_advance_is_told_to_the_read_that_needs_it(bucket: Watched) -> None:
+def test_what_goes_wrong_in_advance_is_asked_again_by_the_read_that_needs_it(bucket: Watched) -> None:
+    """And told to nobody else: neither to who reads elsewhere, nor to who reads what is there of that range."""
     failed = threading.Event()
 
     def fail(first: int) -> None:
@@ -73,15 +74,41 @@ def test_what_goes_wrong_in_advance_is_told_to_the_read_that_needs_it(bucket: Wa
             raise StorageError("the line is cut", where="film")
 
     bucket.before = fail
-    far = ObjectFile(blocks_of(bucket), "film")
+    blocks = blocks_of(bucket)
+    far, other = ObjectFile(blocks, "film"), ObjectFile(blocks, "film")
+    other.seek(20 * BLOCK)
+    assert other.read(10) == DATA[20 * BLOCK : 20 * BLOCK + 10]
     assert far.read(15 * BLOCK) == DATA[: 15 * BLOCK]
     assert failed.wait(WAIT_S)
     far.seek(100)
     assert far.read(BLOCK) == DATA[100 : 100 + BLOCK]
+    asked = len(bucket.asked)
+    assert other.read(10) == DATA[20 * BLOCK + 10 : 20 * BLOCK + 20]
+    assert len(bucket.asked) == asked, "it was there"
     far.seek(15 * BLOCK)
+    assert far.readall() == DATA[15 * BLOCK :]
+    assert bucket.asked[asked][0] == 15
+
+
+def test_a_read_is_told_what_goes_wrong_when_it_asks_again_itself(bucket: Watched) -> None:
+    cut = threading.Event()
+    tried: list[int] = []
+
+    def fail(first: int) -> None:
+        if first == 15:
+            tried.append(first)
+            cut.set()
+            raise StorageError("the line is cut", where="film")
+
+    bucket.before = fail
+    far = ObjectFile(blocks_of(bucket), "film")
+    assert far.read(15 * BLOCK) == DATA[: 15 * BLOCK]
+    assert cut.wait(WAIT_S)
     with pytest.raises(StorageError, match="the line is cut"):
         far.read(1)
-    assert far.read(BLOCK) == DATA[15 * BLOCK : 16 * BLOCK], "and asked again by the next one"
+    assert tried == [15, 15], "once in advance, and once by the read"
+    bucket.before = lambda _: None
+    assert far.read(BLOCK) == DATA[15 * BLOCK : 16 * BLOCK]
 
 
 def test_both_ends_stay_however_much_is_read_between(bucket: Watched) -> None:
