@@ -27,6 +27,7 @@ from farm.service import uploads
 from farm.service.database import Database
 from farm.service.errors import Conflict, NotFound
 from farm.service.records import UploadRow
+from farm.store.disk import take_lock
 
 REF = "folder"  # upload_ref of an upload whose parts go into a folder
 THERE = b"\1"
@@ -65,10 +66,8 @@ class Folders:
         """All parts are there, and no other one is written until the end of the context."""
         check_all(parts_of(size_bytes), self.there(place, ref, size_bytes))
         with told_of_disks(Path(place).name), Path(place).open("rb+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise StillSent("a part of this upload is still being sent", hint=OVER) from None
+            if not take_lock(file.fileno()):
+                raise StillSent("a part of this upload is still being sent", hint=OVER)
             check_all(parts_of(size_bytes), self.there(place, ref, size_bytes))  # one may have been begun again
             yield
 
@@ -87,10 +86,8 @@ class PartFile(receiving.Part):
                 raise self._gone()
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                raise Conflict("the parts of this upload are being put together", hint=OVER) from None
+            if not take_lock(handle, fcntl.LOCK_SH):
+                raise Conflict("the parts of this upload are being put together", hint=OVER)
             row = self._taken(uploads.get)
             if row.state != "open" or row.upload_ref != REF:
                 if row.state == "refused":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -28,6 +27,7 @@ from farm.service import uploads
 from farm.service.database import Database
 from farm.service.errors import Conflict
 from farm.service.records import Problem, UploadPurpose, UploadRow
+from farm.store.disk import take_lock
 
 PIECE_BYTES = 1 << 20
 TOLD_BYTES = 64 << 20  # how often the table hears how much is here
@@ -90,11 +90,8 @@ class Part:
                 raise self._gone()
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                hint = "wait for the other connection to end"
-                raise Conflict("this upload is being sent already", hint=hint) from None
+            if not take_lock(handle):
+                raise Conflict("this upload is being sent already", hint="wait for the other connection to end")
             here = os.fstat(handle).st_size
             if offset != here:
                 raise Refused(

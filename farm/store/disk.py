@@ -258,10 +258,10 @@ def _delete_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def take_lock(handle: int) -> bool:
+def take_lock(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
     """Lock an open file, which its closing undoes; False where another has it, OSError where it has no locks."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in TAKEN:
             raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import io
 import os
 import select
@@ -209,6 +211,19 @@ def test_a_file_is_closed_after_what_is_written(tmp_path: Path) -> None:
     os.close(reader)
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(handle)
+
+
+def test_a_folder_without_locks_is_no_other_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    part = receiving.Part(tmp_path / "one")
+    try:
+        with pytest.raises(StorageError, match="Stale file handle; tell the operator"), receiving.told_of_disks("u"):
+            part.begin(0, 9)
+    finally:
+        part.close()
 
 
 def test_nothing_is_written_after_the_end(tmp_path: Path) -> None:
