@@ -29,11 +29,14 @@ MiBs = float
 
 @dataclass
 class Served:
-    """`processes` are those whose memory is measured; `keys` are a tenant's whose jobs only wait."""
+    """`processes` are those whose memory is measured; `keys` are a tenant's whose jobs only wait. `on_ray`: without
+    what they map, which is Ray's object store above all: it is as large as its operator says, and pages of it that were
+    used once are counted in each process from then on."""
 
     port: int
     keys: list[str]
     processes: list[psutil.Process]
+    on_ray: bool = False
     trace: list[tuple[float, MiBs]] = field(default_factory=list)
 
     @property
@@ -46,7 +49,8 @@ class Served:
         for process in self.processes:
             for one in [process, *process.children(recursive=True)] if process.is_running() else []:
                 with suppress(psutil.Error):
-                    taken += one.memory_info().rss
+                    memory = one.memory_info()
+                    taken += memory.rss - (memory.shared if self.on_ray else 0)
         self.trace.append((time.perf_counter(), taken / MIB))
         return taken / MIB
 
@@ -94,4 +98,4 @@ def served(folder: Path, way: str, database: str) -> Iterator[Served]:
             keys.make_tenant(db, "Load", IDLE, tenant_id="load")
             made = [keys.make_key(db, "load", f"load {number}", SCOPES).secret for number in range(KEYS)]
         assert processes
-        yield Served(int(address.rsplit(":", 1)[1]), made, processes)
+        yield Served(int(address.rsplit(":", 1)[1]), made, processes, way == "serve")

@@ -10,6 +10,8 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests.load.wire import HOST
 PIECE = 1 << 20
 ANSWER_S = 600.0  # the service reads what came once more before it answers
 LOOK_S = 0.1
+AT_ONCE = 4  # as the client
 
 
 def asked(port: int, key: str, method: str, path: str, body: bytes | Iterator[bytes] = b"", **headers: str) -> Any:
@@ -35,17 +38,58 @@ def asked(port: int, key: str, method: str, path: str, body: bytes | Iterator[by
         line.close()
 
 
-def announced(port: int, key: str, size: int) -> str:
+def announced(port: int, key: str, size: int) -> dict[str, Any]:
     body = json.dumps({"purpose": "target", "name": "film.mp4", "size_bytes": size}).encode()
-    return str(asked(port, key, "POST", "/v1/uploads", body, Content_Type="application/json")["id"])
+    return dict(asked(port, key, "POST", "/v1/uploads", body, Content_Type="application/json"))
 
 
 def send_film(port: int, key: str, film: Path) -> str:
     """The id of an upload of this film."""
     data = film.read_bytes()
     made = announced(port, key, len(data))
-    assert asked(port, key, "PUT", f"/v1/uploads/{made}/data", data)["state"] == "ready"
-    return made
+    assert asked(port, key, "PUT", made["links"]["data"], data)["state"] == "ready"
+    return str(made["id"])
+
+
+def send(port: int, key: str, row: dict[str, Any], data: Iterator[bytes]) -> dict[str, Any]:
+    """The announced upload with this content, sent as the service asks for it: whole, or several parts at once."""
+    links = row["links"]
+    if "data" in links:
+        return dict(asked(port, key, "PUT", links["data"], data, Content_Length=str(row["size_bytes"])))
+    pieces = cut(data, row["part_bytes"])
+    first = next(pieces)
+    asked(port, key, "PUT", links["head"], first[: row["head_bytes"]])
+    parts = asked(port, key, "POST", f"{links['parts']}?limit=1000")["items"]
+    room = threading.Semaphore(AT_ONCE)  # else all of the film would wait for its turn in this process
+
+    def put(part: dict[str, Any], piece: bytes) -> None:
+        try:
+            asked(port, key, "PUT", part["url"], piece)
+        finally:
+            room.release()
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        sent = []
+        for part, piece in zip(parts, chain([first], pieces), strict=True):
+            room.acquire()
+            sent.append(pool.submit(put, part, piece))
+        for one in sent:
+            one.result()
+    while (row := asked(port, key, "POST", links["finish"]))["state"] == "open":
+        time.sleep(LOOK_S)
+    return row
+
+
+def cut(data: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of `size`, the last one of less."""
+    buffer = bytearray()
+    for piece in data:
+        buffer += piece
+        while len(buffer) >= size:
+            yield bytes(buffer[:size])
+            del buffer[:size]
+    if buffer:
+        yield bytes(buffer)
 
 
 def padded(film: bytes, size: int) -> Iterator[bytes]:
@@ -81,13 +125,13 @@ def send_padded(house: Served, film: Path, size: int) -> dict[str, Any]:
     try:
         made = announced(house.port, house.key, size)
         began_s = time.perf_counter()
-        row = asked(house.port, house.key, "PUT", f"/v1/uploads/{made}/data", pieces(), Content_Length=str(size))
+        row = send(house.port, house.key, made, pieces())
         took_s = time.perf_counter() - began_s
     finally:
         over.set()
         looking.join()
     assert (row["state"], row["sha256"], row["received_bytes"]) == ("ready", seen.hexdigest(), size), row
-    asked(house.port, house.key, "DELETE", f"/v1/uploads/{made}")
+    asked(house.port, house.key, "DELETE", made["links"]["self"])
     most = max(taken for _, taken in house.trace)
     return {
         "bytes": size,
