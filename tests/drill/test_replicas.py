@@ -26,6 +26,7 @@ from tests.drill.world import REPLICAS, World, world
 BOUND_S = 480.0  # both cores are the renderers' too
 AT_ONCE = 24
 WATCHERS = 12
+SEGMENTS = 40  # a second each, of the film whose job is held in the middle
 NUMBER = re.compile(r"^id: (\d+)$", re.MULTILINE)
 
 
@@ -102,21 +103,32 @@ async def asked_at_once(url: str, key: str, upload: str, name: str) -> set[str]:
     return {answer.json()["id"] for answer in answers}
 
 
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """So many segments that there is time to hold a job between the first and the last of them."""
+    return make_film(tmp_path_factory.mktemp("long") / "film.mp4", seconds=SEGMENTS, size="320x240")
+
+
 @pytest.mark.heavy
-def test_events_go_on_from_whoever_is_asked_next(here: World, key: str, film: Path) -> None:
+def test_events_go_on_from_whoever_is_asked_next(here: World, key: str, long: Path) -> None:
     async def story() -> None:
+        tenant = keys.check_key(here.db, key).tenant
         transport = Counting()
         async with asyncio.timeout(BOUND_S), AsyncFarm(here.url, key, tries=TRIES, transport=transport) as farm:
             await both(here)
-            upload = (await farm.upload(film)).id
+            upload = (await farm.upload(long)).id
             job = await farm.submit_body({"target": {"upload": upload}, **BODY})
             watching = [asyncio.create_task(follow(farm, job.id)) for _ in range(WATCHERS)]
+            while not (now := jobs.get(here.db, tenant, job.id)).progress.segments_done or now.state != "rendering":
+                assert now.finished_ms is None, (now.state, now.problem)
+                await asyncio.sleep(0.05)
             while len(transport.asked[job.id]) < WATCHERS:
                 await asyncio.sleep(0.01)
             await farm.pause(job.id)  # so that it has not ended when one that tells of it dies
-            while (now := await farm.job(job.id)).state != "paused":
-                assert now.finished is None, (now.state, now.problem)
-                await asyncio.sleep(0.1)
+            while (now := jobs.get(here.db, tenant, job.id)).state != "paused":
+                assert now.finished_ms is None, (now.state, now.problem)
+                await asyncio.sleep(0.05)
+            assert 1 <= now.progress.segments_done < now.progress.segments_total, "it dies in the middle"
             one = replicas(here)[0]
             one.kill()
             await farm.resume(job.id)
@@ -133,7 +145,7 @@ def test_events_go_on_from_whoever_is_asked_next(here: World, key: str, film: Pa
                 for last in [*whole, 0]:
                     assert await replayed(here.url, key, job.id, last) == whole[last:]
             await cleared(here, [job.id])
-            assert jobs.report_of(here.db, keys.check_key(here.db, key).tenant, job.id).segments > 1
+            assert jobs.report_of(here.db, tenant, job.id).segments == SEGMENTS
 
     asyncio.run(story())
 
