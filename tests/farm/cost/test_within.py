@@ -107,6 +107,23 @@ def test_where_all_types_together_do_not_fit_fewer_do() -> None:
         assert plan.at_best is not None
 
 
+def test_of_fewer_types_it_is_the_cheapest_film_and_not_the_cheapest_hour() -> None:
+    """Four small nodes cost less an hour than a big one, which is so much sooner done that it costs less in all."""
+    small, big = Supply(node("small", 1.0), 20, BOOT), Supply(node("big", 5.0, gpus=8.0), 20, BOOT)
+    work_s = slot_s(small.place).high
+    seconds = BOOT.high + work_s / 100 + work_s / 4 + 0.01
+    late = Supply(node("late", 0.01), 3, Range(BOOT.high, seconds - work_s / 100 - 1.0))  # takes the others' room
+    limits = {"most_nodes": 4, "most_slots": 8}
+    hour, film = (only(within([[one]], WORK, seconds, **limits)) for one in (small, big))
+    assert (hour.nodes, film.nodes) == ({"small": 4}, {"big": 1})
+    assert hour.money is not None
+    assert film.money is not None
+    assert film.money.high < hour.money.high
+    for group in ([late, small, big], [big, late, small]):
+        plan = only(within([group], WORK, seconds, **limits))
+        assert (plan.nodes, plan.money) == (film.nodes, film.money)
+
+
 def test_what_is_sure_is_told_though_at_best_another_type_would_come_first() -> None:
     """At best the cheap type boots in time, and takes the place of the one node that does it for sure."""
     late = Supply(node("late", 0.01), 50, Range(300.0, 3000.0))
