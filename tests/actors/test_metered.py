@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.dispatch import SlotDied
+from actors.dispatch import Beat, SlotDied
 from actors.drive import Happening, Patience
 from actors.pool import ClusterSpec, RayPool
 from actors.worker import WorkerSettings
@@ -92,7 +92,7 @@ def test_a_budget_ends_a_job_on_ray_with_what_runs_finished(cluster: None, tmp_p
     meter = CostMeter(PRICES, machine_of(CORES), budget=0.02)
     pool = ray_pool()
     try:
-        batch, _, _ = metered(pool, job, meter)
+        batch, heard, _ = metered(pool, job, meter)
     finally:
         pool.close()
     assert isinstance(getattr(batch, "error", None), BudgetSpent)
@@ -100,6 +100,13 @@ def test_a_budget_ends_a_job_on_ray_with_what_runs_finished(cluster: None, tmp_p
     done = [one for one in report.attempts if one.outcome == "done"]
     stopped = [one for one in report.attempts if one.outcome != "done"]
     assert {one.outcome for one in stopped} <= {"the job was stopped"}
-    assert sum(one.spent.slot_s for one in stopped) == 0, "what waited for its turn took nothing"
+    assert [one.spent.slot_s for one in stopped] == [0.0] * len(stopped), "what waited for its turn took nothing"
+    waited = {(job.orders[one.segment].id, one.attempt) for one in stopped}
+    begun = {(event.task, event.attempt) for event in heard if isinstance(event, Beat) and event.frames > 0}
+    finished = {(job.orders[one.segment].id, one.attempt) for one in done}
+    assert begun <= finished, "nothing that ran was thrown away"
+    assert min(one.spent.slot_s for one in done) > 0
+    assert {one.slot for one in stopped} <= {one.slot for one in done}, "what they waited for was finished"
+    assert len(waited) <= WORKERS, "one on each slot"
     assert 1 <= len(done) < len(job.orders)
     assert len(job.store.done("segments")) == len(done)
