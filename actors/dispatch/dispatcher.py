@@ -240,7 +240,8 @@ class Dispatcher(Losses):
         for slot in self._fleet.slots.values():
             if slot.down:
                 slot.down = False
-                self._fleet.starting[slot.name] = None
+                if not slot.far:  # as in _died
+                    self._fleet.starting[slot.name] = None
                 self._out.append(Restart(slot.name, "there is work again"))
         self._any_left("all were taken out of service", at_s)
 

@@ -118,6 +118,19 @@ def test_nothing_is_held_back_for_one_whose_node_cannot_be_reached_however_often
     assert feed(machine, 3.0, SlotReady("b", 2, "n")) == [Assign("b", "t0", 2)]
 
 
+def test_nothing_is_held_back_for_one_that_was_lost_between_jobs_with_its_node() -> None:
+    machine = farm("a", "b")
+    feed(machine, 1.0, SlotReady("a", 1, "m"), SlotReady("b", 1, "n"))
+    feed(machine, 2.0, Done("a", "t0", 1), Done("b", "t1", 1))
+    assert feed(machine, 3.0, SlotDied("b", "cannot be reached", blame=False)) == []
+    told = feed(machine, 4.0, SlotReady("a", 2, "m"), JobAdded("other", [Task("x", 0, 2.0), Task("y", 1, 1.0)]))
+    assert told == [Restart("b", "there is work again"), Assign("a", "x", 1), Assign("a", "y", 1)]
+    feed(machine, 5.0, Done("a", "x", 1), Done("a", "y", 1), SlotReady("b", 1, "n"))
+    assert feed(machine, 6.0, SlotDied("b", "renderer died")) == []
+    told = feed(machine, 7.0, JobAdded("third", [Task("z", 0, 2.0), Task("w", 1, 1.0)]))
+    assert told == [Restart("b", "there is work again"), Assign("a", "z", 1)], "its node is there"
+
+
 def test_what_is_held_back_is_held_for_one_that_has_its_place() -> None:
     """A new renderer, as one whose node is gone, waits for a node; when it begins on one, a task is left for it."""
     machine = farm("a", "b")
