@@ -10,6 +10,7 @@ from typing import Any, cast
 import yaml
 
 from actors.machine import machine_kind
+from actors.ray.defaults import MAX_WORKERS
 from actors.ray.joining import ray
 
 # Labels that name a node's type, the most telling one first. Ray sets the first one from RAY_NODE_TYPE_NAME, which
@@ -17,7 +18,6 @@ from actors.ray.joining import ray
 TYPE_LABELS = ("ray.io/node-group", "ray.io/node-type", "node.kubernetes.io/instance-type", "ray.io/accelerator-type")
 CONFIG = "--autoscaling-config="
 AUTO = "auto"  # Ray's word for the cluster that this machine is a node of
-MOST = 2  # workers of a cluster whose file does not say how many (ray/autoscaler/aws/defaults.yaml)
 ID_DIGITS = 8
 
 Resources = Mapping[str, float]
@@ -109,8 +109,9 @@ def types_in(cluster: Any) -> tuple[NodeType, ...]:
     """The types of a cluster file that workers can be of. Where a type does not say how many there may be, Ray takes as
     many as the whole cluster may have, and of the head's none."""
     kinds = cluster.get("available_node_types", {}) if isinstance(cluster, dict) else {}
+    whole = cluster.get("max_workers", MAX_WORKERS) if kinds else 0
     most = {
-        name: kind.get("max_workers", 0 if name == cluster.get("head_node_type") else cluster.get("max_workers", MOST))
+        name: kind.get("max_workers", 0 if name == cluster.get("head_node_type") else whole)
         for name, kind in kinds.items()
     }
     return tuple(

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.ray.defaults import MAX_WORKERS
 from core.errors import InputError
 from farm.clusterfile.check import read
 from farm.clusterfile.findings import mapping, number
 from farm.clusterfile.launcher import workers
 
 MINUTE_S = 60.0
-RAYS_MOST = 2  # workers of a cluster whose file does not say how many (ray/autoscaler/aws/defaults.yaml)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def node_supply(path: Path) -> NodeSupply:
     """Of a file for `ray up`. `InputError` where it cannot be read, or names no type that may have nodes."""
     document = read(path)[0]
     # What the file leaves out Ray fills in: for a type, as many as the whole cluster may have.
-    whole = document.get("max_workers", RAYS_MOST)
+    whole = document.get("max_workers", MAX_WORKERS)
     types = {str(name): int(number(kind.get("max_workers", whole))) for name, kind in workers(document).items()}
     types = {name: count for name, count in types.items() if count > 0}
     at_most = int(number(whole))
