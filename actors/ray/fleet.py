@@ -16,7 +16,8 @@ from typing import Any, cast
 from actors.dispatch import Event, GiveUp, NodeDecision, NodeGone, NodeLeaves, NoPlace, Shun, SlotDied, Trust
 from actors.ray.demand import launches_here, nowhere, report
 from actors.ray.joining import ray
-from actors.ray.nodes import Resources, node_name
+from actors.ray.nodes import Resources, fits, node_name
+from actors.ray.room import Room
 from actors.ray.silence import Silence
 
 LOOK_S = 2.0
@@ -57,7 +58,8 @@ class FleetWatch:
         self._there: dict[str, Resources] = {}  # by node's id
         self._shunned: set[str] = set()  # ids
         self._given_up: dict[str, int] = {}  # id -> tries to drain it
-        self._demand_s = 0.0
+        self._demand_s = self._room_s = 0.0
+        self.room = Room()  # on nodes that stay, while renderers are waited for
         self.waiting = False  # whether renderers are waited for
         self.report = ""  # what the cluster says of that
         self._names: dict[str, str] = {}
@@ -89,14 +91,17 @@ class FleetWatch:
         """How long the cluster has not answered, as far as this process was awake."""
         return self._silence.seconds(time.monotonic())
 
-    def regard(self, decision: NodeDecision) -> None:
-        """Take note of what is thought of a node."""
+    def regard(self, decision: NodeDecision) -> frozenset[str]:
+        """Take note of what is thought of a node; the ids of the nodes that are there and on which, by this decision,
+        renderers may be brought up again."""
         ids = [node_id for node_id, name in self._names.copy().items() if name == decision.node]
+        trusted = frozenset[str]()
         with self._gate:
             match decision:
                 case Shun():
                     self._shunned.update(ids)
                 case Trust():
+                    trusted = frozenset(self._shunned & self._there.keys() & set(ids))
                     self._shunned.difference_update(ids)
                     for node_id in ids:
                         self._given_up.pop(node_id, None)
@@ -104,6 +109,7 @@ class FleetWatch:
                     self._given_up.update(dict.fromkeys(ids, DRAIN_TRIES))
         self._demand_s = 0.0
         self._wake.set()
+        return trusted
 
     @property
     def shunned(self) -> frozenset[str]:
@@ -154,6 +160,7 @@ class FleetWatch:
             with suppress(Exception):  # whatever keeps the cluster from answering: `silent_s` says it
                 self._look_and_tell()
                 if not self._over:
+                    self._see_room()
                     self._ask_after()
             self._wake.wait(LOOK_S)
             self._wake.clear()
@@ -191,6 +198,17 @@ class FleetWatch:
                 self._tell(NodeGone(self.name(loss.node_id), "its node is gone"))
             else:
                 self._tell(SlotDied(loss.slot, loss.reason, blame=not loss.doubt))
+
+    def _see_room(self) -> None:
+        """Note where there is room, while renderers are waited for. What Ray has given a renderer counts as taken from
+        the moment on that its process is started."""
+        if not self.waiting:
+            self.room.forget()
+        elif time.monotonic() - self._room_s >= DEMAND_S:
+            self._room_s = time.monotonic()
+            free = cast(Any, ray)._private.state.state.available_resources_per_node()
+            stay = [node_id for node_id in self._there if node_id not in self._leaving]
+            self.room.see({node_id: fits(free.get(node_id, {}), self._needs) for node_id in stay})
 
     def _ask_after(self) -> None:
         """What comes, while renderers are waited for; and let go of nodes that were given up."""

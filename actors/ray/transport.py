@@ -27,7 +27,6 @@ from actors.dispatch import (
     SlotHere,
     SlotReady,
     SlotUnfit,
-    Trust,
 )
 from actors.dispatch.refusals import of_a_node
 from actors.ray.fleet import FleetWatch
@@ -42,6 +41,9 @@ BEAT_S = 1.0
 SILENCE_S = 25.0
 SAME_CODE = "install the same version on every machine (build the image again, or run `ray up` again)"
 STORES_PICKLED = 64
+# At so many looks (actors.ray.fleet: one in 4 s) a renderer may wait beside room for one before it is asked for again.
+# In that minute Ray gives up a process that it started for one and that does not come up, and starts another.
+LOOKS = 15
 Told = tuple[Event, Receipt | None]
 
 
@@ -65,6 +67,7 @@ class RayTransport:
         self._coming: set[str] = set()  # slots that are not set up yet
         self._avoids: dict[str, frozenset[str]] = {}  # slot -> the nodes that its renderer does not begin on
         self._bound: dict[str, str] = {}  # slot -> the node that it was on, where it may begin again in any case
+        self._waits: dict[str, tuple[int, int]] = {}  # slot -> since which look it waits, how often it was asked for
         self._code = code_here()
         self._doubted: set[str] = set()  # lost, and not told yet
         self._homes: dict[str, str] = {}  # slot -> its node's id in Ray
@@ -111,13 +114,27 @@ class RayTransport:
 
     def regard(self, decision: NodeDecision) -> None:
         """Take note of what is thought of a node. Where it is trusted again, renderers that were asked for before and
-        have no place yet are asked for again: of Ray, they would wait for another node for ever."""
-        self._fleet.regard(decision)
-        if isinstance(decision, Trust):
-            shunned = self._fleet.shunned
-            for slot in sorted(self._coming - self._homes.keys()):
-                if self._avoids[slot] - shunned:
+        have not begun are asked for again: of Ray, they would wait for another node for ever."""
+        trusted = self._fleet.regard(decision)
+        if trusted:
+            for slot in self._not_begun():
+                if self._avoids[slot] & trusted:
                     self.restart(slot)
+
+    def _not_begun(self) -> list[str]:
+        """The slots whose renderers have not said yet where they are, and are not known to be dead."""
+        return sorted({call.slot for call in self._calls if call.kind == "here" and self._current(call)})
+
+    def _ask_again(self) -> None:
+        """Ask again for renderers that Ray has not begun though there was room for them all the time: it may never, as
+        was seen once, with 2.60, where one that waited was ended and another one asked for at once. Each time it is
+        waited twice as long, for what takes long to begin."""
+        room, shunned = self._fleet.room, self._fleet.shunned
+        for slot in self._not_begun():
+            since, times = self._waits.setdefault(slot, (room.looks, 0))
+            if room.take(since, LOOKS << times, shunned - {self._bound[slot]}):
+                self.restart(slot)
+                self._waits[slot] = room.looks, times + 1
 
     @property
     def report(self) -> str:
@@ -126,7 +143,7 @@ class RayTransport:
     def kill(self, slot: str) -> None:
         """End a slot that hangs; its calls then fail, which is how its death is noticed."""
         if slot in self._actors:
-            ray.kill(self._actors[slot])
+            self._kill(self._actors[slot])
 
     def dismiss(self, silent: Callable[[], None]) -> None:
         """End all renderers. From any thread, once nobody polls any more. `silent` is called when the head has not
@@ -152,11 +169,15 @@ class RayTransport:
         self._homes.pop(slot, None)
         self._avoids.pop(slot, None)
         self._bound.pop(slot, None)
+        self._waits.pop(slot, None)
         self._coming.discard(slot)
         self._doubted.discard(slot)
         actor = self._actors.pop(slot, None)
         if actor is not None and ray.is_initialized():
-            ray.kill(actor)
+            self._kill(actor)
+
+    def _kill(self, actor: Any) -> None:
+        ray.kill(actor)
 
     def _call(self, call: _Call, reference: Any) -> None:
         self._calls[call] = None
@@ -208,11 +229,13 @@ class RayTransport:
         self._answers.put(event)
 
     def _ask(self) -> None:
-        """Ask every slot that works or is set up how far it is, one question at a time."""
+        """Ask every slot that works or is set up how far it is, one question at a time, and again for those that do not
+        come."""
         now_s = time.monotonic()
         if now_s - self._asked_s < BEAT_S:
             return
         self._asked_s = now_s
+        self._ask_again()
         waiting = {call.slot for call in self._calls if call.kind == "progress"}
         working = {call.slot for call in self._calls if call.kind == "work" and self._current(call)}
         for slot in (working | (self._coming & self._homes.keys())) - waiting:
@@ -245,6 +268,7 @@ class RayTransport:
         if slot not in self._coming:
             return []
         self._homes[slot] = node_id
+        self._waits.pop(slot, None)
         return [(SlotHere(slot, node, ages), None)]
 
     def _introduced(self, call: _Call, renderer: Introduction) -> Event:
