@@ -118,9 +118,11 @@ class FleetWatch:
             return frozenset(self._shunned & self._there.keys())
 
     def at(self, address: str) -> str:
-        """The name of the one node at an address, or the address where several share it."""
-        found = [name for name in self._names.copy().values() if name.startswith(f"{address}/")]
-        return found[0] if len(found) == 1 else address
+        """The name of the one node at an address, or the address where several share it. Those that are gone count only
+        where none is there: a machine whose Ray was started again is one node."""
+        found = {node_id: name for node_id, name in self._names.copy().items() if name.startswith(f"{address}/")}
+        names = [found[node_id] for node_id in found.keys() & self._there.keys()] or list(found.values())
+        return names[0] if len(names) == 1 else address
 
     def lost(self, slot: str, node_id: str, reason: str, *, doubt: bool) -> None:
         """Find out what became of a renderer's node, and tell of the one or the other."""

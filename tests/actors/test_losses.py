@@ -121,3 +121,17 @@ def test_that_there_is_no_place_is_not_heard_once_nodes_are_trusted_again() -> N
     transport._tell(NoPlace("no other node"))
     transport.regard(Trust("10.0.0.1/a"))
     assert transport.poll(0.0) == []
+
+
+def test_of_the_nodes_at_an_address_one_that_is_gone_is_not_meant() -> None:
+    """What could not begin at an address is to be put down to the node that is there now, so that it is shunned."""
+    fleet = RayTransport(no_actor, {"CPU": 1.0})._fleet
+    fleet._names = {"a": "10.0.0.1/a", "b": "10.0.0.1/b", "c": "10.0.0.2/c"}
+    fleet._there = {"b": {"CPU": 1.0}}
+    assert [fleet.at(address) for address in ("10.0.0.1", "10.0.0.2", "10.0.0.3")] == [
+        "10.0.0.1/b",
+        "10.0.0.2/c",
+        "10.0.0.3",
+    ]
+    fleet._there = {"a": {"CPU": 1.0}, "b": {"CPU": 1.0}}
+    assert fleet.at("10.0.0.1") == "10.0.0.1", "it may be either"
