@@ -55,11 +55,16 @@ COPY --from=build --chown=1000:1000 /opt/models /opt/models
 COPY render.py /opt/farm/render.py
 # HOME: Ray's launcher reads it from the image to know where its files go.
 # NVIDIA_*: without `video` neither NVENC nor NVDEC is there.
+# RAY_SERVE_*: what makes calls of the HTTP service cheap (farm/demo/onserve.py says how).
 ENV PATH=/opt/farm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/home/farm \
     LANG=C.UTF-8 \
     FARM_MODEL_CACHE=/opt/models \
     RAY_USAGE_STATS_ENABLED=0 \
+    RAY_SERVE_ENABLE_HA_PROXY=1 \
+    RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 \
+    RAY_SERVE_LOG_TO_STDERR=0 \
+    RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S=300 \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
 USER 1000:1000

@@ -35,7 +35,17 @@ DOWN_S = 60.0
 LOOK_S = 0.5
 ANSWER_S = 30.0
 OBJECT_STORE_BYTES = 100 << 20
+# What makes a call of Serve's cheap, as the image has it for all of its nodes (Dockerfile): HAProxy in the place of
+# Serve's own proxy, so that calls go to the replicas by HTTP and not through Ray; the replica's loop is the
+# application's; and what Serve logs goes to its files alone. docs/benchmarks/service.md has the figures.
+CHEAP = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "300",  # films under way when the replicas change, as ingress.LONG_S
+}
 TOKEN = "token"
+DOOR = "d"  # short too: below it lies a folder of Serve's whose name has 56 letters, and sockets in that
 BUSY = "see what it said above; a machine that is very busy may need a second try"
 
 
@@ -73,6 +83,19 @@ class Head:
                     found.append(process)
         return found
 
+    def doors(self) -> list[psutil.Process]:
+        """The HAProxy processes of this Ray, also those that whoever started them has left behind."""
+        mine = str(self.folder / DOOR)
+        return [one for one in psutil.process_iter() if any(word.startswith(mine) for word in cmdline_of(one))]
+
+
+def cmdline_of(process: psutil.Process) -> list[str]:
+    """Of one that has ended, nothing."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
 
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody has now."""
@@ -103,11 +126,17 @@ def ray_head(cores: int) -> Iterator[Head]:
         f"--metrics-export-port={metrics}", "--min-worker-port=0", "--max-worker-port=0",
         f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={folder}", "--disable-usage-stats",
     ]  # fmt: skip
+    doors = doors_of(folder)
     (folder / TOKEN).touch(0o600)
     (folder / TOKEN).write_text(secrets.token_hex(32))
     with (folder / "start.log").open("wb") as log:
         process = subprocess.Popen(
-            command, env=surroundings(folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            env=surroundings(folder) | doors,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     head = Head(process, f"http://{HERE}:{board}", folder)
     try:
@@ -123,6 +152,23 @@ def surroundings(folder: Path) -> dict[str, str]:
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN)}
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **ray}
+
+
+def doors_of(folder: Path) -> dict[str, str]:
+    """What the head's processes are told of HAProxy: how to be cheap, and names and ports of this Ray's own."""
+    door = folder / DOOR
+    metrics, stats, fallback = free_ports(3)
+    return {
+        **CHEAP,
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(door / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(door / "a.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(door / "m.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(door),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(door / "state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+    }
 
 
 def wait_for(true: Any, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -142,7 +188,7 @@ def end(head: Head) -> None:
     head.process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         head.process.wait(DOWN_S)
-    family += [one for one in head.family() if one not in family]
+    family += [one for one in (*head.family(), *head.doors()) if one not in family]
     _, left = psutil.wait_procs(family, timeout=5.0)
     for one in left:
         with suppress(psutil.Error):

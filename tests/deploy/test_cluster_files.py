@@ -300,6 +300,16 @@ def test_the_rayservice_holds_the_application_of_serve_yaml() -> None:
         app(args.model_copy(update={"database": "sqlite:////data/farm.db"}))
 
 
+def test_the_image_makes_calls_as_cheap_as_the_service_that_is_brought_up_here() -> None:
+    from farm.demo.onserve import CHEAP  # noqa: PLC0415 - nothing else here needs it
+
+    (told,) = re.findall(
+        r"^ENV (.+(?:(?<=\\)\n.+)*)", (ROOT / "Dockerfile").read_text().split("AS farm")[1], re.MULTILINE
+    )
+    words = dict(word.split("=", 1) for word in told.replace("\\\n", " ").split())
+    assert {name: value for name, value in words.items() if name.startswith("RAY_SERVE_")} == CHEAP
+
+
 def test_the_images_of_all_files_are_those_of_the_locked_ray() -> None:
     (locked,) = re.findall(r"^ray==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     assert locked == ray.__version__

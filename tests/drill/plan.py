@@ -11,7 +11,7 @@ TITLES = {
     "coordinator": "ray::ServeReplica:farm:Keeper",
     "replicas": "ray::ServeReplica",  # both of the above at once
     "controller": "ray::ServeController",
-    "proxy": "ray::ProxyActor",
+    "proxy": "ray::HAProxyManager",
 }
 VICTIMS = (*TITLES, "postgres")
 

@@ -23,7 +23,7 @@ KEYS = 10
 MIB = 1 << 20
 # Nothing is begun, and nothing is refused: the table stays as full as the test made it.
 IDLE = TenantQuota(jobs_running=0, jobs_waiting=1_000_000)
-SERVE_PARTS = ("ray::ServeReplica:farm:Calls", "ray::ProxyActor")
+SERVE_PARTS = ("ray::ServeReplica:farm:Calls", "ray::HAProxyManager")
 MiBs = float
 
 
@@ -88,6 +88,7 @@ def served(folder: Path, way: str, database: str) -> Iterator[Served]:
             address = deploy(head, filled_in(args, free_ports(1)[0]), folder / "serve.yaml")
             stack.callback(serve, head, "shutdown", "--yes")
             processes = [process for title in SERVE_PARTS for process in head.actors(title)]
+            processes += head.doors()
         else:
             before = set(psutil.Process().children())
             os.environ["FARM_DATABASE"] = url
