@@ -208,7 +208,9 @@ class FleetWatch:
             self.room.forget()
         elif time.monotonic() - self._room_s >= DEMAND_S:
             self._room_s = time.monotonic()
+            self._silence.asked()
             free = cast(Any, ray)._private.state.state.available_resources_per_node()
+            self._silence.answered()
             stay = [node_id for node_id in self._there if node_id not in self._leaving]
             self.room.see({node_id: fits(free.get(node_id, {}), self._needs) for node_id in stay})
 

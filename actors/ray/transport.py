@@ -42,8 +42,9 @@ SILENCE_S = 25.0
 SAME_CODE = "install the same version on every machine (build the image again, or run `ray up` again)"
 STORES_PICKLED = 64
 # At so many looks (actors.ray.fleet: one in 4 s) a renderer may wait beside room for one before it is asked for again.
-# In that minute Ray gives up a process that it started for one and that does not come up, and starts another.
-LOOKS = 15
+# A process that does not come up Ray itself gives up within a minute, and starts another.
+LOOKS = 150  # ten minutes: one whose process starts from a cold disk is not to be ended for room elsewhere
+MOST_TIMES = 1
 Told = tuple[Event, Receipt | None]
 
 
@@ -123,16 +124,17 @@ class RayTransport:
 
     def _not_begun(self) -> list[str]:
         """The slots whose renderers have not said yet where they are, and are not known to be dead."""
-        return sorted({call.slot for call in self._calls if call.kind == "here" and self._current(call)})
+        asked = {call.slot for call in self._calls if call.kind == "here" and self._current(call)}
+        return sorted(asked - self._homes.keys())
 
     def _ask_again(self) -> None:
         """Ask again for renderers that Ray has not begun though there was room for them all the time: it may never, as
-        was seen once, with 2.60, where one that waited was ended and another one asked for at once. Each time it is
-        waited twice as long, for what takes long to begin."""
+        was seen once, with 2.60, where one that waited was ended and another one asked for at once. After the first
+        time it is waited twice as long, for what takes long to begin."""
         room, shunned = self._fleet.room, self._fleet.shunned
         for slot in self._not_begun():
             since, times = self._waits.setdefault(slot, (room.looks, 0))
-            if room.take(since, LOOKS << times, shunned - {self._bound[slot]}):
+            if room.take(since, LOOKS << min(times, MOST_TIMES), shunned - {self._bound[slot]}):
                 self.restart(slot)
                 self._waits[slot] = room.looks, times + 1
 

@@ -11,6 +11,7 @@ import pytest
 import ray
 
 from actors.dispatch import Shun, SlotReady, Trust
+from actors.ray import transport as transports
 from actors.ray.fleet import HEAD, FleetWatch
 from actors.ray.room import Room
 from actors.ray.transport import LOOKS, RayTransport
@@ -186,7 +187,10 @@ def test_only_what_avoids_a_node_that_is_trusted_again_is_asked_for_again() -> N
 
 
 @pytest.mark.heavy
-def test_on_ray_what_does_not_begin_beside_room_comes_up_at_last(cluster: None) -> None:
+def test_on_ray_what_does_not_begin_beside_room_comes_up_at_last(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "LOOKS", 10)
     nowhere = ",".join(str(node["NodeID"]) for node in cast(Any, ray).nodes())
     asked: list[frozenset[str]] = []
 
@@ -208,4 +212,4 @@ def test_on_ray_what_does_not_begin_beside_room_comes_up_at_last(cluster: None) 
             transport._fleet._see_room()
             events += [event for event, _ in transport.poll(1.0) if isinstance(event, SlotReady)]
         assert len(events) == 1
-        assert asked == [frozenset()] * 2
+        assert asked[:2] == [frozenset()] * 2
