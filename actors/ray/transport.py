@@ -44,7 +44,6 @@ STORES_PICKLED = 64
 # At so many looks (actors.ray.fleet: one in 4 s) a renderer may wait beside room for one before it is asked for again.
 # A process that does not come up Ray itself gives up within a minute, and starts another.
 LOOKS = 150  # ten minutes: one whose process starts from a cold disk is not to be ended for room elsewhere
-MOST_TIMES = 1
 Told = tuple[Event, Receipt | None]
 
 
@@ -68,7 +67,7 @@ class RayTransport:
         self._coming: set[str] = set()  # slots that are not set up yet
         self._avoids: dict[str, frozenset[str]] = {}  # slot -> the nodes that its renderer does not begin on
         self._bound: dict[str, str] = {}  # slot -> the node that it was on, where it may begin again in any case
-        self._waits: dict[str, tuple[int, int]] = {}  # slot -> since which look it waits, how often it was asked for
+        self._waits: dict[str, int] = {}  # slot -> since which look it waits
         self._code = code_here()
         self._doubted: set[str] = set()  # lost, and not told yet
         self._homes: dict[str, str] = {}  # slot -> its node's id in Ray
@@ -129,14 +128,13 @@ class RayTransport:
 
     def _ask_again(self) -> None:
         """Ask again for renderers that Ray has not begun though there was room for them all the time: it may never, as
-        was seen once, with 2.60, where one that waited was ended and another one asked for at once. After the first
-        time it is waited twice as long, for what takes long to begin."""
+        was seen once, with 2.60, where one that waited was ended and another one asked for at once."""
         room, shunned = self._fleet.room, self._fleet.shunned
         for slot in self._not_begun():
-            since, times = self._waits.setdefault(slot, (room.looks, 0))
-            if room.take(since, LOOKS << min(times, MOST_TIMES), shunned - {self._bound[slot]}):
+            since = self._waits.setdefault(slot, room.looks)
+            if room.take(since, LOOKS, shunned - {self._bound[slot]}):
                 self.restart(slot)
-                self._waits[slot] = room.looks, times + 1
+                self._waits[slot] = room.looks
 
     @property
     def report(self) -> str:
@@ -145,7 +143,7 @@ class RayTransport:
     def kill(self, slot: str) -> None:
         """End a slot that hangs; its calls then fail, which is how its death is noticed."""
         if slot in self._actors:
-            self._kill(self._actors[slot])
+            ray.kill(self._actors[slot])
 
     def dismiss(self, silent: Callable[[], None]) -> None:
         """End all renderers. From any thread, once nobody polls any more. `silent` is called when the head has not
@@ -176,10 +174,7 @@ class RayTransport:
         self._doubted.discard(slot)
         actor = self._actors.pop(slot, None)
         if actor is not None and ray.is_initialized():
-            self._kill(actor)
-
-    def _kill(self, actor: Any) -> None:
-        ray.kill(actor)
+            ray.kill(actor)
 
     def _call(self, call: _Call, reference: Any) -> None:
         self._calls[call] = None
