@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ MOST_BYTES = 1 << 20
 MOST_PARTS = 8  # of a dotted key; tomllib's time grows with their square
 MOST_NESTED = 32
 NAME = Path("cast.toml")
-# A text without an end goes on to where tomllib gives up: each letter is looked at once, whatever the quotes are.
-TEXTS = re.compile(
-    r'#[^\n]*|"""(?:[^"\\]|\\.?|"(?!""))*+(?:"{3,5}|\Z)|\'\'\'(?:[^\']|\'(?!\'\'))*+(?:\'{3,5}|\Z)'
-    r'|"(?:[^"\\\n]|\\.?)*+"?|\'[^\'\n]*+\'?',
-    re.DOTALL,
-)
+BEGINS = re.compile(r"#[^\n]*|\"{3}|'{3}|[\"']")
+# Of each kind of text: what it ends with, or an escape, in which that does not count. One without an end goes on to
+# where tomllib gives up: the end of the line, or of all.
+ENDS = {
+    '"""': re.compile(r'\\.|"{3,5}', re.DOTALL),
+    "'''": re.compile(r"'{3,5}"),
+    '"': re.compile(r'\\.|["\n]', re.DOTALL),
+    "'": re.compile(r"['\n]"),
+}
 DOTTED = re.compile(rf"(?:\.[ \t]*+[\w-]++[ \t]*+){{{MOST_PARTS}}}")
 BRACKETS = re.compile(r"[\[\]{}]")
 WHOLE_BITS = 64  # of TOML's own whole numbers
@@ -34,7 +38,7 @@ def cast_data(text: str) -> dict[str, Any]:
     keys than any cast; that is seen before it is parsed, because a short text can keep the parser busy for minutes."""
     if len(text) > MOST_BYTES:
         raise InputError(f"the cast is longer than {MOST_BYTES} letters", hint="leave out what a cast does not need")
-    plain = TEXTS.sub(lambda found: "" if found[0].startswith("#") else "s", text)
+    plain = "".join(_plain(text))
     if DOTTED.search(plain) or _nested(plain) > MOST_NESTED:
         raise InputError("the cast is nested deeper than any cast", hint="write it as docs/cast.md shows")
     try:
@@ -45,6 +49,27 @@ def cast_data(text: str) -> dict[str, Any]:
     if _beyond(data):
         raise InputError(f"the cast has a whole number of more than {WHOLE_BITS} bits", hint="write a smaller one")
     return data
+
+
+def _plain(text: str) -> Iterator[str]:
+    """`text` without comments, and with a letter in the place of each quoted text: every letter is looked at once,
+    whatever the quotes are, and nothing grows with what stands between them."""
+    at = 0
+    while (begin := BEGINS.search(text, at)) is not None:
+        yield text[at : begin.start()]
+        at = begin.end()
+        if not begin[0].startswith("#"):
+            yield "s"
+            at = _end(text, begin[0], at)
+    yield text[at:]
+
+
+def _end(text: str, quotes: str, at: int) -> int:
+    """Where a text ends that began with `quotes` before `at`."""
+    for found in ENDS[quotes].finditer(text, at):
+        if not found[0].startswith("\\"):
+            return found.start() if found[0] == "\n" else found.end()
+    return len(text)
 
 
 def _beyond(data: dict[str, Any]) -> bool:
