@@ -108,10 +108,10 @@ class Bucket:
             raise Broken("S3's answer was cut off", where=self.where(key), hint="check the network")
         return answer
 
-    def retried(self, attempt: Callable[[], Answer]) -> Answer:
-        """`attempt` until it is not `Broken`, with pauses between."""
+    def retried(self, attempt: Callable[[], Answer], patience: Patience | None = None) -> Answer:
+        """`attempt` until it is not `Broken`, with pauses between; as often as `patience` says, or the bucket's."""
         keyless = 0
-        for pause in self.patience.pauses():
+        for pause in (patience or self.patience).pauses():
             try:
                 return attempt()
             except Broken:
@@ -151,8 +151,9 @@ class Bucket:
         except Missing:
             return None
 
-    def part(self, key: str, etag: str, first: int, size: int) -> bytes:
-        """Bytes [first, first + size) of the object that has `etag`; a broken line goes on where it broke.
+    def part(self, key: str, etag: str, first: int, size: int, patience: Patience | None = None) -> bytes:
+        """Bytes [first, first + size) of the object that has `etag`; a broken line goes on where it broke, as often as
+        `patience` says, or the bucket's.
 
         `Conflict` where the object is another one now.
         """
@@ -166,7 +167,7 @@ class Bucket:
             if len(got) != size:
                 raise Broken("S3's answer was cut off", where=self.where(key), hint="check the network")
 
-        self.retried(attempt)
+        self.retried(attempt, patience)
         return bytes(got)
 
     def download(self, head: Head, file: Path) -> str:

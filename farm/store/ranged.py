@@ -6,7 +6,8 @@ pays for few requests.
 
 One that has read on for a while finds the next range there: as soon as it enters a range of BESIDE_BLOCKS or more, a
 thread fetches the one after it. There is one such thread an object at most, whoever reads it, and it ends with its
-range. What it could not fetch is as if nobody had asked: the read that needs it fetches it, and is told what is wrong.
+range. It tries once: what it could not fetch is as if nobody had asked, and the read that needs it tries as often as
+any, and is told what is wrong.
 
 All files of one object share the cache: CACHED_BLOCKS, the range under way, and, once they were read, the first and the
 last eighth as many, in which demuxers find headers and tables again and again. So a header within them is fetched once.
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 from core.errors import InputError
 from farm.store.bucket import Bucket
 from farm.store.heads import Head
-from farm.store.refusals import Conflict, Missing, NoRange
+from farm.store.refusals import ONCE, Conflict, Missing, NoRange, Patience
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -111,7 +112,7 @@ class Blocks:
     def _fetch_beside(self, coming: _Coming) -> None:
         try:
             with suppress(Exception):  # whoever needs it asks again, and is told then
-                self._take(coming.first, coming.count)
+                self._take(coming.first, coming.count, ONCE)
         finally:
             coming.done.set()
 
@@ -128,10 +129,10 @@ class Blocks:
             if self._coming is coming:
                 self._coming = None
 
-    def _take(self, first: int, count: int) -> bytes:
+    def _take(self, first: int, count: int, patience: Patience | None = None) -> bytes:
         """Fetch blocks and keep them."""
         place = first * self._size
-        data = self._fetch(place, min(self.head.size, place + count * self._size) - place)
+        data = self._fetch(place, min(self.head.size, place + count * self._size) - place, patience)
         with self._lock:
             self.bytes_fetched += len(data)
             for number in range(first, first + -(-len(data) // self._size)):
@@ -179,9 +180,9 @@ class Blocks:
             following.sha256.update(found)
             following.next += 1
 
-    def _fetch(self, first: int, size: int) -> bytes:
+    def _fetch(self, first: int, size: int, patience: Patience | None) -> bytes:
         try:
-            return self._bucket.part(self.head.key, self.head.etag, first, size)
+            return self._bucket.part(self.head.key, self.head.etag, first, size, patience)
         except (Conflict, Missing, NoRange) as error:
             raise InputError(
                 "the film changed while it was read",

@@ -131,6 +131,9 @@ class Patience:
             yield draw() * min(self.cap_s, self.base_s * 2**number)
 
 
+ONCE = Patience(tries=1)  # for what is asked or told again soon, or by somebody else
+
+
 def translate(error: Exception, where: str, doing: str) -> StorageError:
     """What `error` means for the request `doing` (get object, ...) at `where`."""
     if isinstance(error, ClientError):

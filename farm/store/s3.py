@@ -28,12 +28,11 @@ from farm.store.cache import Cache, cache_of
 from farm.store.heads import Head
 from farm.store.holder import Holder
 from farm.store.lease import Lease, holder_at
-from farm.store.refusals import Missing, Patience, Refused, Unfit, Unreachable
+from farm.store.refusals import ONCE, Missing, Patience, Refused, Unfit, Unreachable
 from farm.store.ways import PROBE, find_ways
 
 QUESTIONS_AT_ONCE = 32  # as many lines as a client keeps
 RECEIPTS_AT_ONCE = 1000
-ONCE = Patience(tries=1)  # what is told again soon
 PROBES = "tmp/"  # below which drivers that start try out what the server knows
 PROBE_S = 3600.0  # what a driver that starts puts is gone long before
 LOOK = Patience(tries=3, connect_s=5.0)  # before any work: a wrong address is told early

@@ -13,6 +13,7 @@ import pytest
 from core.errors import StorageError
 from farm.store.bucket import Bucket
 from farm.store.ranged import AHEAD_BLOCKS, BESIDE_BLOCKS, Blocks, ObjectFile
+from farm.store.refusals import Patience
 
 BLOCK = 1000
 DATA = random.Random(5).randbytes(400 * BLOCK + 123)
@@ -25,12 +26,14 @@ class Watched(Bucket):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.asked: list[tuple[int, int]] = []
+        self.tries: list[tuple[int, int]] = []  # first block of a range, and how often it is tried at most
         self.before: Callable[[int], object] = lambda _: None
 
-    def part(self, key: str, etag: str, first: int, size: int) -> bytes:
+    def part(self, key: str, etag: str, first: int, size: int, patience: Patience | None = None) -> bytes:
         self.asked.append((first // BLOCK, -(-size // BLOCK)))
+        self.tries.append((first // BLOCK, (patience or self.patience).tries))
         self.before(first // BLOCK)
-        return super().part(key, etag, first, size)
+        return super().part(key, etag, first, size, patience)
 
 
 @pytest.fixture
@@ -107,6 +110,8 @@ def test_a_read_is_told_what_goes_wrong_when_it_asks_again_itself(bucket: Watche
     with pytest.raises(StorageError, match="the line is cut"):
         far.read(1)
     assert tried == [15, 15], "once in advance, and once by the read"
+    often = Patience().tries
+    assert bucket.tries[-2:] == [(15, 1), (15, often)], "a read in an outage waits once, not twice"
     bucket.before = lambda _: None
     assert far.read(BLOCK) == DATA[15 * BLOCK : 16 * BLOCK]
 

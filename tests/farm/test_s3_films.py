@@ -23,6 +23,7 @@ from core.media.stamp import check_stamp, stamp_of
 from farm.stages import index_film_safely
 from farm.store.bucket import Bucket
 from farm.store.ranged import AHEAD_BLOCKS, Blocks, ObjectFile
+from farm.store.refusals import Patience
 from farm.store.s3path import ObjectPath, place_of
 from tests.media_clips import ffmpeg, make_clip
 from tests.system.runs import farm_here
@@ -70,9 +71,9 @@ def test_reading_on_asks_for_more_at_a_time_and_jumping_does_not(films: Any) -> 
     asked: list[tuple[int, int]] = []
 
     class Counting(Bucket):
-        def part(self, key: str, etag: str, first: int, size: int) -> bytes:
+        def part(self, key: str, etag: str, first: int, size: int, patience: Patience | None = None) -> bytes:
             asked.append((first, size))
-            return super().part(key, etag, first, size)
+            return super().part(key, etag, first, size, patience)
 
     bucket = Counting("films")
     head = bucket.head("a.bin")
