@@ -138,6 +138,9 @@ def migrate(connection: Connection, *, where: str, steps: Sequence[Step] = STEPS
     """
     postgres = connection.dialect.name == "postgresql"
     if postgres:
+        # An index over millions of rows takes longer than any call may, and another service waits as long for it.
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
     connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS farm_schema (number BIGINT PRIMARY KEY, name TEXT NOT NULL)")
     known = {int(row[0]) for row in connection.exec_driver_sql("SELECT number FROM farm_schema")}
