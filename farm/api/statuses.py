@@ -57,7 +57,7 @@ def refuses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 
 def statuses_of(route: APIRoute) -> set[HTTPStatus]:
     """What `route` may be refused with, by what it takes."""
-    found = {HTTPStatus.INTERNAL_SERVER_ERROR}
+    found = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}  # with a body that none takes
     taken = route.dependant
     needs = set(called(route.dependant.dependencies))
     scoped = any(key_of in called(part.dependencies) for part in taken.dependencies)
@@ -74,7 +74,7 @@ def statuses_of(route: APIRoute) -> set[HTTPStatus]:
         found.add(HTTPStatus.UNPROCESSABLE_ENTITY)
     by_hand = (route.openapi_extra or {}).get("requestBody", {}).get("content", {})
     if route.body_field is not None or by_hand:
-        found |= {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
+        found |= {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.UNPROCESSABLE_ENTITY}
         if ANY_TYPE not in by_hand:
             found.add(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     return found

@@ -89,8 +89,8 @@ def net_of(address: str) -> str:
     """What counts as one address: of IPv6 its network."""
     try:
         ip = ipaddress.ip_address(address)
-    except ValueError:  # the name of a socket, which has none
-        return address
+    except ValueError:  # of a socket, or made up by who wrote the header: those count as one, whatever they say
+        return ""
     if isinstance(ip, ipaddress.IPv4Address):
         return str(ip)
     if ip.ipv4_mapped is not None:
