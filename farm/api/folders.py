@@ -1,10 +1,10 @@
 """Uploads that come in parts into a folder, which every process that answers calls sees: each part is written where it
 belongs in the upload's file, and a file of marks beside it, a byte for each part, says which are there.
 
-A mark is set when the part is on the disk, and taken away before the part is written again: what a broken line or a
-replica that died left is not marked, and is asked for once more. Whoever writes a part holds a shared lock of the
-upload's file, and looks after that whether the upload still takes parts; whoever puts them together holds the lock
-alone until the row says that they are. So no part can change a file that is whole.
+A mark is set when the part is on the disk, and taken away before the first byte of the part is written again: what a
+broken line or a replica that died left is not marked, and is asked for once more. Whoever writes a part holds a shared
+lock of the upload's file, and looks after that whether the upload still takes parts; whoever puts them together holds
+the lock alone until the row says that they are. So no part can change a file that is whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -26,6 +26,7 @@ from farm.api.turns import to_its_end
 from farm.service import uploads
 from farm.service.database import Database
 from farm.service.errors import Conflict, NotFound
+from farm.service.places import PRIVATE
 from farm.service.records import UploadRow
 from farm.store.disk import take_lock
 
@@ -42,12 +43,20 @@ class Folders:
     prefix: str = ""
 
     def begin(self, place: str) -> str:
-        """Nothing is made: the first part that comes makes the file."""
-        del place
+        """The file of marks is made before anybody looks for it: a machine that shares the folder by NFS remembers for
+        a while that a file was not there. The first part that comes makes the upload's own."""
+        marks = _marks_of(Path(place))
+        with told_of_disks(Path(place).name):
+            marks.parent.mkdir(parents=True, exist_ok=True)
+            marks.touch(PRIVATE)
         return REF
 
     def end(self, place: str, ref: str) -> None:
-        """Nothing is there that another announcement of the same upload does not use."""
+        """The marks go: the upload was removed, and may be cleared up already, or all of its parts are put together.
+        What the disk does not remove now goes with the upload."""
+        del ref
+        with suppress(OSError):
+            forget_marks(place)
 
     def there(self, place: str, ref: str, size_bytes: int) -> set[int]:
         """The numbers of the parts that are marked."""
@@ -78,9 +87,11 @@ class PartFile(receiving.Part):
     def __init__(self, db: Database, row: UploadRow, part: Part) -> None:
         super().__init__(Path(row.place))
         self._db, self._row, self._part = db, row, part
+        self._begun = False
 
     def open(self) -> None:
-        """Open the file. `NotFound` or `Conflict` where the upload takes no parts any more."""
+        """Open the file; nothing of it changes yet. `NotFound` or `Conflict` where the upload takes no parts any
+        more."""
         with self._lock:
             if self._closed:
                 raise self._gone()
@@ -88,12 +99,7 @@ class PartFile(receiving.Part):
             self._handle = handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if not take_lock(handle, fcntl.LOCK_SH):
                 raise Conflict("the parts of this upload are being put together", hint=OVER)
-            row = self._taken(uploads.get)
-            if row.state != "open" or row.upload_ref != REF:
-                if row.state == "refused":
-                    self._forget()
-                raise Conflict("this upload takes no parts any more", hint="see the upload")
-            _mark(self._path, self._part.number, there=False)
+            self._taken(_taking)
             os.lseek(handle, self._part.first, os.SEEK_SET)
 
     def whole(self) -> UploadRow:
@@ -104,18 +110,43 @@ class PartFile(receiving.Part):
         sizes = [part.size for part in parts_of(self._row.size_bytes) if marks[part.number - 1 : part.number] == THERE]
         return self._taken(lambda db, tenant, name: uploads.received(db, tenant, name, sum(sizes)))
 
+    def _put(self, handle: int, data: bytes) -> None:
+        """A copy that breaks off before its first byte is written leaves the mark of a part that is whole; one that
+        breaks off after it leaves none."""
+        if not self._begun:
+            _mark(self._path, self._part.number, there=False)
+            self._begun = True
+        super()._put(handle, data)
+
     def _taken(self, ask: Callable[[Database, str, str], UploadRow]) -> UploadRow:
-        """What `ask` says of the upload. What this made of one that was removed meanwhile goes: nobody comes again to
-        clear it up."""
+        """What `ask` says of the upload; where it says no, what this made of one that is over goes."""
         try:
             return ask(self._db, self._row.tenant, self._row.id)
-        except NotFound:
-            self._forget()
+        except (NotFound, Conflict):
+            if self._over():
+                self._forget()
             raise
 
+    def _over(self) -> bool:
+        """Whether nobody reads or writes the upload ever again: it was removed, or refused."""
+        try:
+            return uploads.get(self._db, self._row.tenant, self._row.id).state == "refused"
+        except NotFound:
+            return True
+
     def _forget(self) -> None:
+        """Remove what may lie here since the upload was cleared up, because nobody comes again to do it. Others may
+        have the file open: they write the rest of their part to a file without a name, and come here at its end."""
         for file in (self._path, _marks_of(self._path)):
             file.unlink(missing_ok=True)
+
+
+def _taking(db: Database, tenant: str, upload_id: str) -> UploadRow:
+    """The upload; `Conflict` where it takes no parts any more."""
+    row = uploads.get(db, tenant, upload_id)
+    if row.state != "open" or row.upload_ref != REF:
+        raise Conflict("this upload takes no parts any more", hint="see the upload")
+    return row
 
 
 async def receive_part(

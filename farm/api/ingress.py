@@ -37,6 +37,7 @@ PLACE = {"num_cpus": 0, "resources": {"service": 1}}
 LONG_S = 300.0  # a film goes up or down through a call; a replica that goes lets it
 STREAM_S = 60.0  # and it waits for event streams too, which would not end by themselves: who watches comes back
 WATCHERS, WATCHERS_A_TENANT, UPLOADS = 1000, 100, 400  # of a replica, at once: calls that last
+UPLOADS_A_TENANT = 64  # parts are counted here, of which a client sends four at once: sixteen clients of one replica
 ONGOING = 4000  # calls of a replica at once: far more, so that those that last leave room for those that do not
 GIVE_BACK_S = 75.0  # a coordinator that is ended stops its segments and gives its jobs back
 
@@ -94,6 +95,7 @@ def settings_of(args: Args, places: ServicePlaces) -> ApiSettings:
         stream_s=STREAM_S,
         watchers=WATCHERS,
         watchers_a_tenant=WATCHERS_A_TENANT,
+        uploads_a_tenant=UPLOADS_A_TENANT,
         uploads=UPLOADS,
         metrics=args.metrics,
         in_parts=True,  # Serve's proxy reads a body as fast as it is sent, and keeps what no replica has taken yet

@@ -57,6 +57,13 @@ def parts_of(size_bytes: int) -> list[Part]:
     ]
 
 
+def part_of(size_bytes: int, number: int) -> Part | None:
+    """The part of this number in `parts_of`, without the others; None where there is none."""
+    step = part_bytes_of(size_bytes)
+    first = (number - 1) * step
+    return Part(number, first, min(step, size_bytes - first)) if 0 <= first < size_bytes else None
+
+
 def check_all(wanted: Sequence[Part], there: Collection[int]) -> None:
     """`Conflict` where some of the wanted parts are not there."""
     missing = [part.number for part in wanted if part.number not in there]

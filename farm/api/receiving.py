@@ -107,9 +107,7 @@ class Part:
         with self._lock:
             handle = self._open()
             check_room(self._path.parent, len(data))
-            view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
+            self._put(handle, data)
 
     def sync(self) -> None:
         with self._lock:
@@ -122,6 +120,11 @@ class Part:
             if self._handle is not None:
                 os.close(self._handle)
                 self._handle = None
+
+    def _put(self, handle: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
 
     def _open(self) -> int:
         if self._handle is None:

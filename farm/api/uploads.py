@@ -28,6 +28,7 @@ from farm.api.parting import (
     head_bytes_of,
     in_parts,
     is_far,
+    part_of,
     parts_of,
 )
 from farm.api.receiving import check_first, check_room, problem_of, receive
@@ -147,7 +148,7 @@ async def send_part(
     row = seen(opened(await run_in_threadpool(uploads.get, ctx.db, key.tenant, upload_id)))
     if is_far(row.place):
         raise Conflict("this part goes into a bucket", hint="PUT it at the `url` that `parts` lists")
-    part = next((one for one in parts_of(row.size_bytes) if one.number == number), None)
+    part = part_of(row.size_bytes, number)
     if part is None:
         raise NotFound("no such part", hint="see what `parts` lists")
     announced = request.headers.get("content-length", "")
@@ -264,7 +265,7 @@ def begin_parts(ctx: Context, row: UploadRow, actor: str) -> UploadRow:
     except NotFound:
         store.end(row.place, ref)
         raise Unreachable("the announcement was given up meanwhile", hint="announce the file again") from None
-    if kept.upload_ref != ref:
+    if kept.upload_ref != ref or kept.state != "open":
         store.end(row.place, ref)
     return kept
 

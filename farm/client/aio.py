@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -228,49 +229,75 @@ class AsyncFarm(AsyncAsks):
     # ------------------------------------------------------------ inside
 
     async def _upload_parts(self, file: Path, row: UploadView, told: Callable[[int, int], None] | None) -> UploadView:
-        """Put what is not there yet, several parts at once, until all of it is; then the service looks."""
+        """Put all parts; then the service looks. What it misses then, as a part whose second copy broke off, is put
+        again."""
         head = files.head_call(file, row)
         if head is not None:
             row = calls.read(UploadView, (await self._send(head)).content)
+        sent = files.Sent(row.size_bytes, told)
+        await self._put_parts(file, row, sent)
+        sha256 = await asyncio.to_thread(files.sha256_of, file)
         waits = retry.waits(self._tries, self._draw)
-        sent, here = files.Sent(row.size_bytes, told), -1
+        while row.state == "open":
+            answer = await self._send(calls.finish_upload(row.id, sha256), also=files.UNFINISHED)
+            if answer.is_success:
+                row = calls.read(UploadView, answer.content)
+                if row.state == "open":
+                    await asyncio.sleep(max(retry.FIRST_S, retry.told_wait(answer)))
+                continue
+            wait_s = next(waits, None)
+            if wait_s is None:
+                raise calls.refusal(answer.status_code, answer.content, str(self._http.base_url))
+            await asyncio.sleep(wait_s)
+            await self._put_parts(file, row, sent)
+        return files.taken(row, file)
+
+    async def _put_parts(self, file: Path, row: UploadView, sent: files.Sent) -> None:
+        """Put what is not there yet, several parts at once, until all of it is."""
+        waits, here = retry.waits(self._tries, self._draw), -1
         room = asyncio.Semaphore(files.PARTS_AT_ONCE)
         async with httpx.AsyncClient(timeout=self._http.timeout, transport=self._transport) as bucket:  # gets no key
-
-            async def put(part: PartView) -> FarmError | None:
-                async with room:
-                    content = files.part_pieces_of(file, part, sent.more)
-                    headers = {"Content-Length": str(part.size_bytes)}
-                    own = calls.part_path(row.id, part)
-                    http = self._http if own else bucket
-                    try:
-                        answer = await http.put(own or part.url, content=content, headers=headers)
-                    except httpx.TransportError as error:
-                        return files.broken(error, file)
-                    return None if answer.is_success else files.put_refused(answer, file, own=own is not None)
-
             while True:
                 left = calls.read(PartList, (await self._send(calls.list_parts(row.id))).content)
                 if not left.items:
-                    break
+                    return
                 files.unchanged(file, row)
                 if left.received_bytes > here:
                     waits = retry.waits(self._tries, self._draw)
                 stands, here = left.received_bytes <= here, left.received_bytes
                 sent.begin(left.received_bytes)
-                failed = [error for error in await asyncio.gather(*map(put, left.items)) if error is not None]
-                if failed or stands:
+                wave = files.Wave(file)
+                put = partial(self._put_part, bucket, room, file, row.id, sent, wave)
+                await asyncio.gather(*map(put, left.items))
+                if wave.failed or stands:
                     wait_s = next(waits, None)
                     if wait_s is None:
-                        raise failed[0] if failed else files.in_part(file)
-                    await asyncio.sleep(wait_s)
-        sha256 = await asyncio.to_thread(files.sha256_of, file)
-        while row.state == "open":
-            answer = await self._send(calls.finish_upload(row.id, sha256))
-            row = calls.read(UploadView, answer.content)
-            if row.state == "open":
-                await asyncio.sleep(max(retry.FIRST_S, retry.told_wait(answer)))
-        return files.taken(row, file)
+                        raise wave.failed[0] if wave.failed else files.in_part(file)
+                    await asyncio.sleep(max(wait_s, wave.told_s))
+
+    async def _put_part(
+        self,
+        bucket: httpx.AsyncClient,
+        room: asyncio.Semaphore,
+        file: Path,
+        upload_id: str,
+        sent: files.Sent,
+        wave: files.Wave,
+        part: PartView,
+    ) -> None:
+        async with room:
+            if wave.over:
+                return
+            content = files.part_pieces_of(file, part, sent.more)
+            headers = {"Content-Length": str(part.size_bytes)}
+            own = calls.part_path(upload_id, part)
+            http = self._http if own else bucket
+            try:
+                answer = await http.put(own or part.url, content=content, headers=headers)
+            except httpx.TransportError as error:
+                wave.broke(error)
+            else:
+                wave.answered(answer, own=own is not None)
 
     async def _place(self, path: str | Path, purpose: str, again: bool) -> dict[str, str]:
         if str(path).startswith("s3://"):
@@ -286,8 +313,8 @@ class AsyncFarm(AsyncAsks):
                 found = row.id if known.fits(row) else found
         return found or (await self.upload(path, purpose)).id
 
-    async def _send(self, call: Call) -> httpx.Response:
-        """One call, tried again as farm.client.retry says."""
+    async def _send(self, call: Call, also: Collection[int] = ()) -> httpx.Response:
+        """One call, tried again as farm.client.retry says; an answer of a status in `also` is the caller's."""
         waits = retry.waits(self._tries, self._draw)
         while True:
             answer: httpx.Response | None = None
@@ -305,7 +332,7 @@ class AsyncFarm(AsyncAsks):
                 failure = error
             except (httpx.InvalidURL, UnicodeError):
                 raise given.unsendable(call.method, call.path) from None
-            if answer is not None and answer.is_success:
+            if answer is not None and (answer.is_success or answer.status_code in also):
                 return answer
             wait_s = next(waits, None) if retry.again(call, answer) or files.not_reached(failure) else None
             if wait_s is None:

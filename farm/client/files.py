@@ -25,6 +25,7 @@ from farm.client.sse import Message
 PIECE_BYTES = 1 << 20
 PARTS_AT_ONCE = 4
 GO_ON = frozenset({408, 409})  # the service says from where
+UNFINISHED = frozenset({409})  # what ends an upload in parts: some are to be put again
 LAST = frozenset({"end", "gone"})
 LOOK_S = 2.0
 MOST_HELD = 30  # looks at an upload that another line holds: twice the 30 s after which the service ends a silent one
@@ -203,6 +204,34 @@ class Sent:
             self._here = min(self._size, self._here + count)
             if self._told is not None:
                 self._told(self._here, self._size)
+
+
+class Wave:
+    """Parts of a file that are put together, several at once. The first 429 ends it: what is not begun by then would
+    meet one too, when all of its bytes are sent. Its methods may be called from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._told_s: list[float] = []
+        self.over = False
+        self.failed: list[FarmError] = []
+
+    def broke(self, error: httpx.TransportError) -> None:
+        """The line of a part did."""
+        self.failed.append(broken(error, self._path))
+
+    def answered(self, answer: httpx.Response, *, own: bool) -> None:
+        """A part was, by the service (`own`) or its bucket."""
+        if answer.is_success:
+            return
+        self.over = self.over or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS
+        self._told_s.append(retry.told_wait(answer))
+        self.failed.append(put_refused(answer, self._path, own=own))
+
+    @property
+    def told_s(self) -> float:
+        """What it was asked to wait, in seconds."""
+        return max(self._told_s, default=0.0)
 
 
 def put_refused(answer: httpx.Response, path: Path, *, own: bool) -> FarmError:

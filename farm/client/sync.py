@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -225,47 +226,69 @@ class Farm(Asks):
     # ------------------------------------------------------------ inside
 
     def _upload_parts(self, file: Path, row: UploadView, told: Callable[[int, int], None] | None) -> UploadView:
-        """Put what is not there yet, several parts at once, until all of it is; then the service looks."""
+        """Put all parts; then the service looks. What it misses then, as a part whose second copy broke off, is put
+        again."""
         head = files.head_call(file, row)
         if head is not None:
             row = calls.read(UploadView, self._send(head).content)
-        waits = retry.waits(self._tries, self._draw)
-        sent, here = files.Sent(row.size_bytes, told), -1
-        with httpx.Client(timeout=self._http.timeout, transport=self._transport) as bucket:  # which gets no key
-
-            def put(part: PartView) -> FarmError | None:
-                content = files.part_pieces(file, part, sent.more)
-                headers = {"Content-Length": str(part.size_bytes)}
-                own = calls.part_path(row.id, part)
-                try:
-                    answer = (self._http if own else bucket).put(own or part.url, content=content, headers=headers)
-                except httpx.TransportError as error:
-                    return files.broken(error, file)
-                return None if answer.is_success else files.put_refused(answer, file, own=own is not None)
-
-            with ThreadPoolExecutor(files.PARTS_AT_ONCE) as pool:
-                while True:
-                    left = calls.read(PartList, self._send(calls.list_parts(row.id)).content)
-                    if not left.items:
-                        break
-                    files.unchanged(file, row)
-                    if left.received_bytes > here:
-                        waits = retry.waits(self._tries, self._draw)
-                    stands, here = left.received_bytes <= here, left.received_bytes
-                    sent.begin(left.received_bytes)
-                    failed = [error for error in pool.map(put, left.items) if error is not None]
-                    if failed or stands:
-                        wait_s = next(waits, None)
-                        if wait_s is None:
-                            raise failed[0] if failed else files.in_part(file)
-                        time.sleep(wait_s)
+        sent = files.Sent(row.size_bytes, told)
+        self._put_parts(file, row, sent)
         sha256 = files.sha256_of(file)
+        waits = retry.waits(self._tries, self._draw)
         while row.state == "open":
-            answer = self._send(calls.finish_upload(row.id, sha256))
-            row = calls.read(UploadView, answer.content)
-            if row.state == "open":
-                time.sleep(max(retry.FIRST_S, retry.told_wait(answer)))
+            answer = self._send(calls.finish_upload(row.id, sha256), also=files.UNFINISHED)
+            if answer.is_success:
+                row = calls.read(UploadView, answer.content)
+                if row.state == "open":
+                    time.sleep(max(retry.FIRST_S, retry.told_wait(answer)))
+                continue
+            wait_s = next(waits, None)
+            if wait_s is None:
+                raise calls.refusal(answer.status_code, answer.content, str(self._http.base_url))
+            time.sleep(wait_s)
+            self._put_parts(file, row, sent)
         return files.taken(row, file)
+
+    def _put_parts(self, file: Path, row: UploadView, sent: files.Sent) -> None:
+        """Put what is not there yet, several parts at once, until all of it is."""
+        waits, here = retry.waits(self._tries, self._draw), -1
+        with (
+            httpx.Client(timeout=self._http.timeout, transport=self._transport) as bucket,  # which gets no key
+            ThreadPoolExecutor(files.PARTS_AT_ONCE) as pool,
+        ):
+            while True:
+                left = calls.read(PartList, self._send(calls.list_parts(row.id)).content)
+                if not left.items:
+                    return
+                files.unchanged(file, row)
+                if left.received_bytes > here:
+                    waits = retry.waits(self._tries, self._draw)
+                stands, here = left.received_bytes <= here, left.received_bytes
+                sent.begin(left.received_bytes)
+                wave = files.Wave(file)
+                put = partial(self._put_part, bucket, file, row.id, sent, wave)
+                for _ in pool.map(put, left.items):
+                    pass
+                if wave.failed or stands:
+                    wait_s = next(waits, None)
+                    if wait_s is None:
+                        raise wave.failed[0] if wave.failed else files.in_part(file)
+                    time.sleep(max(wait_s, wave.told_s))
+
+    def _put_part(
+        self, bucket: httpx.Client, file: Path, upload_id: str, sent: files.Sent, wave: files.Wave, part: PartView
+    ) -> None:
+        if wave.over:
+            return
+        content = files.part_pieces(file, part, sent.more)
+        headers = {"Content-Length": str(part.size_bytes)}
+        own = calls.part_path(upload_id, part)
+        try:
+            answer = (self._http if own else bucket).put(own or part.url, content=content, headers=headers)
+        except httpx.TransportError as error:
+            wave.broke(error)
+        else:
+            wave.answered(answer, own=own is not None)
 
     def _place(self, path: str | Path, purpose: str, again: bool) -> dict[str, str]:
         if str(path).startswith("s3://"):
@@ -281,8 +304,8 @@ class Farm(Asks):
                 found = row.id if known.fits(row) else found
         return found or self.upload(path, purpose).id
 
-    def _send(self, call: Call) -> httpx.Response:
-        """One call, tried again as farm.client.retry says."""
+    def _send(self, call: Call, also: Collection[int] = ()) -> httpx.Response:
+        """One call, tried again as farm.client.retry says; an answer of a status in `also` is the caller's."""
         waits = retry.waits(self._tries, self._draw)
         while True:
             answer: httpx.Response | None = None
@@ -300,7 +323,7 @@ class Farm(Asks):
                 failure = error
             except (httpx.InvalidURL, UnicodeError):
                 raise given.unsendable(call.method, call.path) from None
-            if answer is not None and answer.is_success:
+            if answer is not None and (answer.is_success or answer.status_code in also):
                 return answer
             wait_s = next(waits, None) if retry.again(call, answer) or files.not_reached(failure) else None
             if wait_s is None:

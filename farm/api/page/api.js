@@ -3,6 +3,7 @@
 const HERE = new URL(".", document.baseURI);
 const STORE = "farm-key";
 const LOOK_MS = 2000; // between two questions whether a file is looked at
+const MOST_MISSED = 3; // how often parts that were put are missing at the end, before that is told
 
 export class Problem extends Error {
   constructor(status, body) {
@@ -76,22 +77,44 @@ export function plainName(name) {
 
 export function sendFile(file, purpose, told) {
   return call("POST", "v1/uploads", { purpose, name: plainName(file.name), size_bytes: file.size })
-    .then((row) => (row.links.parts ? sendParts(row, file, told, 0) : sendFrom(row, file, told, 0)));
+    .then((row) => (row.links.parts ? sendParts(row, file, told) : sendFrom(row, file, told, 0)));
 }
 
-// Part by part, straight into the service's bucket or to the service itself, when the service has seen how it begins; what is there already is
-// not sent again.
-async function sendParts(row, file, told, tries, before = -1) {
-  try {
-    if (row.links.head) {
-      const more = headers({ "Content-Type": "application/octet-stream" });
-      row = await putBytes(address(`v1/uploads/${row.id}/head`), more, file.slice(0, row.head_bytes), () => {});
+// All parts, then the service looks. What it misses then (409), as a part whose second copy broke off, is put again.
+async function sendParts(row, file, told) {
+  row = await putParts(row, file, told);
+  for (let tries = 0, missed = 0; ;) {
+    let now;
+    try {
+      now = await call("POST", `v1/uploads/${row.id}/finish`, {});
+    } catch (error) {
+      if (error.status === 409 && missed < MOST_MISSED) {
+        await pause(500 * 2 ** missed++);
+        row = await putParts(row, file, told);
+      } else {
+        await passing(error, tries++);
+      }
+      continue;
     }
-    for (;;) {
+    if (now.state !== "open") return ended(now);
+    tries = 0;
+    await pause(LOOK_MS);
+  }
+}
+
+// Part by part, straight into the service's bucket or to the service itself, when the service has seen how the file
+// begins; what is there already is not sent again. The row as it is then.
+async function putParts(row, file, told) {
+  for (let tries = 0, before = -1; ;) {
+    try {
+      if (row.links.head) {
+        const more = headers({ "Content-Type": "application/octet-stream" });
+        row = await putBytes(address(`v1/uploads/${row.id}/head`), more, file.slice(0, row.head_bytes), () => {});
+      }
       const left = await call("POST", `v1/uploads/${row.id}/parts?limit=32`);
       if (left.received_bytes > before && before >= 0) tries = 0;
       before = left.received_bytes;
-      if (!left.items.length) break;
+      if (!left.items.length) return row;
       let here = left.received_bytes;
       for (const part of left.items) {
         const own = part.url.startsWith("/"); // of the service, with the key
@@ -100,19 +123,18 @@ async function sendParts(row, file, told, tries, before = -1) {
         await putBytes(where, more, file.slice(part.first_byte, part.first_byte + part.size_bytes), (sent) => told(here + sent, file.size));
         here += part.size_bytes;
       }
+    } catch (error) {
+      await passing(error, tries++);
     }
-    for (;;) {
-      const now = await call("POST", `v1/uploads/${row.id}/finish`, {});
-      if (now.state !== "open") return ended(now);
-      await pause(LOOK_MS);
-    }
-  } catch (error) {
-    // 403: the address of a part is too old; 0: the connection, or a bucket that takes nothing from this page (CORS).
-    if (error.status === 0) error.next_step = "Try again. Where that does not help, the service's bucket takes nothing from this page: tell the operator.";
-    if (tries >= 6 || (error.status && ![403, 408, 429, 500, 502, 503, 504].includes(error.status))) throw error;
-    await pause(500 * 2 ** tries);
-    return sendParts(row, file, told, tries + 1, before);
   }
+}
+
+// Wait where what broke may pass and was not tried often; else it is told.
+async function passing(error, tries) {
+  // 403: the address of a part is too old; 0: the connection, or a bucket that takes nothing from this page (CORS).
+  if (error.status === 0) error.next_step = "Try again. Where that does not help, the service's bucket takes nothing from this page: tell the operator.";
+  if (tries >= 6 || (error.status && ![403, 408, 429, 500, 502, 503, 504].includes(error.status))) throw error;
+  await pause(500 * 2 ** tries);
 }
 
 // An upload that came to its end: what it is, or why it was refused.

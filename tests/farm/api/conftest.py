@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,21 @@ class House:
         return keys.make_key(self.db, name, "test", scopes, expires_ms=expires_ms).secret
 
 
+@contextmanager
+def studio(root: Path, table: Path, **settings: Any) -> Iterator[House]:
+    """A service of its own with its files below `root` and its table in the folder `table`, and its tenant "studio"."""
+    with open_database(f"sqlite:///{table}/farm.db") as db:
+        places = ServicePlaces(root)
+        places.make()
+        keys.make_tenant(db, "Studio", tenant_id="studio")
+        secret = keys.make_key(db, "studio", "test", ALL).secret
+        server = Server(db, places, ApiSettings(secret=secret_of(places), **{"poll_s": 0.05, **settings}))
+        try:
+            yield House(server, "studio", secret)
+        finally:
+            server.stop()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("service")
@@ -160,13 +176,5 @@ def store(s3: str) -> Iterator[Any]:
 def far(store: Any, tmp_path: Path) -> Iterator[House]:
     """A service whose root is in the bucket."""
     del store
-    with open_database(f"sqlite:///{tmp_path}/farm.db") as db:
-        places = ServicePlaces(place(ROOT))
-        places.make()
-        settings = ApiSettings(secret=secret_of(places), poll_s=0.05, keep_alive_s=1.0, silence_s=5.0)
-        server = Server(db, places, settings)
-        keys.make_tenant(db, "Studio", tenant_id="studio")
-        try:
-            yield House(server, "studio", keys.make_key(db, "studio", "test", ALL).secret)
-        finally:
-            server.stop()
+    with studio(place(ROOT), tmp_path, keep_alive_s=1.0, silence_s=5.0) as house:
+        yield house

@@ -12,13 +12,15 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.errors import InputError
 from farm.api import buckets
 from farm.api.app import secret_of
 from farm.api.buckets import READS, READS_A_TENANT, SENDS_A_TENANT, SOON, Buckets, soon
 from farm.api.embedded import ServeSpec, database_of, first_key
-from farm.api.parting import HEAD_BYTES, MOST_PARTS, PART_BYTES, parts_of
+from farm.api.parting import HEAD_BYTES, MOST_PARTS, PART_BYTES, part_of, parts_of
 from farm.client import AsyncFarm, Farm
 from farm.paths import place
 from farm.service import keys, uploads
@@ -48,6 +50,16 @@ def test_parts_cover_every_file_once_and_are_no_more_than_s3_takes() -> None:
         assert [part.number for part in parts] == list(range(1, len(parts) + 1))
         assert len(parts) <= MOST_PARTS
         assert all(part.size == parts[0].size for part in parts[:-1])
+
+
+@given(
+    size=st.integers(0, 40 * PART_BYTES) | st.integers(MOST_PARTS * PART_BYTES - 9, MOST_PARTS * PART_BYTES + 9),
+    number=st.integers(-2, 45) | st.integers(MOST_PARTS - 9, MOST_PARTS + 9),
+)
+@settings(deadline=None)
+def test_one_part_is_that_of_the_list(size: int, number: int) -> None:
+    whole = {part.number: part for part in parts_of(size)}
+    assert part_of(size, number) == whole.get(number)
 
 
 def test_an_upload_in_parts_is_gone_on_with_and_looked_at(far: House, store: Any, clips: Path) -> None:

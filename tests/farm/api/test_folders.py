@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,27 @@ import pytest
 
 from farm.api.app import secret_of
 from farm.api.context import ApiSettings
-from farm.api.parting import HEAD_BYTES, MOST_PARTS, PART_BYTES
+from farm.api.folders import Folders, PartFile
+from farm.api.parting import HEAD_BYTES, MOST_PARTS, PART_BYTES, parts_of
 from farm.client import AsyncFarm, Farm
 from farm.client.calls import UploadView
-from farm.service import keys, uploads
+from farm.client.files import PARTS_AT_ONCE
+from farm.service import clearing, keys, uploads
 from farm.service.clearing import clear
 from farm.service.database import open_database
+from farm.service.errors import Conflict
 from farm.service.places import ServicePlaces
+from farm.service.records import Problem
 from tests.farm.api.bucket_steps import announced, begun, head, long_film
-from tests.farm.api.conftest import ALL, House, Server
+from tests.farm.api.conftest import ALL, House, Server, studio
 from tests.farm.api.flows import film_bytes, sent
 from tests.farm.api.test_calls import is_problem
 from tests.farm.service.running import wait_for
 
 LONG = 2 * PART_BYTES + 1000
+BOUND_S = 20.0
+FILM = {"purpose": "target", "name": "film.m4v", "size_bytes": LONG}
+NO_FILM = Problem("InputError", "is no film", where="film.m4v", hint="send a film", exit_code=2)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +83,15 @@ def put(http: httpx.Client, part: dict[str, Any], data: bytes) -> httpx.Response
 
 def files(house: House) -> list[str]:
     return sorted(file.name for file in (house.server.places.root / "uploads").rglob("*") if file.is_file())
+
+
+def asking(house: House, url: str, size: int) -> tuple[socket.socket, bytes]:
+    """A line on which a part is to come that the service was asked to say yes to, and what it said: 100 where it
+    waits for the first byte."""
+    line = socket.create_connection(("127.0.0.1", house.server.port), timeout=BOUND_S)
+    told = f"PUT {url} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {house.secret}\r\nContent-Length: {size}\r\n"
+    line.sendall(f"{told}Expect: 100-continue\r\n\r\n".encode())
+    return line, line.recv(12)
 
 
 def test_parts_come_in_any_order_and_again_to_any_process(cut: House, servers: list[Server], film: bytes) -> None:
@@ -134,6 +151,124 @@ def test_a_part_that_broke_off_is_asked_for_again(cut: House, film: bytes) -> No
         assert whole.json()["state"] == "ready", whole.text
     assert files(cut).count(row["id"]) == 1
     assert f"{row['id']}.parts" not in files(cut)
+
+
+def test_marks_are_there_before_anybody_looks_for_them(
+    cut: House, film: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that shares the folder would remember for a while that they were not."""
+    with cut.http() as http:
+        marks = f"{announced(http, LONG)['id']}.parts"
+        assert marks in files(cut)
+        row = begun(http, film)
+        part = listed(http, row)[2]
+        assert put(http, part, film).json()["received_bytes"] == 1000
+        Path(f"{uploads.get(cut.db, 'studio', row['id']).place}.parts").unlink()
+        assert len(listed(http, row)) == 3, "no marks are no parts"
+        assert put(http, part, film).json()["received_bytes"] == 1000
+    monkeypatch.setattr(clearing, "UPLOAD_MS", -3_600_000)  # all that came to no end is abandoned
+    clear(cut.db, cut.server.places)
+    assert not {marks, row["id"], f"{row['id']}.parts"} & set(files(cut))
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_an_announcement_that_is_over_before_its_answer_leaves_nothing(
+    cut: House, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    plain, ids, key = Folders.begin, list[str](), {"Idempotency-Key": f"over-{refused}"}
+
+    def begin(self: Folders, place: str) -> str:
+        ids.append(Path(place).name)
+        if len(ids) == 1:
+            with cut.http() as again:
+                if refused:
+                    is_problem(head(again, again.post("/v1/uploads", json=FILM, headers=key).json(), bytes(LONG)), 422)
+                else:
+                    assert again.delete(f"/v1/uploads/{ids[0]}").status_code == 204
+            clear(cut.db, cut.server.places)
+        return plain(self, place)
+
+    monkeypatch.setattr(Folders, "begin", begin)
+    with cut.http() as http:
+        assert http.post("/v1/uploads", json=FILM, headers=key).status_code == (201 if refused else 503)
+    assert not [name for name in files(cut) if name.startswith(ids[0])]
+
+
+def test_a_second_copy_that_breaks_off_before_its_first_byte_changes_nothing(cut: House, film: bytes) -> None:
+    with cut.http() as http:
+        row = begun(http, film)
+        parts = listed(http, row)
+        for part in parts:
+            assert put(http, part, film).status_code == 200
+        line, said = asking(cut, parts[0]["url"], PART_BYTES)
+        assert said == b"HTTP/1.1 100", "the service has the upload open"
+        assert listed(http, row) == []
+        line.close()
+        assert listed(http, row) == []
+        is_problem(http.put(parts[0]["url"], content=film[: 2 << 20]), 422, f"{2 << 20} bytes of part 1")
+        assert [part["number"] for part in listed(http, row)] == [1], "what was begun is to come again"
+        assert put(http, parts[0], film).status_code == 200
+        wait_for(lambda: http.post(row["links"]["finish"], json={}).json()["state"] != "open")
+        assert http.get(row["links"]["self"]).json()["sha256"] == hashlib.sha256(film).hexdigest()
+
+
+def test_what_is_written_of_an_upload_that_is_refused_meanwhile_goes(cut: House, film: bytes) -> None:
+    with cut.http() as http:
+        row = uploads.get(cut.db, "studio", begun(http, film)["id"])
+    *writers, late = (PartFile(cut.db, row, part) for part in parts_of(LONG))
+    with ExitStack() as over:
+        for writer in (*writers, late):
+            over.callback(writer.close)
+        for writer in writers:
+            writer.open()
+            writer.write(film[:1000])
+        uploads.refuse(cut.db, "studio", row.id, NO_FILM)
+        clear(cut.db, cut.server.places)
+        with pytest.raises(Conflict, match="takes no parts"):
+            late.open()
+        assert not [name for name in files(cut) if name.startswith(row.id)], "of one that comes late"
+        for writer in writers:
+            writer.write(film[:1000])
+            with pytest.raises(Conflict, match="refused"):
+                writer.whole()
+            assert not [name for name in files(cut) if name.startswith(row.id)], "of those that had it open"
+
+
+def test_a_file_that_is_ready_stays_whoever_still_writes(cut: House, film: bytes) -> None:
+    """As where a share forgets the locks of a machine that was away."""
+    with cut.http() as http:
+        row = uploads.get(cut.db, "studio", begun(http, film)["id"])
+    writer, late, _ = (PartFile(cut.db, row, part) for part in parts_of(LONG))
+    with ExitStack() as over:
+        over.callback(writer.close)
+        over.callback(late.close)
+        writer.open()
+        writer.write(film[:PART_BYTES])
+        uploads.finish(cut.db, "studio", row.id, size_bytes=LONG, sha256="0" * 64, media={})
+        with pytest.raises(Conflict, match="ready"):
+            writer.whole()
+        with pytest.raises(Conflict, match="no parts any more"):
+            late.open()
+        assert row.id in files(cut)
+
+
+def test_five_uploads_of_a_tenant_go_at_once_through_a_replica(tmp_path: Path, film: bytes) -> None:
+    from farm.api.ingress import Args, settings_of  # noqa: PLC0415 - loads Ray Serve
+
+    places = ServicePlaces(tmp_path / "data")
+    places.make()
+    there = settings_of(Args(data=str(places.root)), places)
+    told = {name: getattr(there, name) for name in ("in_parts", "uploads", "uploads_a_tenant")}
+    with studio(places.root, tmp_path, **told) as house, house.http() as http, ExitStack() as lines:
+        said = []
+        for _ in range(5):
+            row = announced(http, PARTS_AT_ONCE * PART_BYTES)
+            assert head(http, row, film).status_code == 200
+            for part in listed(http, row):
+                line, answer = asking(house, part["url"], PART_BYTES)
+                lines.enter_context(line)
+                said.append(answer)
+        assert said == [b"HTTP/1.1 100"] * (5 * PARTS_AT_ONCE)
 
 
 @pytest.mark.heavy

@@ -11,16 +11,12 @@ import boto3
 import pytest
 from playwright.sync_api import expect
 
-from farm.api.app import secret_of
-from farm.api.context import ApiSettings
 from farm.api.parting import PART_BYTES
 from farm.paths import place
-from farm.service import keys, uploads
-from farm.service.database import open_database
-from farm.service.places import ServicePlaces
+from farm.service import uploads
 from tests.farm.api.browsing import browser, page_at, signed_in
 from tests.farm.api.bucket_steps import long_film
-from tests.farm.api.conftest import ALL, House, Server
+from tests.farm.api.conftest import House, studio
 from tests.farm.api.flows import film_bytes, finished
 from tests.farm.api.page_steps import job_of
 
@@ -32,17 +28,10 @@ def far(s3: str, tmp_path: Path) -> Iterator[House]:
     """A service whose root is in a bucket that takes parts from its page and from no other."""
     client: Any = boto3.session.Session().client("s3")
     client.create_bucket(Bucket=BUCKET)
-    with open_database(f"sqlite:///{tmp_path}/farm.db") as db:
-        places = ServicePlaces(place(ROOT))
-        places.make()
-        server = Server(db, places, ApiSettings(secret=secret_of(places), poll_s=0.05, keep_alive_s=1.0))
-        rule = {"AllowedOrigins": [server.url], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
+    with studio(place(ROOT), tmp_path, keep_alive_s=1.0) as house:
+        rule = {"AllowedOrigins": [house.server.url], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
         client.put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": [rule]})
-        keys.make_tenant(db, "Studio", tenant_id="studio")
-        try:
-            yield House(server, "studio", keys.make_key(db, "studio", "test", ALL).secret)
-        finally:
-            server.stop()
+        yield house
 
 
 @pytest.mark.heavy
