@@ -66,6 +66,7 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
         yield
         await app.state.context.hub.close()
         app.state.context.looks.close()
+        app.state.context.threads.shutdown(wait=False)
 
     app = FastAPI(
         title="Face farm",

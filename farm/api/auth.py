@@ -21,12 +21,13 @@ MOST_KEY = 200  # what is longer is no key, and is not hashed whole
 bearer = HTTPBearer(auto_error=False, description="An API key of the service, made by `farm serve` or POST /v1/keys.")
 
 
-def key_of(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> KeyRow:
+async def key_of(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> KeyRow:
     """The key of a call; `NoKey` where there is none that is valid, `TooFast` where it calls too often, or keys that
     are not valid come from its address too often."""
     ctx = context_of(request)
     secret = given.credentials[:MOST_KEY] if given is not None else ""
-    key = ctx.strangers.key(ctx.db, secret, request.client.host if request.client is not None else "")
+    address = request.client.host if request.client is not None else ""
+    key = await ctx.ask(ctx.strangers.key, ctx.db, secret, address)
     ctx.rates.call(key.id)
     request.state.secret = secret
     return key

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from fastapi import Request
 
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
     from farm.api.turns import Rates, Slots, Turns
 
 GIB = 1 << 30
+THREADS = 40
+
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,13 @@ class Context:
     sending: Slots
     rates: Rates
     strangers: Strangers
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "calls"))
+
+    async def ask(self, work: Callable[P, Answer], *arguments: P.args, **named: P.kwargs) -> Answer:
+        """`work`, which waits for the database, on a thread. For what every call does: anyio's threads go from hand to
+        hand by way of all tasks of the loop, and end with the call where that has no first task, as Ray's has not."""
+        made = partial(work, *arguments, **named)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, made)
 
 
 def context_of(request: Request) -> Context:

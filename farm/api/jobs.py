@@ -14,7 +14,7 @@ from farm.api.orders import idempotent, job_order, request_hash
 from farm.api.schemas import EVENT, Cursor, Id, JobList, JobView, NewJob, SegmentList
 from farm.api.statuses import refuses
 from farm.api.stream import Stream, Watcher, follow
-from farm.api.views import job_view, moment, segment_view
+from farm.api.views import job_view, moment, segment_view, written
 from farm.service import events, jobs, segments
 from farm.service.records import JobState, SegmentStage, Submitted
 
@@ -52,17 +52,21 @@ def submit(
     return job_view(done.job, ctx.settings.prefix)
 
 
-@router.get("", operation_id="listJobs")
-def listed(
+@router.get("", operation_id="listJobs", response_model=JobList)
+async def listed(
     ctx: Ctx,
     key: Reader,
     state: Annotated[list[JobState] | None, Query(description="Only jobs in one of these states.")] = None,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MOST_A_PAGE)] = 50,
-) -> JobList:
+) -> Response:
     """The tenant's jobs, newest first."""
-    page = jobs.listed(ctx.db, key.tenant, states=tuple(state or ()), cursor=cursor, limit=limit)
-    return JobList(items=[job_view(row, ctx.settings.prefix) for row in page.items], next=page.cursor)
+
+    def page() -> Response:
+        found = jobs.listed(ctx.db, key.tenant, states=tuple(state or ()), cursor=cursor, limit=limit)
+        return written(JobList(items=[job_view(row, ctx.settings.prefix) for row in found.items], next=found.cursor))
+
+    return await ctx.ask(page)
 
 
 @router.get(
@@ -71,16 +75,12 @@ def listed(
     response_model=JobView,
     responses={304: {"description": "The job is as it was."}},
 )
-def get(
-    job_id: Id, ctx: Ctx, key: Reader, response: Response, if_none_match: Annotated[str | None, Header()] = None
-) -> JobView | Response:
-    row = jobs.get(ctx.db, key.tenant, job_id)
+async def get(job_id: Id, ctx: Ctx, key: Reader, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    row = await ctx.ask(jobs.get, ctx.db, key.tenant, job_id)
     tag = f'"{row.id}-{row.version}"'
     if if_none_match == tag:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
-    response.headers["ETag"] = tag
-    response.headers["Cache-Control"] = "private, no-cache"
-    return job_view(row, ctx.settings.prefix)
+    return written(job_view(row, ctx.settings.prefix), {"ETag": tag, "Cache-Control": "private, no-cache"})
 
 
 @router.get(

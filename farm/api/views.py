@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+
+from fastapi import Response
+from pydantic import BaseModel
 
 from farm.api.parting import head_bytes_of, in_parts, part_bytes_of
 from farm.api.schemas import (
@@ -31,6 +35,11 @@ from farm.service.records import (
 )
 
 MICROS = 1_000_000
+
+
+def written(body: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer that says `body`, for calls that come all the time: FastAPI would check it once more, on a thread."""
+    return Response(body.model_dump_json(by_alias=True), headers=headers, media_type="application/json")
 
 
 def moment(ms: int) -> datetime:

@@ -11,6 +11,8 @@ from core.codec import decode, encode
 from farm.service.records import JobOrder, JobRow, Problem, Progress, Result, Spent
 from farm.service.states import WORKING, JobState, Wish
 
+NOT_BEGUN = Progress()
+
 
 def text_of(record: object) -> str:
     return encode(record).decode()
@@ -23,12 +25,13 @@ def json_of(text: str) -> dict[str, Any]:
 def job_row(row: RowMapping) -> JobRow:
     """The job of a row. How fast it gets on, and when it may end, is said only while somebody works on it."""
     progress = decode(row["progress"].encode(), Progress)
-    if JobState(row["state"]) not in WORKING:
+    state = JobState(row["state"])
+    if state not in WORKING and progress != NOT_BEGUN:
         progress = replace(progress, segments_running=0, frames_per_s=0.0, eta_low_s=None, eta_high_s=None)
     return JobRow(
         id=row["id"],
         tenant=row["tenant"],
-        state=JobState(row["state"]),
+        state=state,
         wish=Wish(row["wish"]),
         epoch=row["epoch"],
         attempt=row["attempt"],
