@@ -55,7 +55,7 @@ COPY --from=build --chown=1000:1000 /opt/models /opt/models
 COPY render.py /opt/farm/render.py
 # HOME: Ray's launcher reads it from the image to know where its files go.
 # NVIDIA_*: without `video` neither NVENC nor NVDEC is there.
-# RAY_SERVE_*: what makes calls of the HTTP service cheap (farm/demo/onserve.py says how).
+# RAY_SERVE_*, RAY_worker_niceness: what makes calls of the HTTP service cheap (farm/demo/onserve.py says how).
 ENV PATH=/opt/farm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/home/farm \
     LANG=C.UTF-8 \
@@ -64,6 +64,7 @@ ENV PATH=/opt/farm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
     RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 \
     RAY_SERVE_LOG_TO_STDERR=0 \
+    RAY_worker_niceness=0 \
     RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S=300 \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
