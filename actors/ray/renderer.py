@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import psutil
@@ -24,13 +23,12 @@ from actors.work import JobStore, Order, Receipt, Works
 from actors.worker import Worker, WorkerSettings
 from core.errors import FarmError, Interrupted
 from core.kept import Kept
+from core.niceness import all_go_last
 
 SLOTS_AN_ACTOR = 2
 GROUPS = {"work": SLOTS_AN_ACTOR, "control": 1, "watch": 1}
 STORES_HELD = 8  # a store in a bucket has a client and its connections
 EARLY_HELD = 256  # most come too late; of those that do not, no more can wait than a renderer has orders
-
-NICENESS = 15  # what Ray gives its workers, unless an operator's RAY_worker_niceness says otherwise
 
 Attempt = tuple[str, int]
 
@@ -59,15 +57,6 @@ def ages_here() -> tuple[float, ...]:
     with suppress(psutil.Error):  # it may be gone, and this process's turn is next
         began_s.append(psutil.Process(os.getppid()).create_time())
     return tuple(time.time() - each_s for each_s in began_s)
-
-
-def let_others_go_first() -> None:
-    """Make every thread of this process, and by them all that it begins, as nice as Ray's workers are by themselves:
-    where an operator has them be less so, it is for those that answer people."""
-    for thread in Path("/proc/self/task").iterdir():
-        with suppress(OSError):  # it ended meanwhile
-            if os.getpriority(os.PRIO_PROCESS, int(thread.name)) < NICENESS:
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), NICENESS)
 
 
 class Cancels:
@@ -126,7 +115,7 @@ class Renderer:
         return *node_here(), ages_here()
 
     def setup(self) -> Introduction:
-        let_others_go_first()
+        all_go_last()
         unfit: FarmError | None = None
         try:
             self._worker.setup()

@@ -14,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from farm.api import admin, casts, jobs, probes, quality, results, uploads, webhooks
+from farm.api.bare import Bare
 from farm.api.buckets import Buckets
 from farm.api.context import ApiSettings, Context
 from farm.api.counting import Counted, Counts, counts_here
@@ -64,9 +65,11 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         yield
-        await app.state.context.hub.close()
-        app.state.context.looks.close()
-        app.state.context.threads.shutdown(wait=False)
+        try:
+            await app.state.context.hub.close()
+        finally:
+            app.state.context.looks.close()
+            app.state.context.threads.shutdown(wait=False)
 
     app = FastAPI(
         title="Face farm",
@@ -107,6 +110,7 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
     app.add_middleware(Methods, paths=paths_of(app))
     origins = (buckets.origin(places.root),) if places.far else ()
     most_data = PART_BYTES if settings.in_parts else None
+    app.add_middleware(Bare)
     app.add_middleware(Limits, data_bytes=most_data, silence_s=settings.silence_s, origins=origins)
     app.add_middleware(Counted, counts=counts)
     if settings.prefix:

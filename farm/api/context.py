@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 from fastapi import Request
 
 from farm.service.database import Database
+from farm.service.errors import Unreachable
 from farm.service.guard import STRICT, Rules
 from farm.service.places import ServicePlaces
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from farm.api.turns import Rates, Slots, Turns
 
 GIB = 1 << 30
-THREADS = 40
+THREADS = 16  # each waits for one of the connections to the database, of which there are about as many
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
@@ -93,7 +94,11 @@ class Context:
         """`work`, which waits for the database, on a thread. For what every call does: anyio's threads go from hand to
         hand by way of all tasks of the loop, and end with the call where that has no first task, as Ray's has not."""
         made = partial(work, *arguments, **named)
-        return await asyncio.get_running_loop().run_in_executor(self.threads, made)
+        try:
+            answer = asyncio.get_running_loop().run_in_executor(self.threads, made)
+        except RuntimeError:  # they were shut down
+            raise Unreachable("the service is about to end", hint="try again in a few seconds") from None
+        return await answer
 
 
 def context_of(request: Request) -> Context:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from core.errors import InputError
+from core.niceness import all_go_last
 from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
 from farm.api.counting import Counts
@@ -133,6 +134,7 @@ class Keeper:
     """Runs the jobs. A second one, while Serve replaces the first, waits for the first one's lease to run out."""
 
     def __init__(self, args: Args) -> None:
+        all_go_last()  # it joins and verifies films here
         self._db, places = opened(args)
         first_key(self._db, places, quotas_of(args.quotas))
         settings, instruments = load_settings(), RayInstruments()

@@ -15,13 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from farm.api.problems import MEDIA_TYPE, TYPES
 
 JSON_BYTES = 1 << 20
-WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 SILENCE_S = 30.0  # between two pieces of a body
 WHOLE_S = 60.0  # for all of a small body
 DATA = re.compile(r".*/v1/uploads/[^/]+/data")
 PART = re.compile(r".*/v1/uploads/[^/]+/parts/[^/]+")
 ELSE = "send films and pictures to /v1/uploads"
-BARE = "send this call without a body"
 CUT = "announce the file again, and send it in parts: `head`, `parts`, `finish`"
 
 # The page runs no script but its own, and no other page may hold it in a frame.
@@ -120,9 +118,9 @@ class Limits:
                     headers.setdefault(name, value)
             await send(message)
 
-        if (known := announced(scope, most)) is not None:
-            told = BARE if known == 0 else hint
-            await refuse(send, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, known, self._headers, told)
+        announced = dict(scope["headers"]).get(b"content-length", b"")
+        if most is not None and announced.isdigit() and int(announced) > most:
+            await refuse(send, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most, self._headers, hint)
             return
         try:
             await self._app(scope, measured, sent)
@@ -131,16 +129,6 @@ class Limits:
                 raise
         if over is not None and not began:
             await refuse(send, scope, over.status, most, self._headers, hint)
-
-
-def announced(scope: Scope, most: int | None) -> int | None:
-    """How long the body may be where the headers say that it is longer; `most` of calls that take one, None for any."""
-    headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"")
-    if scope["method"] not in WITH_BODY:
-        # Nobody would read it, and a proxy before the service may keep all that comes while the call lasts.
-        return 0 if length.strip(b"0") or b"transfer-encoding" in headers else None
-    return most if most is not None and length.isdigit() and int(length) > most else None
 
 
 async def refuse(

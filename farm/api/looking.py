@@ -21,6 +21,7 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 
 from core.errors import Busy, FarmError, InputError, StorageError
+from core.niceness import go_last
 from farm.api.buckets import HEAD_BYTES, head_of
 from farm.api.folders import forget_marks
 from farm.api.parting import head_bytes_of, is_far
@@ -51,7 +52,7 @@ class Looks:
     def __init__(self, db: Database, look: Callable[[UploadRow, str], Found] | None = None) -> None:
         self._db = db
         self._examine = look or examine
-        self._threads = ThreadPoolExecutor(LOOKS_AT_ONCE, "look")
+        self._threads = ThreadPoolExecutor(LOOKS_AT_ONCE, "look", go_last)
         self._turns = Turns(LOOKS_AT_ONCE, LOOKS_A_TENANT)
         self._here: dict[str, asyncio.Task[None]] = {}  # by the upload: what waits for its turn, or runs
         self._faults: Counter[str] = Counter()

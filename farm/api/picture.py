@@ -44,7 +44,9 @@ def picture_size(path: Path) -> tuple[int, int]:
 def main(path: str) -> int:
     """The child: the size as JSON on stdout, or why there is none."""
     from core.media.image import image_size  # noqa: PLC0415 - only the child decodes
+    from core.niceness import go_last  # noqa: PLC0415
 
+    go_last()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (int(PROCESSOR_S), int(PROCESSOR_S) + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -41,8 +41,10 @@ def main(place: str, at_s: float, width: int) -> int:
     from core.geometry import display_from_coded  # noqa: PLC0415
     from core.media.guard import film_stream, open_film  # noqa: PLC0415
     from core.media.picture import rgb_picture  # noqa: PLC0415
+    from core.niceness import go_last  # noqa: PLC0415
     from farm.paths import place as path_of  # noqa: PLC0415
 
+    go_last()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (int(TIMEOUT_S), int(TIMEOUT_S)))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -295,6 +295,16 @@ def told(row: UploadRow) -> None:
 
 def put_together(ctx: Context, row: UploadRow) -> UploadRow:
     """Make one file of the parts. An object whose upload was removed meanwhile goes."""
+    try:
+        return _put_together(ctx, row)
+    except Conflict:
+        now = uploads.get(ctx.db, row.tenant, row.id)
+        if now.state != "open" or is_whole(now):  # another call did it meanwhile
+            return now
+        raise
+
+
+def _put_together(ctx: Context, row: UploadRow) -> UploadRow:
     far = is_far(row.place)
     with store_of(ctx, row).finishing(row.place, row.upload_ref, row.size_bytes):
         if far:

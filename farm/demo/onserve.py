@@ -38,8 +38,8 @@ OBJECT_STORE_BYTES = 100 << 20
 # What makes a call of Serve's cheap, as the image has it for all of its nodes (Dockerfile): HAProxy in the place of
 # Serve's own proxy, so that calls go to the replicas by HTTP and not through Ray; the replica's loop is the
 # application's; what Serve logs goes to its files alone; and who answers does not wait for a core behind everything
-# else, as Ray's workers do by themselves (renderers still do: actors/ray/renderer.py). docs/benchmarks/service.md has
-# the figures.
+# else, as Ray's workers do by themselves (what renders and decodes still does: core/niceness.py).
+# docs/benchmarks/service.md has the figures.
 CHEAP = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",

@@ -69,6 +69,15 @@ class Database:
         with translated(self.where), self._engine.connect() as connection, connection.begin():
             yield connection
 
+    @contextmanager
+    def look(self) -> Iterator[Connection]:
+        """For a single statement that changes nothing, and is a transaction by itself. SQLite is not told of one: at
+        each word to it a thread gives way to the others, and has to wait for its turn again."""
+        with translated(self.where), self._engine.connect() as plain:
+            connection = plain.execution_options(farm_alone=True)
+            with connection.begin():
+                yield connection
+
     def now_ms(self, connection: Connection) -> int:
         """Milliseconds since 1970, by the database's clock."""
         if self._clock is not None:
@@ -184,8 +193,9 @@ def sqlite_engine(url: URL, connections: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("farm_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get("farm_alone", False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("farm_write", False) else "BEGIN")
 
     return engine
 

@@ -86,8 +86,9 @@ def uploads_of(order: JobOrder) -> tuple[str, ...]:
 
 def get(db: Database, tenant: str, job_id: str) -> JobRow:
     """The job. `NotFound` where there is none of this tenant's, or it was erased."""
-    with db.read() as connection:
-        return job_row(find(connection, tenant, job_id))
+    with db.look() as connection:
+        row = find(connection, tenant, job_id)
+    return job_row(row)
 
 
 def listed(
@@ -100,7 +101,7 @@ def listed(
         asked = asked.where(is_in(states))
     if cursor is not None:
         asked = asked.where(job.id < read_cursor(name, cursor)[0])
-    with db.read() as connection:
+    with db.look() as connection:
         rows = connection.execute(asked.order_by(job.id.desc()).limit(limit + 1)).mappings().all()
     items = tuple(map(job_row, rows[:limit]))
     return Page(items, make_cursor(name, items[-1].id) if len(rows) > limit else None)

@@ -153,7 +153,7 @@ def check_key(db: Database, secret: str) -> KeyRow:
     no row.
     """
     form = FORM.fullmatch(secret)
-    with db.read() as connection:
+    with db.look() as connection:
         asked = sql.select(tables.api_keys).where(key.id == (form.group(1) if form else ""))
         row = connection.execute(asked).one_or_none()
         now_ms = db.now_ms(connection)

@@ -138,10 +138,12 @@ def migrate(connection: Connection, *, where: str, steps: Sequence[Step] = STEPS
     """
     postgres = connection.dialect.name == "postgresql"
     if postgres:
-        # An index over millions of rows takes longer than any call may, and another service waits as long for it.
+        # An index over millions of rows takes longer than any call may, and another service waits as long for its turn.
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+        # Whoever waits for a table for ever lets all calls wait behind it.
+        connection.exec_driver_sql("SET LOCAL lock_timeout TO DEFAULT")
     connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS farm_schema (number BIGINT PRIMARY KEY, name TEXT NOT NULL)")
     known = {int(row[0]) for row in connection.exec_driver_sql("SELECT number FROM farm_schema")}
     newer = known - {step.number for step in steps}

@@ -6,8 +6,8 @@ pays for few requests.
 
 One that has read on for a while finds the next range there: as soon as it enters a range of BESIDE_BLOCKS or more, a
 thread fetches the one after it. There is one such thread an object at most, whoever reads it, and it ends with its
-range. It tries once: what it could not fetch is as if nobody had asked, and the read that needs it tries as often as
-any, and is told what is wrong.
+range. It tries once: what it could not fetch, though some of it may have come, is as if nobody had asked, and the read
+that needs it tries as often as any, and is told what is wrong.
 
 All files of one object share the cache: CACHED_BLOCKS, the range under way, and, once they were read, the first and the
 last eighth as many, in which demuxers find headers and tables again and again. So a header within them is fetched once.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -98,6 +99,7 @@ class Full(Line):
     def __init__(self) -> None:
         super().__init__()
         self._left = TAKEN
+        self._gate = threading.Lock()
 
     def instead(self, request: httpx.Request) -> httpx.Response | None:
         last = last_of(request)
@@ -105,9 +107,10 @@ class Full(Line):
             self._left = PARTS
         if not last.isdigit():
             return None
-        self._left -= 1
-        if self._left >= 0:
-            return None
+        with self._gate:
+            self._left -= 1
+            if self._left >= 0:
+                return None
         headers = {"content-type": "application/problem+json", "Retry-After": f"{WAIT_S:g}"}
         return httpx.Response(429, headers=headers, json={"detail": "files are being sent already"})
 

@@ -183,3 +183,4 @@ def test_a_call_that_takes_no_body_is_refused_with_one(http: httpx.Client) -> No
             is_problem(answer, 413, "send this call without a body")
             assert answer.headers["connection"] == "close"
     assert http.request("GET", "/v1/jobs", headers={"Content-Length": "0"}).status_code == 200
+    assert http.request("GET", "/v1/jobs", content=iter([])).status_code == 200, "an empty one is none"

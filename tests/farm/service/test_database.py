@@ -47,6 +47,20 @@ def test_opening_twice_changes_nothing(db: Database, url: str) -> None:
             assert connection.execute(sql.text("SELECT count(*) FROM farm_schema")).scalar_one() == len(STEPS)
 
 
+def test_a_look_is_one_statement_and_a_read_sees_one_state(db: Database) -> None:
+    """Whoever looks twice may see what was written between; who reads does not, where the database is SQLite."""
+    tenants(db)
+    count = sql.text("SELECT count(*) FROM jobs")
+    with db.look() as looks:
+        assert looks.execute(count).scalar_one() == 0
+        submit(db)
+        assert looks.execute(count).scalar_one() == 1
+    with db.read() as reads:
+        assert reads.execute(count).scalar_one() == 1
+        submit(db)
+        assert reads.execute(count).scalar_one() == (2 if db.postgres else 1)
+
+
 def test_two_that_start_at_once_migrate_once(postgres: Postgres, tmp_path: Path) -> None:
     for url in (postgres.new_database(), f"sqlite:///{tmp_path}/new.db"):
         opened: list[Database] = []

@@ -1,0 +1,45 @@
+"""Calls that take no body have none (RFC 9110, section 9.3.1, lets a server refuse one): nobody would read it, and a
+proxy before the service may keep all that comes for as long as the call lasts.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from farm.api.limits import refuse
+
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+HINT = "send this call without a body"
+
+
+class Bare:
+    """ASGI middleware inside `Limits`, which bounds how long is waited and adds the headers: 413 for a body of any
+    other method. One that is announced without a length and is empty, as proxies make of HTTP/2, is none."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", ()))
+        if scope["type"] != "http" or scope["method"] in WITH_BODY:
+            await self._app(scope, receive, send)
+        elif headers.get(b"content-length", b"").strip(b"0"):
+            await refuse(send, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 0, {}, HINT)
+        elif b"transfer-encoding" in headers:
+            await self._look(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _look(self, scope: Scope, receive: Receive, send: Send) -> None:
+        first = await receive()
+        if first.get("body") or first.get("more_body"):
+            await refuse(send, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 0, {}, HINT)
+            return
+        left = [first]
+
+        async def again() -> Message:
+            return left.pop() if left else await receive()
+
+        await self._app(scope, again, send)
