@@ -121,10 +121,11 @@ def test_machines_that_go_cost_time_and_nothing_else(
     made = report(told)
     assert made.output_sha256 == plain
     assert made.segments_rendered == SEGMENTS
-    assert made.workers_lost >= 2
     after = finished_segments(store)
     assert {order: after[order] for order in before} == before
-    assert told.count('"event": "begin"') >= SEGMENTS, "its log is not there"
+    # A machine that is cut off is missed after a minute, and by then copies may have ended the job: that something was
+    # lost on both is seen by what was begun once more.
+    assert told.count('"event": "begin"') >= SEGMENTS + 2, f"{made.workers_lost} renderers were lost"
     assert begun_again(told.replace("\r", ""), seen) == [], "a finished segment was given away again"
     assert leftovers(tmp_path, [output.name, store.name]) == []
 
