@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from core.media.encoders import FAMILIES, fitting_format
 from core.media.index import index_film
 from core.media.planes import repacked
 from core.records import EncoderSettings, EncodeSpec, MediaIndex
+from tests.actors.films import make_film
 from tests.core.media import rendering
 from tests.media_clips import make_clip
 
@@ -47,6 +49,40 @@ def test_parameter_sets_do_not_depend_on_threads(codec: str, clips: Path, tmp_pa
     index = index_film(source)
     settings = resolve_encoder(index, EncodeSpec(codec), "matroska")
     assert len({whole(source, index, settings, tmp_path / f"{n}.seg", n) for n in (1, 2, 5)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("codec", "option", "processors"),
+    [
+        ("h264", "x264-params", ("asm=0", "asm=SSE2", "asm=AVX2", "asm=AVX512")),
+        ("hevc", "x265-params", ("asm=0", "asm=AVX2", "asm=avx512")),
+        ("av1", "svtav1-params", ("asm=c", "asm=avx2")),
+        ("vp9", "", ()),
+    ],
+)
+def test_the_same_frames_make_the_same_segment(
+    codec: str, option: str, processors: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Again and again, two at a time, as a renderer does, and on processors with and without their extensions. x264 by
+    itself makes others with each, and with AVX-512 another one nearly each time."""
+    source = make_film(tmp_path / "film.mp4", seconds=3, size="320x240")
+    index = index_film(source)
+    settings = resolve_encoder(index, EncodeSpec(codec), "mp4")
+    own = settings.options.get(option)
+    those = [
+        replace(settings, options={**settings.options, option: ":".join(filter(None, (own, asm)))})
+        for asm in processors
+    ]
+
+    def made(number: int) -> tuple[int, str]:
+        segment, path = rendering.cut(index, 3)[number % 3], tmp_path / f"{number}.seg"
+        with SegmentEncoder(path, [settings, settings, *those][number // 3], index, segment, 2) as encoder:
+            for frame in rendering.decode_segment(source, index, segment):
+                encoder.write(frame.frame, frame.pts)
+            return segment.index, encoder.close().sha256
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(made, range(3 * (2 + len(those)))))) == 3
 
 
 @pytest.mark.parametrize("name", ["h264", "hevc", "av1", "vp9"])
