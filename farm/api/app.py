@@ -107,10 +107,10 @@ def make_app(db: Database, places: ServicePlaces, settings: ApiSettings, counts:
         app.include_router(part.router)
     describe_by_hand(app, settings)
     add_handlers(app)
+    app.add_middleware(Bare)
     app.add_middleware(Methods, paths=paths_of(app))
     origins = (buckets.origin(places.root),) if places.far else ()
     most_data = PART_BYTES if settings.in_parts else None
-    app.add_middleware(Bare)
     app.add_middleware(Limits, data_bytes=most_data, silence_s=settings.silence_s, origins=origins)
     app.add_middleware(Counted, counts=counts)
     if settings.prefix:

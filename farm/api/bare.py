@@ -15,8 +15,9 @@ HINT = "send this call without a body"
 
 
 class Bare:
-    """ASGI middleware inside `Limits`, which bounds how long is waited and adds the headers: 413 for a body of any
-    other method. One that is announced without a length and is empty, as proxies make of HTTP/2, is none."""
+    """ASGI middleware inside `Limits`, which bounds how long is waited and adds the headers, and inside `Methods`,
+    which answers for methods that a path has not: 413 for a body of any other method. One that is announced without a
+    length and is empty, as proxies make of HTTP/2, is none."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
