@@ -6,6 +6,7 @@ in which the job runs. Written by `farm render ... --write-job FILE`, or by hand
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import tempfile
@@ -140,7 +141,7 @@ def write_job(job: JobFile, path: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "job.json"
             file.write_bytes(data)
-            publish_object(file, ObjectPath(str(path)))
+            publish_object(file, ObjectPath(str(path)), hashlib.sha256(data).hexdigest())
         return
     try:
         path.write_bytes(data)

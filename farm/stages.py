@@ -338,10 +338,10 @@ def verify_stage(
 
 def publish_stage(store: Store, joined: Path, output: Path) -> tuple[str, int]:
     """Give the verified film its name; its sha256 and size. `StorageError` where another run has taken the job over:
-    its film stays."""
+    its film stays. So does the very same film, which a run of this job published that ended before it could say so."""
     with joined.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     size = joined.stat().st_size
     store.check_held()
-    publish_film(joined, output)
+    publish_film(joined, output, sha256)
     return sha256, size

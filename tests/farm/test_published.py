@@ -61,6 +61,16 @@ def test_the_next_call_finds_the_film_and_clears_the_rest(spec: JobSpec, tmp_pat
     assert FOUND not in render(spec).notes, "a job that is wholly over is made anew"
 
 
+def test_a_film_whose_run_ended_before_it_could_write_it_down_is_not_published_again(spec: JobSpec) -> None:
+    report = render(spec, replace(RUN, keep=True))
+    stamp = Path(spec.output).stat()
+    again = render(spec)
+    assert (again.segments_rendered, again.segments_reused) == (0, 2)
+    assert again.output_sha256 == report.output_sha256
+    now = Path(spec.output).stat()
+    assert (now.st_mtime_ns, now.st_ino) == (stamp.st_mtime_ns, stamp.st_ino)
+
+
 def touched(spec: JobSpec) -> JobSpec:
     Path(spec.target).touch()
     return spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -260,7 +261,7 @@ def test_uploads_that_killed_runs_began_at_the_output_end_with_the_next(films: A
     for key in ("out.mp4", "out.mp4.another"):
         client.create_multipart_upload(Bucket="films", Key=key)
     (tmp_path / "film.mp4").write_bytes(b"film")
-    publish_object(tmp_path / "film.mp4", ObjectPath("s3://films/out.mp4"))
+    publish_object(tmp_path / "film.mp4", ObjectPath("s3://films/out.mp4"), hashlib.sha256(b"film").hexdigest())
     left = client.list_multipart_uploads(Bucket="films")["Uploads"]
     assert [entry["Key"] for entry in left] == ["out.mp4.another"]
     client.abort_multipart_upload(Bucket="films", Key="out.mp4.another", UploadId=left[0]["UploadId"])
@@ -343,12 +344,18 @@ def test_any_interleaving_of_two_writers_leaves_one_whole_winner(
 
 def test_an_output_that_somebody_else_put_meanwhile_stays(line: Line, films: Any, tmp_path: Path) -> None:
     finished = tmp_path / "joined"
-    for content in (b"one", b"two"):
+
+    def publish(content: bytes) -> None:
         finished.write_bytes(content)
-        publish_object(finished, ObjectPath("s3://films/o.mp4"))
+        publish_object(finished, ObjectPath("s3://films/o.mp4"), hashlib.sha256(content).hexdigest())
         assert films.Object("o.mp4").get()["Body"].read() == content
         assert not finished.exists()
-    finished.write_bytes(b"three")
+
+    puts: list[bytes] = []
+    line.spoil = lambda exchange: puts.append(exchange.body) if exchange.method == "PUT" else None
+    for content in (b"one", b"two", b"two"):
+        publish(content)
+    assert puts == [b"one", b"two"], "the same film stays"
 
     def spoil(exchange: Exchange) -> None:
         if exchange.method == "PUT" and exchange.body == b"three":
@@ -357,7 +364,7 @@ def test_an_output_that_somebody_else_put_meanwhile_stays(line: Line, films: Any
 
     line.spoil = spoil
     with pytest.raises(StorageError, match="another run wrote this output meanwhile"):
-        publish_object(finished, ObjectPath("s3://films/o.mp4"))
+        publish(b"three")
     assert films.Object("o.mp4").get()["Body"].read() == b"theirs"
     assert finished.exists()
     assert [entry.key for entry in films.objects.all()] == ["o.mp4"]
