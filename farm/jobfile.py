@@ -6,7 +6,6 @@ in which the job runs. Written by `farm render ... --write-job FILE`, or by hand
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import tempfile
@@ -141,7 +140,7 @@ def write_job(job: JobFile, path: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "job.json"
             file.write_bytes(data)
-            publish_object(file, ObjectPath(str(path)), hashlib.sha256(data).hexdigest())
+            publish_object(file, ObjectPath(str(path)))
         return
     try:
         path.write_bytes(data)

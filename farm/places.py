@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import shutil
-import stat
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -82,43 +81,47 @@ def lock_part(output: Path) -> int:
     return handle
 
 
-def publish_film(finished: Path, output: Path, sha256: str) -> None:
-    """Give `finished`, whose hash is `sha256`, its final name: atomic on one file system, else copied beside it first,
-    or put into a bucket. Where the same film has that name, it stays, and `finished` is removed."""
+def publish_film(finished: Path, output: Path) -> None:
+    """Give `finished` its final name: atomic on one file system, else copied beside it first, or put into a bucket."""
     if isinstance(output, FarPath):
         from farm.store.output import publish_object  # noqa: PLC0415 - loads boto3
         from farm.store.s3path import as_object  # noqa: PLC0415
 
-        publish_object(finished, as_object(output), sha256)
+        publish_object(finished, as_object(output))
         return
     try:
-        if _is_published(finished, output, sha256):
-            finished.unlink()
-            finished = output  # whoever gave it this name may have ended before it was on the disk
         with finished.open("rb") as file:
             os.fsync(file.fileno())
-        if finished != output:
-            try:
-                finished.replace(output)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                publish_copy(finished, output)
+        try:
+            finished.replace(output)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            publish_copy(finished, output)
         sync_folder(output.parent)
     except OSError as error:
         raise storage_error(error, output) from error
 
 
-def _is_published(finished: Path, output: Path, sha256: str) -> bool:
-    """Whether `output` is a file, and no link, with the content of `finished`."""
+def holds_film(output: Path, sha256: str, size_bytes: int) -> bool:
+    """Whether `output` is the film with this hash, which then survives a power cut. In a bucket, whether the farm put
+    it there."""
+    if isinstance(output, FarPath):
+        from farm.store.s3path import as_object  # noqa: PLC0415 - loads boto3
+
+        head = as_object(output).head()
+        return head is not None and head.sha256 == sha256
     try:
-        told = output.lstat()
-        if not stat.S_ISREG(told.st_mode) or told.st_size != finished.stat().st_size:
+        if output.stat().st_size != size_bytes:
             return False
         with output.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                return False
+            os.fsync(file.fileno())
+        sync_folder(output.parent)
     except OSError:  # what cannot be read is replaced
         return False
+    return True
 
 
 def publish_copy(finished: Path, output: Path) -> None:

@@ -1,7 +1,8 @@
 """A film that is published while its state still lies there: what ended its run did so before all was cleared away.
 
 The run writes down what it published before it clears anything, and that goes last. The next call of the same job finds
-it, and has nothing left to do but to clear.
+it, and has nothing left to do but to clear. Before it publishes, it tells which film it will: so the next call of one
+that ended in between joins that film again, finds it published, and leaves it as it is.
 """
 
 from __future__ import annotations
@@ -35,8 +36,31 @@ class Published:
     report: JobReport
 
 
+@dataclass(frozen=True)
+class Publishing:
+    """The hash of the film that is about to be published, or was a moment ago."""
+
+    sha256: str
+
+
 def name_of(store: Store) -> str:
     return f"jobs/{store.owner}/published.json"
+
+
+def announced(store: Store) -> str:
+    """The name of what tells which film is about to be published."""
+    return f"jobs/{store.owner}/publishing.json"
+
+
+def announce(store: Store, sha256: str) -> bool:
+    """Tell that the film with this hash is about to be published. Whether that was told before: then a run that has
+    ended since may have published it."""
+    known = store.load(announced(store), Publishing)
+    if known is not None and known.sha256 == sha256:
+        return True
+    store.discard(announced(store))
+    store.write(announced(store), codec.encode(Publishing(sha256)))
+    return False
 
 
 def job_key(spec: JobSpec, read: Sequence[Path], *, code: str, quality: bool) -> str:

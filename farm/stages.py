@@ -42,8 +42,9 @@ from core.records import (
 from farm.artifacts import Store
 from farm.castings import SegmentCast
 from farm.models import contracts
-from farm.places import publish_film
+from farm.places import holds_film, publish_film
 from farm.ports import Pool, Progress
+from farm.published import announce
 
 PROBE_S = 60.0
 DAMAGE_HINT = "render what decodes with --on-damage keep"
@@ -338,10 +339,12 @@ def verify_stage(
 
 def publish_stage(store: Store, joined: Path, output: Path) -> tuple[str, int]:
     """Give the verified film its name; its sha256 and size. `StorageError` where another run has taken the job over:
-    its film stays. So does the very same film, which a run of this job published that ended before it could say so."""
+    its film stays. So does the very same film where a run of this job was about to publish it, and may have."""
     with joined.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     size = joined.stat().st_size
+    again = announce(store, sha256)
     store.check_held()
-    publish_film(joined, output, sha256)
+    if not (again and holds_film(output, sha256, size)):
+        publish_film(joined, output)
     return sha256, size

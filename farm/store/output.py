@@ -10,6 +10,7 @@ from pathlib import Path
 from core.errors import FarmError, InputError, StorageError
 from farm.store.bucket import FRESH
 from farm.store.cache import Cache, cache_of
+from farm.store.disk import storage_error
 from farm.store.heads import Head
 from farm.store.refusals import Conflict
 from farm.store.s3 import LOOK, early
@@ -27,20 +28,23 @@ def check_output_object(output: ObjectPath) -> None:
             bucket.call("abort_multipart_upload", output.key, UploadId=str(begun["UploadId"]))
 
 
-def publish_object(finished: Path, output: ObjectPath, sha256: str) -> None:
+def publish_object(finished: Path, output: ObjectPath) -> None:
     """The verified film as `output`, in one upload, on the condition that what is there now stays there until then.
-    Where the farm put the same film there, which `sha256` tells, it stays.
 
     `StorageError` where somebody else put another film there meanwhile, or the upload fails; `finished` is removed
     when it is published. Where the server has no conditional puts, the last writer stays.
     """
+    try:
+        with finished.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise storage_error(error, finished) from error
     bucket = output.bucket
     before = bucket.head(output.key)
     condition = {"IfMatch": before.etag} if before is not None else FRESH
     bucket.abort_uploads(output.key, whole=True)  # of runs that were killed here
     try:
-        if before is None or before.sha256 != sha256:
-            bucket.upload(output.key, finished, sha256, condition)
+        bucket.upload(output.key, finished, sha256, condition)
     except Conflict as error:
         raise StorageError(
             "another run wrote this output meanwhile", where=str(output), hint="look at it, then run the command again"

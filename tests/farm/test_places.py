@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from farm.places import (
     absolute_spec,
     check_output_place,
     check_store_place,
+    holds_film,
     part_of,
     publish_copy,
     publish_film,
@@ -32,34 +33,17 @@ def test_publishing_replaces_whole_files_and_leaves_none_beside(tmp_path: Path) 
     for content in (b"old", b"new"):
         finished = tmp_path / "joined"
         finished.write_bytes(content)
-        publish_film(finished, output, hashlib.sha256(content).hexdigest())
+        publish_film(finished, output)
         assert output.read_bytes() == content
         assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_the_same_film_stays_where_it_is_and_a_link_to_one_does_not(tmp_path: Path) -> None:
-    output, finished = tmp_path / "out" / "out.mp4", tmp_path / "joined"
-    output.parent.mkdir()
-    sha256 = hashlib.sha256(b"film").hexdigest()
-
-    def published(there: Callable[[], object]) -> bool:
-        output.unlink(missing_ok=True)
-        there()
-        finished.write_bytes(b"film")
-        own = finished.stat().st_ino
-        publish_film(finished, output, sha256)
-        assert output.read_bytes() == b"film"
-        assert not output.is_symlink()
-        assert [entry.name for entry in output.parent.iterdir()] == ["out.mp4"]
-        assert not finished.exists()
-        return output.stat().st_ino == own
-
-    other = tmp_path / "other"
-    other.write_bytes(b"film")
-    assert not published(lambda: output.write_bytes(b"film"))
-    assert published(lambda: output.write_bytes(b"filn"))
-    assert published(lambda: output.symlink_to(other))
-    assert published(lambda: None)
+def test_which_film_an_output_holds(tmp_path: Path) -> None:
+    output, sha256 = tmp_path / "out.mp4", hashlib.sha256(b"film").hexdigest()
+    assert not holds_film(output, sha256, 4)
+    for content, same in ((b"film", True), (b"filn", False), (b"films", False)):
+        output.write_bytes(content)
+        assert holds_film(output, sha256, 4) == same
 
 
 def test_publishing_across_file_systems_is_a_copy_that_appears_whole(tmp_path: Path) -> None:
@@ -69,7 +53,7 @@ def test_publishing_across_file_systems_is_a_copy_that_appears_whole(tmp_path: P
     finished = other / f"farm-test-{os.getpid()}"
     try:
         finished.write_bytes(b"film" * 1000)
-        publish_film(finished, tmp_path / "out.mp4", hashlib.sha256(b"film" * 1000).hexdigest())
+        publish_film(finished, tmp_path / "out.mp4")
     finally:
         finished.unlink(missing_ok=True)
     assert (tmp_path / "out.mp4").read_bytes() == b"film" * 1000

@@ -14,7 +14,7 @@ from core.records import EncodeSpec, JobReport, JobSpec
 from farm.artifacts import open_store
 from farm.driver import files_read, run_job
 from farm.places import store_place
-from farm.published import FOUND, job_key, look_up, write_down
+from farm.published import FOUND, announce, job_key, look_up, write_down
 from farm.settings import RunOptions
 from farm.versions import code_hash
 from tests.actors.films import make_film
@@ -61,14 +61,23 @@ def test_the_next_call_finds_the_film_and_clears_the_rest(spec: JobSpec, tmp_pat
     assert FOUND not in render(spec).notes, "a job that is wholly over is made anew"
 
 
-def test_a_film_whose_run_ended_before_it_could_write_it_down_is_not_published_again(spec: JobSpec) -> None:
+@pytest.mark.parametrize("cut_off", [True, False])
+def test_a_film_whose_run_ended_before_it_could_write_it_down_is_not_published_again(
+    spec: JobSpec, tmp_path: Path, cut_off: bool
+) -> None:
     report = render(spec, replace(RUN, keep=True))
+    root, owner = store_place(None, Path(spec.output))
+    if cut_off:
+        with open_store(root, owner) as store:
+            assert not announce(store, "another film's")
+            assert not announce(store, report.output_sha256)
     stamp = Path(spec.output).stat()
     again = render(spec)
-    assert (again.segments_rendered, again.segments_reused) == (0, 2)
+    assert (again.segments_rendered, again.segments_reused, FOUND in again.notes) == (0, 2, False)
     assert again.output_sha256 == report.output_sha256
     now = Path(spec.output).stat()
-    assert (now.st_mtime_ns, now.st_ino) == (stamp.st_mtime_ns, stamp.st_ino)
+    assert ((now.st_mtime_ns, now.st_ino) == (stamp.st_mtime_ns, stamp.st_ino)) == cut_off
+    assert leftovers(tmp_path, ["film.mp4", "out.mp4"]) == []
 
 
 def touched(spec: JobSpec) -> JobSpec:
