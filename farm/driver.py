@@ -27,14 +27,13 @@ from farm.options import check_swapper
 from farm.paths import place
 from farm.places import absolute_spec, check_apart, check_output_place, check_store_place, store_place
 from farm.ports import Pool, Progress
-from farm.published import announced, job_key, look_up, write_down
+from farm.published import job_key, look_up, not_of_this_job, write_down
 from farm.report import make_report, merge_damage, merge_models, model_notes
 from farm.settings import RunOptions, Settings
 from farm.sources import Eyes
 from farm.tidy import tidied
 from farm.versions import code_hash
 from farm.watching.metrics import Metrics, counted
-from farm.watching.place import stamp_there
 from farm.watching.status import Status, StatusFile
 
 UNUSED_SOURCE = "the source face was not used: --swapper none"
@@ -84,8 +83,7 @@ def run_job(
                         used.release()
                         cost.close()
 
-                # what a run that has ended may have published is this job's film too
-                before = None if store.exists(announced(store)) else stamp_there(output)
+                before = not_of_this_job(store, output)
                 status = Status(
                     spec.target, spec.output, job=terms.name, run=store.run, before=before, spent=cost.spent
                 )
@@ -96,9 +94,7 @@ def run_job(
                 finally:
                     owes = run.max_cost is not None and cost.spent_of_job() > 0
             report = replace(report, cost=cost.report())
-            if run.keep:
-                store.discard(announced(store))
-            else:
+            if not run.keep:
                 write_down(store, key, report)
             done = True
         finally:

@@ -104,13 +104,12 @@ def publish_film(finished: Path, output: Path) -> None:
 
 
 def holds_film(output: Path, sha256: str, size_bytes: int) -> bool:
-    """Whether `output` is the film with this hash, which then survives a power cut. In a bucket, whether the farm put
-    it there."""
+    """Whether `output` is the film with this hash, which then survives a power cut."""
     if isinstance(output, FarPath):
-        from farm.store.s3path import as_object  # noqa: PLC0415 - loads boto3
+        from farm.store.output import holds_object  # noqa: PLC0415 - loads boto3
+        from farm.store.s3path import as_object  # noqa: PLC0415
 
-        head = as_object(output).head()
-        return head is not None and head.sha256 == sha256
+        return holds_object(as_object(output), sha256, size_bytes)
     try:
         if output.stat().st_size != size_bytes:
             return False

@@ -38,29 +38,35 @@ class Published:
 
 @dataclass(frozen=True)
 class Publishing:
-    """The hash of the film that is about to be published, or was a moment ago."""
+    """A film that is about to be published, or was since: its hash, and which file was at the output `before`."""
 
     sha256: str
+    before: FileStamp | None
 
 
 def name_of(store: Store) -> str:
     return f"jobs/{store.owner}/published.json"
 
 
-def announced(store: Store) -> str:
-    """The name of what tells which film is about to be published."""
+def _announced(store: Store) -> str:
     return f"jobs/{store.owner}/publishing.json"
 
 
-def announce(store: Store, sha256: str) -> bool:
-    """Tell that the film with this hash is about to be published. Whether that was told before: then a run that has
-    ended since may have published it."""
-    known = store.load(announced(store), Publishing)
+def announce(store: Store, sha256: str, output: Path) -> bool:
+    """Tell that the film with this hash is about to be published at `output`. Whether that was told before: then a run
+    that has ended since may have published it."""
+    known = store.load(_announced(store), Publishing)
     if known is not None and known.sha256 == sha256:
         return True
-    store.discard(announced(store))
-    store.write(announced(store), codec.encode(Publishing(sha256)))
+    store.discard(_announced(store))
+    store.write(_announced(store), codec.encode(Publishing(sha256, stamp_there(output))))
     return False
+
+
+def not_of_this_job(store: Store, output: Path) -> FileStamp | None:
+    """Which file is at `output` that no run of this job has put there, as far as its state tells."""
+    known = store.load(_announced(store), Publishing)
+    return known.before if known is not None else stamp_there(output)
 
 
 def job_key(spec: JobSpec, read: Sequence[Path], *, code: str, quality: bool) -> str:
@@ -125,6 +131,7 @@ def look_up(store: Store, key: str, output: Path) -> JobReport | None:
             workers_lost=0,
             notes=(*report.notes, FOUND),
         )
+    store.discard(_announced(store))
     store.discard(name_of(store))
     return None
 

@@ -343,8 +343,9 @@ def publish_stage(store: Store, joined: Path, output: Path) -> tuple[str, int]:
     with joined.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     size = joined.stat().st_size
-    again = announce(store, sha256)
     store.check_held()
-    if not (again and holds_film(output, sha256, size)):
+    there = announce(store, sha256, output) and holds_film(output, sha256, size)
+    store.check_held()
+    if not there:
         publish_film(joined, output)
     return sha256, size

@@ -14,6 +14,12 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 HINT = "send this call without a body"
 
 
+def announces_body(scope: Scope) -> bool:
+    """Whether a call has a body, or one of unknown length, which may be empty."""
+    headers = dict(scope.get("headers", ()))
+    return bool(headers.get(b"content-length", b"").strip(b"0")) or b"transfer-encoding" in headers
+
+
 class Bare:
     """ASGI middleware inside `Limits`, which bounds how long is waited and adds the headers, and inside `Methods`,
     which answers for methods that a path has not: 413 for a body of any other method. One that is announced without a
@@ -23,17 +29,9 @@ class Bare:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope.get("headers", ()))
-        if scope["type"] != "http" or scope["method"] in WITH_BODY:
+        if scope["type"] != "http" or scope["method"] in WITH_BODY or not announces_body(scope):
             await self._app(scope, receive, send)
-        elif headers.get(b"content-length", b"").strip(b"0"):
-            await refuse(send, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 0, {}, HINT)
-        elif b"transfer-encoding" in headers:
-            await self._look(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    async def _look(self, scope: Scope, receive: Receive, send: Send) -> None:
+            return
         first = await receive()
         if first.get("body") or first.get("more_body"):
             await refuse(send, scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 0, {}, HINT)

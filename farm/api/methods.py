@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from farm.api.bare import announces_body
 from farm.api.problems import problem
 
 
@@ -43,13 +44,14 @@ class Methods:
             await self._app(scope, receive, send)
             return
         there, method = self.of(path), scope["method"]
-        allowed = {"Allow": ", ".join(sorted(there))}
+        headers = {"Allow": ", ".join(sorted(there))} if there else {}
+        if announces_body(scope):  # which is not read here
+            headers["Connection"] = "close"
         if there and method == "OPTIONS":
-            await Response(status_code=HTTPStatus.NO_CONTENT, headers=allowed)(scope, receive, send)
+            await Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)(scope, receive, send)
         elif method not in there:
             status = HTTPStatus.METHOD_NOT_ALLOWED if there else HTTPStatus.NOT_FOUND
-            answer = problem(Request(scope), status, status.phrase, headers=allowed if there else {})
-            await answer(scope, receive, send)
+            await problem(Request(scope), status, status.phrase, headers=headers)(scope, receive, send)
         elif method == "HEAD":
             await headers_alone(self._app, scope, receive, send)
         else:

@@ -2,7 +2,7 @@
 
     jobs/<owner>/<hash>.json      names that a job uses: removing one job leaves what another one claims
     jobs/<owner>/FINISHED         the job's film is published: what it claims may expire
-    jobs/<owner>/publishing.json  which film is about to be published, or was a moment ago
+    jobs/<owner>/publishing.json  which film is about to be published, or was
     jobs/<owner>/published.json   what was published, while the rest is cleared
     jobs/<owner>/status.json      how far the job is, told again and again: the only name whose content changes
     index/<key>.<sha256>.json     the film's table, keyed by the file's identity and the code

@@ -52,6 +52,15 @@ def publish_object(finished: Path, output: ObjectPath) -> None:
     finished.unlink(missing_ok=True)
 
 
+def holds_object(output: ObjectPath, sha256: str, size_bytes: int) -> bool:
+    """Whether the farm put the film with this hash at `output`; then what was left of uploads there is ended."""
+    head = output.head()
+    if head is None or (head.sha256, head.size) != (sha256, size_bytes):
+        return False
+    output.bucket.abort_uploads(output.key, whole=True)
+    return True
+
+
 @contextmanager
 def near(path: str) -> Iterator[str]:
     """A file of this machine with what is at `path`, which errors still name; `path` itself where it is a file."""

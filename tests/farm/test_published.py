@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from core.media.stamp import stamp_of
 from core.records import EncodeSpec, JobReport, JobSpec
 from farm.artifacts import open_store
 from farm.driver import files_read, run_job
 from farm.places import store_place
-from farm.published import FOUND, announce, job_key, look_up, write_down
+from farm.published import FOUND, job_key, look_up, write_down
 from farm.settings import RunOptions
 from farm.versions import code_hash
+from farm.watching.place import find_job, is_made
 from tests.actors.films import make_film
 from tests.farm.test_driver import RUN, SETTINGS, UNDISTURBED
 from tests.system.runs import leftovers
@@ -61,23 +63,58 @@ def test_the_next_call_finds_the_film_and_clears_the_rest(spec: JobSpec, tmp_pat
     assert FOUND not in render(spec).notes, "a job that is wholly over is made anew"
 
 
-@pytest.mark.parametrize("cut_off", [True, False])
+class Killed(BaseException):
+    """The run ends here."""
+
+
+def killed_at(step: str, spec: JobSpec, patches: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with patches.context() as patch:
+        patch.setattr(step, killed)
+        with pytest.raises(Killed):
+            render(spec)
+
+
 def test_a_film_whose_run_ended_before_it_could_write_it_down_is_not_published_again(
-    spec: JobSpec, tmp_path: Path, cut_off: bool
+    spec: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = render(spec, replace(RUN, keep=True))
-    root, owner = store_place(None, Path(spec.output))
-    if cut_off:
-        with open_store(root, owner) as store:
-            assert not announce(store, "another film's")
-            assert not announce(store, report.output_sha256)
-    stamp = Path(spec.output).stat()
+    Path(spec.output).write_bytes(b"an older film")
+    killed_at("farm.driver.write_down", spec, monkeypatch)
+    stamp = stamp_of(Path(spec.output))
+    assert stamp.size_bytes > 100
+    killed_at("farm.driver.write_down", spec, monkeypatch)
+    told = find_job(spec.output).read()
+    assert told is not None
+    assert is_made(told), "who watches this run sees that the film is its job's"
     again = render(spec)
     assert (again.segments_rendered, again.segments_reused, FOUND in again.notes) == (0, 2, False)
-    assert again.output_sha256 == report.output_sha256
-    now = Path(spec.output).stat()
-    assert ((now.st_mtime_ns, now.st_ino) == (stamp.st_mtime_ns, stamp.st_ino)) == cut_off
+    assert stamp_of(Path(spec.output)).same_file(stamp)
     assert leftovers(tmp_path, ["film.mp4", "out.mp4"]) == []
+
+
+def test_a_run_that_ends_before_it_publishes_leaves_what_is_there(
+    spec: JobSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(spec.output).write_bytes(b"an older film")
+    killed_at("farm.stages.publish_film", spec, monkeypatch)
+    assert Path(spec.output).read_bytes() == b"an older film"
+    told = find_job(spec.output).read()
+    assert told is not None
+    assert not is_made(told)
+    assert render(spec).output_bytes == Path(spec.output).stat().st_size
+
+
+def test_with_its_state_kept_the_same_film_stays_and_another_comes(spec: JobSpec) -> None:
+    keep = replace(RUN, keep=True)
+    render(spec, keep)
+    stamp = stamp_of(Path(spec.output))
+    assert render(spec, keep).segments_reused == 2
+    assert stamp_of(Path(spec.output)).same_file(stamp)
+    report = render(other_options(spec), keep)
+    assert stamp_of(Path(spec.output)).size_bytes == report.output_bytes != stamp.size_bytes
+    assert not stamp_of(Path(spec.output)).same_file(stamp)
 
 
 def touched(spec: JobSpec) -> JobSpec:

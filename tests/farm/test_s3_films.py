@@ -200,6 +200,11 @@ def test_farm_render_reads_and_writes_buckets(films: Any, clips: Path, tmp_path:
     assert (tmp_path / "o.mp4").read_bytes() == films.Object("out/o.mp4").get()["Body"].read()
     again = farm_here("render", "s3://films/film.mp4", *kept, *plain)
     assert again.report.segments_reused == again.report.segments
+    films.Versioning().enable()
+    far = ("-o", "s3://films/out/p.mp4", *kept[2:])
+    for _ in range(2):
+        assert farm_here("render", "s3://films/film.mp4", *far, *plain).code == 0
+    assert len(list(films.object_versions.filter(Prefix="out/p.mp4"))) == 1, "a film that is there is not put again"
     for target, words in (("s3://films/none.mp4", "no such file"), ("s3://nowhere/a.mp4", "no such bucket")):
         ran = farm_here("render", target, "-o", tmp_path / "p.mp4", *plain)
         assert ran.code == 2

@@ -16,6 +16,8 @@ import pytest
 
 from core.errors import InputError, StorageError
 from farm.places import lock_part
+from farm.published import announce
+from farm.stages import publish_stage
 from farm.store import beat, mounts
 from farm.store.beat import Beat, lives_elsewhere, named
 from farm.store.disk import LOCK, open_disk
@@ -176,10 +178,20 @@ def test_a_driver_that_lost_the_place_takes_nothing_away(tmp_path: Path) -> None
     with open_disk(root) as store:
         store.write("plan/a.json", b"first")
         store.check_held()
+        announce(store, "the other one's film", tmp_path / "o.mp4")
         (root / LOCK).write_bytes(write_holder(FAR))
-        for step in (store.check_held, store.sweep, store.remove):
+        joined = tmp_path / "joined"
+        joined.write_bytes(b"film")
+        for step in (
+            store.check_held,
+            store.sweep,
+            store.remove,
+            lambda: publish_stage(store, joined, tmp_path / "o.mp4"),
+        ):
             with pytest.raises(StorageError, match="another run took this job over"):
                 step()
+        assert announce(store, "the other one's film", tmp_path / "o.mp4"), "what it was about to publish is still told"
+    assert not (tmp_path / "o.mp4").exists()
     assert store.read("plan/a.json") == b"first"
     assert named(root / LOCK) == FAR, "and leaves the other one's name"
 

@@ -42,6 +42,17 @@ def test_nothing_is_nothing_whatever_is_asked_of_it(http: httpx.Client) -> None:
     assert http.head("/v1/nope").status_code == 404
 
 
+def test_what_is_answered_without_reading_a_body_ends_the_connection(http: httpx.Client) -> None:
+    """Else one that has no end keeps it for good. A method that a path has not is told before a body that it takes."""
+    told = {("DELETE", "/v1/jobs"): 405, ("TRACE", "/v1/jobs"): 405, ("GET", "/v1/nope"): 404, ("POST", "/nope"): 404}
+    for (method, path), status in {**told, ("OPTIONS", "/v1/jobs"): 204, ("GET", "/v1/jobs"): 413}.items():
+        for body in (b"x", iter([b"x" * 100])):
+            answer = http.request(method, path, content=body)
+            assert (answer.status_code, answer.headers.get("connection")) == (status, "close"), (method, path)
+        assert ("allow" in answer.headers) == (status in {204, 405})
+        assert http.request(method, path).headers.get("connection") != "close"
+
+
 def test_head_is_get_without_its_body(house: House, http: httpx.Client, clips: Path) -> None:
     film = film_bytes(clips)
     job = asked(http, sent(http, "target", "film.mp4", film)["id"])["id"]
