@@ -1,9 +1,9 @@
 """The jobs that are killed: what is rendered, where its state is, and what must be true after every end of a run.
 
 Between runs: the output is what was there before, or the film, whole. After the run that ends well: the film is byte
-for byte that of an undisturbed run; no segment was rendered again after its receipt was published, as long as the film
-was not; nothing lies beside the output, in the bucket, or in the folder for temporary files that an undisturbed run
-would not leave there.
+for byte that of an undisturbed run; it was published once, as long as the job's state told of it; no segment was
+rendered again after its receipt was published, as long as the film was not; nothing lies beside the output, in the
+bucket, or in the folder for temporary files that an undisturbed run would not leave there.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ class Trial:
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
     logs: list[Path] = field(default_factory=list)
+    settled: object = None  # the stamp of the film that was found there between two runs
 
     def __post_init__(self) -> None:
         for name in ("out", "tmp", "log"):
@@ -190,6 +191,17 @@ class Trial:
             return None
         return "old" if data == OLD else hashlib.sha256(data).hexdigest()
 
+    def told(self) -> bool:
+        """Whether the job's state tells that its film may be published."""
+        return any(name.rpartition("/")[2] in {"publishing.json", "published.json"} for name in self.names())
+
+    def stamp(self) -> object:
+        """What tells the film at the output from another one that is put there later."""
+        if self.scene.far:
+            return self.assets.bucket().Object(f"{self.key}/out.mp4").last_modified
+        told = Path(self.output).stat()
+        return told.st_ino, told.st_mtime_ns
+
     def names(self) -> list[str]:
         """All that lies in the places of this job, without random parts; uploads under way too."""
         found = []
@@ -251,6 +263,13 @@ def check_between(trial: Trial, usual: Undisturbed) -> None:
     found = trial.published()
     before = "old" if trial.scene.old_output else None
     assert found in {before, usual.film}, f"half a film at the output: {found}"
+    check_once(trial, found)
+
+
+def check_once(trial: Trial, found: str | None) -> None:
+    """A film that was published while the job's state tells so is not published again."""
+    assert trial.settled is None or trial.stamp() == trial.settled, "the film was published again"
+    trial.settled = trial.stamp() if found not in {None, "old"} and trial.told() else None
 
 
 def check_end(trial: Trial, usual: Undisturbed, ran: Ran, *, alone: bool = True) -> None:
@@ -259,6 +278,8 @@ def check_end(trial: Trial, usual: Undisturbed, ran: Ran, *, alone: bool = True)
     assert report.output_sha256 == usual.film, "another film than the undisturbed run's"
     assert trial.published() == usual.film
     assert not alone or trial.rendered_again() == []
+    if alone:
+        check_once(trial, usual.film)
     assert report.segments_reused + report.segments_rendered == report.segments
     left = Counter(trial.names()) - Counter(usual.names)
     lost = Counter(name for name in usual.names if name.rpartition("/")[2] not in TOLD) - Counter(trial.names())
