@@ -105,11 +105,12 @@ def last_before(passed: Sequence[Point], point: Point) -> Point | None:
     return replace(point, count=max(counts)) if counts and max(counts) < point.count else None
 
 
-def kill_often(ground: Ground, scene: Scene, seed: int) -> Story:
-    """Kill run after run, each at a step drawn by `seed`, until one gets through."""
+def kill_often(ground: Ground, scene: Scene, seed: int, most: int = 0) -> Story:
+    """Kill run after run, each at a step drawn by `seed`, until one gets through. `most`: how many steps a run has, by
+    default as many as the undisturbed one; how often the books are written hangs on how long one takes."""
     draw = random.Random(f"{scene.name} {seed}")
     usual = ground.undisturbed(scene)
-    most = len(usual.points)
+    most = most or len(usual.points)
     trial = ground.trial(scene)
     ended = []
     for _ in range(MOST_KILLS):
@@ -123,7 +124,10 @@ def kill_often(ground: Ground, scene: Scene, seed: int) -> Story:
     else:
         ran = trial.run()
     check_end(trial, usual, ran)
+    passed = len(trial.points())
     trial.clear()
+    if not ended and passed < most:
+        return kill_often(ground, scene, seed, passed)
     return Story(tuple(ended), met=bool(ended))
 
 
