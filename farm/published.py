@@ -7,7 +7,6 @@ that ended in between joins that film again, finds it published, and leaves it a
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from core.media.stamp import stamp_of
 from core.records import FileStamp, JobReport, JobSpec
 from farm.artifacts import Store
 from farm.paths import place
+from farm.places import holds_film
 from farm.watching.place import stamp_there
 
 FOUND = "the film was published by a run that ended before it could clear its state: nothing was rendered"
@@ -139,11 +139,6 @@ def look_up(store: Store, key: str, output: Path) -> JobReport | None:
 def _is_there(known: Published, output: Path) -> bool:
     """Whether `output` is the file that was published, or one with the same content."""
     now = stamp_there(output)
-    if now is None or now.size_bytes != known.report.output_bytes:
-        return False
-    if now.same_file(known.output):
-        return True
-    if isinstance(output, FarPath):
-        return False
-    with output.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == known.report.output_sha256
+    if now is not None and now.same_file(known.output):
+        return now.size_bytes == known.report.output_bytes
+    return holds_film(output, known.report.output_sha256, known.report.output_bytes)
