@@ -21,6 +21,7 @@ from farm.api.app import make_app, secret_of
 from farm.api.context import ApiSettings
 from farm.api.counting import Counts
 from farm.api.embedded import database_of, first_key
+from farm.api.heap import settle
 from farm.api.rules import KEEP_AUDIT, check_allowed, check_prefix, quotas_of, retention_of
 from farm.desk import make_pool
 from farm.paths import place
@@ -121,7 +122,9 @@ class Calls:
         registry = CollectorRegistry()
         registry.register(OfDatabase(self._db))
         settings = settings_of(self._args, self._places)
-        return make_app(self._db, self._places, settings, Counts(RayInstruments(), registry))
+        made = make_app(self._db, self._places, settings, Counts(RayInstruments(), registry))
+        settle()
+        return made
 
     def __del__(self) -> None:
         self._db.close()

@@ -176,6 +176,7 @@ def serve(
     """Take jobs over HTTP on this machine: a page, an API and all behind them. Prints where, and a first key."""
     del debug
     from farm.api.embedded import ServeSpec, serving, wait_for_end  # noqa: PLC0415 - other commands start without HTTP
+    from farm.api.heap import settle  # noqa: PLC0415
     from farm.api.rules import check_allowed, check_prefix, days_of, quotas_of, retention_of  # noqa: PLC0415
     from farm.service.guard import rules_of  # noqa: PLC0415
 
@@ -203,4 +204,5 @@ def serve(
             shown = state.print_key or (service.fresh and sys.stderr.isatty())
             told = f": {service.key}" if shown else ", which its owner can read; --print-key prints it"
             say(f"a key for it is in {service.key_file}{told}")
+        settle()
         wait_for_end(say)

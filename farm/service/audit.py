@@ -80,7 +80,7 @@ def listed(db: Database, *, cursor: str | None = None, limit: int = 100) -> Page
     asked = sql.select(tables.audit)
     if cursor is not None:
         asked = asked.where(line.seq < cursor_number(read_cursor("audit", cursor)[0]))
-    with db.read() as connection:
+    with db.look() as connection:
         rows = connection.execute(asked.order_by(line.seq.desc()).limit(limit + 1)).all()
     items = tuple(map(_record, rows[:limit]))
     return Page(items, make_cursor("audit", str(items[-1].seq)) if len(rows) > limit else None)
@@ -92,7 +92,7 @@ def check(db: Database) -> int:
     begin: tuple[str, str] | None = None  # the line before the first, as the line that tells of its end names it
     told = False
     while True:
-        with db.read() as connection:
+        with db.look() as connection:
             asked = sql.select(tables.audit).where(line.seq > seq).order_by(line.seq).limit(BATCH)
             rows = [_record(row) for row in connection.execute(asked)]
         for row in rows:

@@ -145,7 +145,7 @@ def _remove_each(
     removed is left for the next time, and does not keep those behind it from their turn."""
     rows_of, done, last = gone.table, 0, ""
     while done < AT_ONCE:
-        with db.read() as connection:
+        with db.look() as connection:
             next_ones = asked.where(rows_of.c.id > last).order_by(rows_of.c.id).limit(AT_ONCE)
             rows = connection.execute(next_ones).all()
         for row in rows:

@@ -8,6 +8,7 @@ is what gives each job its events in order. Time is the database's, so that no t
 from __future__ import annotations
 
 import random
+import select
 import sqlite3
 import threading
 import time
@@ -20,8 +21,16 @@ from typing import Any, Self
 import sqlalchemy as sql
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InvalidatePoolError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.errors import InputError, StorageError
 from farm.service.errors import Unreachable
@@ -33,6 +42,10 @@ CONNECT_S = 5
 POSTGRES_LIMITS = "-c statement_timeout=30000 -c lock_timeout=20000 -c idle_in_transaction_session_timeout=60000"
 # 57P: the server goes down or comes up; 08: the connection; 53: out of connections, memory or disk; 40: lost a race
 PASSING = ("57P", "08", "53", "40", "55P03", "25006")
+
+IDLE_S = 30.0  # what is silent for longer may have been forgotten by a firewall on the way
+NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+BEGAN, IDLE_SINCE = "farm_began_ms", "farm_idle_since_s"
 
 Clock = Callable[[], int]
 
@@ -47,6 +60,7 @@ class Database:
         self.where = where
         self.postgres = engine.dialect.name == "postgresql"
         self._engine = engine
+        self._alone = engine.execution_options(farm_alone=True)
         self._clock = clock
         self._writer = threading.Lock()  # SQLite's own waiting is polling, and unfair
         self._doing: set[str] = set()
@@ -71,21 +85,27 @@ class Database:
 
     @contextmanager
     def look(self) -> Iterator[Connection]:
-        """For a single statement that changes nothing, and is a transaction by itself. SQLite is not told of one: at
-        each word to it a thread gives way to the others, and has to wait for its turn again."""
-        with translated(self.where), self._engine.connect() as plain:
-            connection = plain.execution_options(farm_alone=True)
-            with connection.begin():
-                yield connection
+        """For statements that change nothing, each of which is a transaction by itself. The database is not told of
+        one: at each word to it a thread gives way to the others, and has to wait for its turn again."""
+        with translated(self.where), self._alone.connect() as connection, connection.begin():
+            yield connection
 
     def now_ms(self, connection: Connection) -> int:
-        """Milliseconds since 1970, by the database's clock."""
+        """Milliseconds since 1970, by the database's clock. Of a server's, when the transaction began, which it told
+        then: none of them waits before it asks, and who looked alone is told with `clock`."""
         if self._clock is not None:
             return self._clock()
         if not self.postgres:  # one machine: its clock is the database's
             return time.time_ns() // 1_000_000
-        asked = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-        return int(connection.execute(sql.text(asked)).scalar_one())
+        return int(connection.info[BEGAN])
+
+    def clock(self) -> sql.ColumnElement[int]:
+        """The same as a part of a statement, which then needs no transaction for it."""
+        if self._clock is not None or not self.postgres:
+            return sql.literal(
+                self._clock() if self._clock is not None else time.time_ns() // 1_000_000, sql.BigInteger
+            )
+        return sql.literal_column(NOW_MS, sql.BigInteger)
 
     @contextmanager
     def alone(self, name: str) -> Iterator[bool]:
@@ -128,9 +148,7 @@ def open_database(url: str, *, clock: Clock | None = None, connections: int = 20
         options = {"connect_timeout": CONNECT_S, "application_name": "farm", "options": POSTGRES_LIMITS}
         if "options" in parsed.query:
             options.pop("options")
-        engine = sql.create_engine(
-            parsed, pool_size=connections, max_overflow=0, pool_timeout=BUSY_S, pool_pre_ping=True, connect_args=options
-        )
+        engine = postgres_engine(parsed, connections, options)
     database = Database(engine, where, clock)
     try:
         with database.write() as connection:
@@ -198,6 +216,57 @@ def sqlite_engine(url: URL, connections: int) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("farm_write", False) else "BEGIN")
 
     return engine
+
+
+def postgres_engine(url: URL, connections: int, options: dict[str, Any]) -> Engine:
+    """Connections that begin transactions themselves, with a question for the time, and are looked at before they are
+    used: one on which the server said something while nobody asked, as that it goes, is asked whether it is there, and
+    so is one that was idle for long. Asking each time would be one more way to the server for each statement."""
+    engine = sql.create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=BUSY_S,
+        isolation_level="AUTOCOMMIT",
+        connect_args=options,
+    )
+
+    @event.listens_for(engine, "checkin")
+    def rests(connection: Any, record: ConnectionPoolEntry) -> None:
+        del connection
+        record.info[IDLE_SINCE] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def is_there(connection: Any, record: ConnectionPoolEntry, proxy: object) -> None:
+        del proxy
+        since_s = record.info.get(IDLE_SINCE)
+        if since_s is None:  # new
+            return
+        try:
+            if time.monotonic() - since_s > IDLE_S or has_said(connection.fileno()):
+                connection.execute("SELECT 1")
+        except connection_errors() as error:
+            raise InvalidatePoolError from error  # the others go the same way, and new ones come
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if not connection.get_execution_options().get("farm_alone", False):
+            connection.info[BEGAN] = connection.exec_driver_sql(f"SELECT {NOW_MS}; BEGIN").scalar_one()
+
+    return engine
+
+
+def connection_errors() -> tuple[type[Exception], ...]:
+    import psycopg  # noqa: PLC0415 - whoever has SQLite does not wait for it
+
+    return (psycopg.Error,)
+
+
+def has_said(socket: int) -> bool:
+    """Whether there is something to read; an end is that too."""
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def begin_wal(connection: sqlite3.Connection) -> None:

@@ -23,7 +23,7 @@ def after(db: Database, tenant: str, job_id: str, seq: int, *, limit: int = 500)
         .order_by(event.seq)
         .limit(limit)
     )
-    with db.read() as connection:
+    with db.look() as connection:
         find(connection, tenant, job_id)
         rows = connection.execute(asked).all()
     return tuple(EventRow(row.job, row.seq, row.at_ms, row.kind, json_of(row.data)) for row in rows)
@@ -34,7 +34,7 @@ def heads(db: Database, job_ids: Collection[str]) -> dict[str, tuple[int, int]]:
     job = tables.jobs.c
     names = sorted(set(job_ids))
     found: dict[str, tuple[int, int]] = {}
-    with db.read() as connection:
+    with db.look() as connection:
         for first in range(0, len(names), 500):
             some = names[first : first + 500]
             asked = sql.select(job.id, job.version, job.last_seq).where(

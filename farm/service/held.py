@@ -140,7 +140,7 @@ def give_back(db: Database, held: Held, *, wait_ms: int = 0, lost: bool = False)
 def lose(db: Database, held: Held, problem: Problem, *, most: int, wait_ms: int) -> None:
     """The run ended with its renderers: the job is queued and goes on after `wait_ms`, or fails with `problem` where
     `most` runs ended so while it got no further."""
-    with db.read() as connection:
+    with db.look() as connection:
         losses = connection.execute(sql.select(job.losses).where(*_mine(held))).scalar_one_or_none()
     if losses is None:
         raise _lost(held)

@@ -58,7 +58,7 @@ def submit(
 def submitted(db: Database, tenant: str, idempotency: str, request_sha256: str) -> JobRow | None:
     """The job that a submission with this idempotency key made, whatever became of its uploads since; None where there
     was none. `KeyReused` where that was another request."""
-    with db.read() as connection:
+    with db.look() as connection:
         row = _named(connection, tenant, idempotency, request_sha256)
         return job_row(row) if row is not None else None
 
@@ -110,7 +110,7 @@ def listed(
 def jobs_by_state(db: Database) -> dict[JobState, int]:
     """How many jobs of all tenants are in which state; every state is named."""
     asked = sql.select(job.state, sql.func.count()).where(job.erased_ms.is_(None)).group_by(job.state)
-    with db.read() as connection:
+    with db.look() as connection:
         found = {str(state): int(count) for state, count in connection.execute(asked)}
     return {state: found.get(state, 0) for state in JobState}
 

@@ -61,7 +61,7 @@ def check_quota(quota: TenantQuota) -> None:
 
 
 def tenant(db: Database, tenant_id: str) -> TenantRow:
-    with db.read() as connection:
+    with db.look() as connection:
         row = connection.execute(sql.select(tables.tenants).where(tenant_of.id == tenant_id)).one_or_none()
     if row is None:
         raise NotFound("no such tenant", where=tenant_id[:80])
@@ -69,7 +69,7 @@ def tenant(db: Database, tenant_id: str) -> TenantRow:
 
 
 def tenants(db: Database) -> tuple[TenantRow, ...]:
-    with db.read() as connection:
+    with db.look() as connection:
         return tuple(map(_tenant, connection.execute(sql.select(tables.tenants).order_by(tenant_of.id))))
 
 
@@ -154,26 +154,24 @@ def check_key(db: Database, secret: str) -> KeyRow:
     """
     form = FORM.fullmatch(secret)
     with db.look() as connection:
-        asked = sql.select(tables.api_keys).where(key.id == (form.group(1) if form else ""))
+        asked = sql.select(tables.api_keys, db.clock().label("now_ms")).where(key.id == (form.group(1) if form else ""))
         row = connection.execute(asked).one_or_none()
-        now_ms = db.now_ms(connection)
     same = hmac.compare_digest(_hash(secret), row.sha256 if row is not None else NOBODY)
-    over = row is None or row.revoked_ms is not None or (row.expires_ms is not None and row.expires_ms <= now_ms)
+    over = row is None or row.revoked_ms is not None or (row.expires_ms is not None and row.expires_ms <= row.now_ms)
     if row is None or over or not same:
         raise NoKey("no key, or one that is not valid (any more)", hint="send Authorization: Bearer farm_...")
-    if row.used_ms is None or row.used_ms < now_ms - USED_EVERY_MS:
+    if row.used_ms is None or row.used_ms < row.now_ms - USED_EVERY_MS:
         with db.alone(f"key {row.id}") as mine:  # or all calls of that moment would wait to write the same
             if mine:
                 with db.write() as connection:
-                    connection.execute(sql.update(tables.api_keys).where(key.id == row.id).values(used_ms=now_ms))
+                    connection.execute(sql.update(tables.api_keys).where(key.id == row.id).values(used_ms=row.now_ms))
     return _key(row)
 
 
 def valid_hashes(db: Database) -> frozenset[bytes]:
     """The SHA-256 of every key that is valid, of all tenants."""
-    with db.read() as connection:
-        now_ms = db.now_ms(connection)
-        lasts = sql.or_(key.expires_ms.is_(None), key.expires_ms > now_ms)
+    with db.look() as connection:
+        lasts = sql.or_(key.expires_ms.is_(None), key.expires_ms > db.clock())
         found = connection.execute(sql.select(key.sha256).where(key.revoked_ms.is_(None), lasts)).scalars()
         return frozenset(bytes.fromhex(one) for one in found)
 
@@ -181,7 +179,7 @@ def valid_hashes(db: Database) -> frozenset[bytes]:
 def listed(db: Database, tenant_id: str) -> tuple[KeyRow, ...]:
     """The tenant's keys, those that are over too."""
     asked = sql.select(tables.api_keys).where(key.tenant == tenant_id).order_by(key.created_ms, key.id)
-    with db.read() as connection:
+    with db.look() as connection:
         return tuple(map(_key, connection.execute(asked)))
 
 
@@ -203,7 +201,7 @@ def revoke(db: Database, tenant_id: str, key_id: str, *, actor: str = "") -> Key
 
 def any_key(db: Database) -> bool:
     """Whether there is a key at all: the first start of a service makes one."""
-    with db.read() as connection:
+    with db.look() as connection:
         return connection.execute(sql.select(key.id).limit(1)).first() is not None
 
 
@@ -212,8 +210,7 @@ def _hash(secret: str) -> str:
 
 
 def _key(row: Row[tuple[object, ...]]) -> KeyRow:
-    values = dict(row._mapping)
-    del values["sha256"]
+    values = {name: value for name, value in row._mapping.items() if name not in {"sha256", "now_ms"}}
     return KeyRow(**{**values, "scopes": tuple(values["scopes"].split(" "))})
 
 

@@ -123,6 +123,8 @@ def check_bytes(connection: Connection, tenant: str, quota: TenantQuota, more: i
 def check_room(connection: Connection, tenant: str, quota: TenantQuota, film: str) -> None:
     """`OverQuota` where there is no room for the result of one more job, which is taken to be as much as the upload
     `film`; of a film that lies elsewhere nothing is known, and one byte is asked for."""
+    if quota.stored_bytes is None:
+        return
     size = connection.execute(sql.select(upload.size_bytes).where(upload.id == film)).scalar_one_or_none()
     check_bytes(connection, tenant, quota, max(1, size or 0))
 

@@ -109,7 +109,7 @@ def uploads_of_job(db: Database, job_id: str) -> dict[str, str]:
     """Upload id -> where its file lies, of those that the job needs and that are ready."""
     upload, bound = tables.uploads.c, tables.job_uploads.c
     asked = sql.select(upload.id, upload.place).join(tables.job_uploads, bound.upload == upload.id)
-    with db.read() as connection:
+    with db.look() as connection:
         needed = [bound.job == job_id, bound.unused_ms.is_(None), upload.state == "ready"]
         rows = connection.execute(asked.where(*needed)).all()
     return {row.id: row.place for row in rows}

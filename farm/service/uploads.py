@@ -200,7 +200,7 @@ def refuse(db: Database, tenant: str, upload_id: str, problem: Problem) -> Uploa
 
 
 def get(db: Database, tenant: str, upload_id: str) -> UploadRow:
-    with db.read() as connection:
+    with db.look() as connection:
         return _record(_find(connection, tenant, upload_id))
 
 
@@ -210,7 +210,7 @@ def listed(db: Database, tenant: str, *, cursor: str | None = None, limit: int =
     asked = sql.select(tables.uploads).where(upload.tenant == tenant, upload.state != "gone")
     if cursor is not None:
         asked = asked.where(upload.id < read_cursor(name, cursor)[0])
-    with db.read() as connection:
+    with db.look() as connection:
         rows = connection.execute(asked.order_by(upload.id.desc()).limit(limit + 1)).all()
     items = tuple(map(_record, rows[:limit]))
     return Page(items, make_cursor(name, items[-1].id) if len(rows) > limit else None)

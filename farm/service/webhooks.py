@@ -67,7 +67,7 @@ def make(
 def listed(db: Database, tenant: str) -> tuple[WebhookRow, ...]:
     """The tenant's webhooks, the oldest first."""
     asked = sql.select(tables.webhooks).where(hook.tenant == tenant, hook.off_ms.is_(None)).order_by(hook.id)
-    with db.read() as connection:
+    with db.look() as connection:
         return tuple(map(_record, connection.execute(asked)))
 
 
@@ -96,7 +96,7 @@ def deliveries(
         asked = asked.where(delivery.webhook == webhook)
     if cursor is not None:
         asked = asked.where(delivery.id < read_cursor(name, cursor)[0])
-    with db.read() as connection:
+    with db.look() as connection:
         rows = connection.execute(asked.order_by(delivery.id.desc()).limit(limit + 1)).all()
     items = tuple(map(_delivery, rows[:limit]))
     return Page(items, make_cursor(name, items[-1].id) if len(rows) > limit else None)

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sql
 
 from core.errors import FarmError, InputError, StorageError
-from farm.service import jobs, tables
+from farm.service import database, jobs, tables
 from farm.service.database import Database, open_database, parse_url
 from farm.service.errors import Unreachable
 from farm.service.migrations import STEPS, Step, migrate
@@ -78,9 +80,9 @@ def test_two_that_start_at_once_migrate_once(postgres: Postgres, tmp_path: Path)
         for thread in threads:
             thread.join()
         assert (len(opened), failed) == (6, [])
-        for database in opened:
-            database.ping()
-            database.close()
+        for one in opened:
+            one.ping()
+            one.close()
 
 
 def test_a_later_step_is_carried_out_once_and_whole(db: Database) -> None:
@@ -172,6 +174,43 @@ def test_the_server_dies_and_comes_back(tmp_path: Path) -> None:
         server.close()
 
 
+def test_a_connection_that_the_server_ended_is_replaced_before_it_is_used(postgres: Postgres) -> None:
+    """As a server does that is told to, or that was begun again: whoever asks next is told nothing of it."""
+    url = postgres.new_database()
+    with open_database(url, connections=3) as db:
+        tenants(db)
+        job = submit(db)
+        with db.look(), db.look(), db.look():
+            pass  # three are open
+        with psycopg.connect(url, autocommit=True) as other:
+            mine = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            ended = other.execute(f"SELECT pg_terminate_backend(pid, 10000) {mine}").fetchall()
+        assert ended == [(True,)] * 3
+        for _ in range(3):
+            assert jobs.get(db, ACME, job.id).id == job.id
+            assert jobs.pause(db, ACME, job.id).title == job.title
+
+
+def test_a_connection_is_asked_whether_it_is_there_where_it_was_idle_for_long(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    execute = psycopg.Connection.execute
+
+    def noted(self: Any, query: Any, *more: Any, **named: Any) -> Any:
+        asked.append(query)
+        return execute(self, query, *more, **named)
+
+    with open_database(postgres.new_database(), connections=1) as db:
+        monkeypatch.setattr(psycopg.Connection, "execute", noted)
+        tenants(db)
+        submit(db)
+        assert asked == []
+        monkeypatch.setattr(database, "IDLE_S", -1.0)
+        db.ping()
+        assert asked == ["SELECT 1"]
+
+
 def _write_while_it_dies(db: Database, server: Postgres) -> None:
     with db.write() as connection:
         connection.execute(sql.update(tables.jobs).values(title="never"))
@@ -206,3 +245,4 @@ def test_the_clock_of_the_database(url: str) -> None:
     with open_database(url) as db, db.read() as connection:
         first = db.now_ms(connection)
         assert 1_700_000_000_000 < first <= db.now_ms(connection)
+        assert first <= connection.execute(sql.select(db.clock())).scalar_one() <= first + 60_000
