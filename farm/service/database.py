@@ -12,14 +12,14 @@ import select
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sql
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, RowMapping, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -32,6 +32,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from core.codec import decode
 from core.errors import InputError, StorageError
 from farm.service.errors import Unreachable
 from farm.service.migrations import migrate
@@ -48,6 +49,7 @@ NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 BEGAN, IDLE_SINCE = "farm_began_ms", "farm_idle_since_s"
 
 Clock = Callable[[], int]
+Row = RowMapping | dict[str, Any]
 
 
 class Database:
@@ -106,6 +108,16 @@ class Database:
                 self._clock() if self._clock is not None else time.time_ns() // 1_000_000, sql.BigInteger
             )
         return sql.literal_column(NOW_MS, sql.BigInteger)
+
+    def rows(self, connection: Connection, asked: sql.Select[Any]) -> Sequence[Row]:
+        """All rows that are asked for, in no order. SQLite is asked for one text of them all: at each row of its own
+        a thread gives way to the others too."""
+        if self.postgres:
+            return connection.execute(asked).mappings().all()
+        names = asked.selected_columns.keys()
+        text = sql.literal_column(f"json_group_array(json_array({', '.join(names)}))", sql.Text)
+        told = connection.execute(sql.select(text).select_from(asked.subquery())).scalar_one()
+        return [dict(zip(names, row, strict=True)) for row in decode(told.encode(), list[list[Any]])]
 
     @contextmanager
     def alone(self, name: str) -> Iterator[bool]:

@@ -102,8 +102,8 @@ def listed(
     if cursor is not None:
         asked = asked.where(job.id < read_cursor(name, cursor)[0])
     with db.look() as connection:
-        rows = connection.execute(asked.order_by(job.id.desc()).limit(limit + 1)).mappings().all()
-    items = tuple(map(job_row, rows[:limit]))
+        rows = db.rows(connection, asked.order_by(job.id.desc()).limit(limit + 1))
+    items = tuple(sorted(map(job_row, rows), key=lambda row: row.id, reverse=True)[:limit])
     return Page(items, make_cursor(name, items[-1].id) if len(rows) > limit else None)
 
 

@@ -6,9 +6,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import RowMapping
-
 from core.codec import decode, encode
+from farm.service.database import Row
 from farm.service.records import JobOrder, JobRow, Problem, Progress, Result, Spent
 from farm.service.states import WORKING, JobState, Wish
 
@@ -24,7 +23,7 @@ def json_of(text: str) -> dict[str, Any]:
     return decode(text.encode(), dict[str, Any])
 
 
-def job_row(row: RowMapping) -> JobRow:
+def job_row(row: Row) -> JobRow:
     """The job of a row. How fast it gets on, and when it may end, is said only while somebody works on it."""
     progress = _progress(row["progress"])
     state = JobState(row["state"])
