@@ -1,8 +1,8 @@
 """The service's system of record: jobs, their events and all that belongs to tenants, in SQL. No HTTP in here.
 
-records, states, errors: the vocabulary. Every function below takes an open `Database` first, is one transaction, may
-be called from any thread, and raises farm.service.errors or `Unreachable`. A `tenant` argument is a border: what is
-another tenant's is `NotFound`.
+records, states, errors: the vocabulary. Every function below takes an open `Database` first, may be called from any
+thread, and raises farm.service.errors or `Unreachable`. One that writes is one transaction. A `tenant` argument is a
+border: what is another tenant's is `NotFound`.
 
     from farm.service.database import Database, open_database
     open_database(url) -> Database      # sqlite:///path.db, postgresql://...; migrates; a context manager

@@ -12,7 +12,7 @@ import select
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +41,18 @@ POSTGRES = "postgresql+psycopg"
 BUSY_S = 30  # how long a writer waits for the others
 CONNECT_S = 5
 POSTGRES_LIMITS = "-c statement_timeout=30000 -c lock_timeout=20000 -c idle_in_transaction_session_timeout=60000"
+# By libpq's names; the address may say others. Without the last five, a server that is silent is waited for as long as
+# TCP does, a quarter of an hour.
+POSTGRES_OPTIONS: Mapping[str, str | int] = {
+    "options": POSTGRES_LIMITS,
+    "application_name": "farm",
+    "connect_timeout": CONNECT_S,
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 # 57P: the server goes down or comes up; 08: the connection; 53: out of connections, memory or disk; 40: lost a race
 PASSING = ("57P", "08", "53", "40", "55P03", "25006")
 
@@ -93,8 +105,10 @@ class Database:
             yield connection
 
     def now_ms(self, connection: Connection) -> int:
-        """Milliseconds since 1970, by the database's clock. Of a server's, when the transaction began, which it told
-        then: none of them waits before it asks, and who looked alone is told with `clock`."""
+        """Milliseconds since 1970, by the database's clock. A server told its time when the transaction began, and
+        that stays the answer, however long the transaction waited since. Not for `look`, which begins none: a part
+        of the statement asks for the time there (`clock`)."""
+        assert not connection.get_execution_options().get("farm_alone", False), "no transaction began here"
         if self._clock is not None:
             return self._clock()
         if not self.postgres:  # one machine: its clock is the database's
@@ -110,12 +124,14 @@ class Database:
         return sql.literal_column(NOW_MS, sql.BigInteger)
 
     def rows(self, connection: Connection, asked: sql.Select[Any]) -> Sequence[Row]:
-        """All rows that are asked for, in no order. SQLite is asked for one text of them all: at each row of its own
-        a thread gives way to the others too."""
+        """All rows that are asked for, in no order, of a statement whose columns have names of their own. SQLite is
+        asked for one text of them all: a thread gives way to the others at each row that it takes by itself."""
         if self.postgres:
             return connection.execute(asked).mappings().all()
+        # In words of its own: as 30 columns and two functions the statement takes longer to make than to be answered.
         names = asked.selected_columns.keys()
-        text = sql.literal_column(f"json_group_array(json_array({', '.join(names)}))", sql.Text)
+        quoted = ", ".join(map(connection.dialect.identifier_preparer.quote, names))
+        text = sql.literal_column(f"json_group_array(json_array({quoted}))", sql.Text)
         told = connection.execute(sql.select(text).select_from(asked.subquery())).scalar_one()
         return [dict(zip(names, row, strict=True)) for row in decode(told.encode(), list[list[Any]])]
 
@@ -157,9 +173,7 @@ def open_database(url: str, *, clock: Clock | None = None, connections: int = 20
     if parsed.get_backend_name() == "sqlite":
         engine = sqlite_engine(parsed, connections)
     else:
-        options = {"connect_timeout": CONNECT_S, "application_name": "farm", "options": POSTGRES_LIMITS}
-        if "options" in parsed.query:
-            options.pop("options")
+        options = {name: value for name, value in POSTGRES_OPTIONS.items() if name not in parsed.query}
         engine = postgres_engine(parsed, connections, options)
     database = Database(engine, where, clock)
     try:
@@ -230,17 +244,21 @@ def sqlite_engine(url: URL, connections: int) -> Engine:
     return engine
 
 
-def postgres_engine(url: URL, connections: int, options: dict[str, Any]) -> Engine:
-    """Connections that begin transactions themselves, with a question for the time, and are looked at before they are
-    used: one on which the server said something while nobody asked, as that it goes, is asked whether it is there, and
-    so is one that was idle for long. Asking each time would be one more way to the server for each statement."""
+def postgres_engine(url: URL, connections: int, options: Mapping[str, str | int]) -> Engine:
+    """Connections that begin transactions themselves, in one message with a question for the time.
+
+    One that comes out of the pool is asked whether it is there where the server has said something meanwhile, such as
+    that it shuts down, or where it was idle for long. To ask each time would double the ways to the server; the price
+    of not asking is that of a server which vanishes without a word, calls on connections that were used just before
+    are told `Unreachable`, once.
+    """
     engine = sql.create_engine(
         url,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=BUSY_S,
         isolation_level="AUTOCOMMIT",
-        connect_args=options,
+        connect_args=dict(options),
     )
 
     @event.listens_for(engine, "checkin")

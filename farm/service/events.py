@@ -23,7 +23,7 @@ def after(db: Database, tenant: str, job_id: str, seq: int, *, limit: int = 500)
         .order_by(event.seq)
         .limit(limit)
     )
-    with db.look() as connection:
+    with db.read() as connection:
         find(connection, tenant, job_id)
         rows = connection.execute(asked).all()
     return tuple(EventRow(row.job, row.seq, row.at_ms, row.kind, json_of(row.data)) for row in rows)

@@ -78,10 +78,11 @@ def set_quota(db: Database, tenant_id: str, quota: TenantQuota, *, actor: str = 
     check_quota(quota)
     change = sql.update(tables.tenants).where(tenant_of.id == tenant_id).values(quota=text_of(quota))
     with db.write() as connection:
+        now_ms = db.now_ms(connection)
         row = connection.execute(change.returning(tables.tenants)).one_or_none()
         if row is None:
             raise NotFound("no such tenant", where=tenant_id[:80])
-        audit.write(connection, db.now_ms(connection), actor or "operator", "tenant.quota", tenant_id)
+        audit.write(connection, now_ms, actor or "operator", "tenant.quota", tenant_id)
     return _tenant(row)
 
 

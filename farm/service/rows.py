@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from core.codec import decode, encode
@@ -12,7 +11,6 @@ from farm.service.records import JobOrder, JobRow, Problem, Progress, Result, Sp
 from farm.service.states import WORKING, JobState, Wish
 
 NOT_BEGUN = Progress()
-KEPT = 1000  # texts that were read last, of a few kB at most
 
 
 def text_of(record: object) -> str:
@@ -25,7 +23,7 @@ def json_of(text: str) -> dict[str, Any]:
 
 def job_row(row: Row) -> JobRow:
     """The job of a row. How fast it gets on, and when it may end, is said only while somebody works on it."""
-    progress = _progress(row["progress"])
+    progress = decode(row["progress"].encode(), Progress)
     state = JobState(row["state"])
     if state not in WORKING and progress != NOT_BEGUN:
         progress = replace(progress, segments_running=0, frames_per_s=0.0, eta_low_s=None, eta_high_s=None)
@@ -41,7 +39,7 @@ def job_row(row: Row) -> JobRow:
         last_seq=row["last_seq"],
         title=row["title"],
         priority=row["priority"],
-        order=_order(row["job_order"]) if row["job_order"] is not None else None,
+        order=decode(row["job_order"].encode(), JobOrder) if row["job_order"] is not None else None,
         progress=progress,
         spent=Spent(row["gpu_ms"], row["core_ms"], row["cost_micros"], row["currency"]),
         problem=problem_of(row["problem"]),
@@ -54,19 +52,6 @@ def job_row(row: Row) -> JobRow:
         erased_ms=row["erased_ms"],
         key_id=row["key_id"],
     )
-
-
-# Who polls asks for the same jobs again and again, and reading these two is most of what a page of them takes.
-
-
-@lru_cache(KEPT)
-def _order(text: str) -> JobOrder:
-    return decode(text.encode(), JobOrder)
-
-
-@lru_cache(KEPT)
-def _progress(text: str) -> Progress:
-    return decode(text.encode(), Progress)
 
 
 def problem_of(text: str | None) -> Problem | None:

@@ -13,6 +13,8 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sql
+from psycopg.pq import TransactionStatus
+from sqlalchemy import event
 
 from core.errors import FarmError, InputError, StorageError
 from farm.service import database, jobs, tables
@@ -61,6 +63,43 @@ def test_a_look_is_one_statement_and_a_read_sees_one_state(db: Database) -> None
         assert reads.execute(count).scalar_one() == 1
         submit(db)
         assert reads.execute(count).scalar_one() == (2 if db.postgres else 1)
+
+
+def test_on_postgres_a_look_begins_no_transaction_and_all_else_one_in_one_message(postgres: Postgres) -> None:
+    with open_database(postgres.new_database()) as db:
+        tenants(db)
+        said: list[str] = []
+        event.listen(db._engine, "before_cursor_execute", lambda *told: said.append(told[2]))
+
+        def status(connection: sql.Connection) -> TransactionStatus:
+            connection.execute(sql.text("SELECT count(*) FROM jobs")).scalar_one()
+            driver: Any = connection.connection.driver_connection
+            return TransactionStatus(driver.info.transaction_status)
+
+        with db.look() as connection:
+            assert status(connection) is TransactionStatus.IDLE
+            with pytest.raises(AssertionError, match="no transaction"):
+                db.now_ms(connection)
+        assert len(said) == 1
+        for begin in (db.read, db.write):
+            said.clear()
+            with begin() as connection:
+                assert status(connection) is TransactionStatus.INTRANS
+                assert db.now_ms(connection) == db.now_ms(connection)
+            assert len(said) == 2
+
+
+def test_rows_are_the_same_as_one_by_one(db: Database) -> None:
+    tenants(db)
+    for title in ("plain", '"quoted" \\ {json} \x01 \u2028', "Ångström 🎬", "1e5", ""):
+        submit(db, title=title, labels={title[:3] or "x": title})
+    for asked in (sql.select(tables.jobs), sql.select(tables.jobs.c.id, tables.jobs.c.last_seq).limit(2)):
+        with db.look() as connection:
+            one_by_one = [dict(row) for row in connection.execute(asked.order_by(tables.jobs.c.id)).mappings()]
+            at_once = [dict(row) for row in db.rows(connection, asked.order_by(tables.jobs.c.id))]
+        assert sorted(at_once, key=lambda row: str(row["id"])) == one_by_one
+    with db.look() as connection:
+        assert list(db.rows(connection, sql.select(tables.jobs).where(sql.false()))) == []
 
 
 def test_two_that_start_at_once_migrate_once(postgres: Postgres, tmp_path: Path) -> None:
@@ -183,7 +222,7 @@ def test_a_connection_that_the_server_ended_is_replaced_before_it_is_used(postgr
         with db.look(), db.look(), db.look():
             pass  # three are open
         with psycopg.connect(url, autocommit=True) as other:
-            mine = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            mine = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'farm'"
             ended = other.execute(f"SELECT pg_terminate_backend(pid, 10000) {mine}").fetchall()
         assert ended == [(True,)] * 3
         for _ in range(3):
@@ -245,4 +284,5 @@ def test_the_clock_of_the_database(url: str) -> None:
     with open_database(url) as db, db.read() as connection:
         first = db.now_ms(connection)
         assert 1_700_000_000_000 < first <= db.now_ms(connection)
+        assert not db.postgres or first == db.now_ms(connection)
         assert first <= connection.execute(sql.select(db.clock())).scalar_one() <= first + 60_000
