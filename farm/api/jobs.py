@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from core.errors import FarmError
 from farm.api.auth import Ctx, Reader, Writer, again
 from farm.api.orders import idempotent, job_order, request_hash
 from farm.api.schemas import EVENT, Cursor, Id, JobList, JobView, NewJob, SegmentList
@@ -39,12 +40,15 @@ def submit(
 ) -> JobView:
     """Ask for a film."""
     sha256 = request_hash(body) if idempotency_key else ""
-    made = jobs.submitted(ctx.db, key.tenant, idempotency_key, sha256) if idempotency_key else None
-    if made is not None:
+    named = idempotency_key or ""
+    try:
+        order = job_order(body, ctx.db, key.tenant, ctx.settings)
+    except FarmError:  # of a request that is made again, the uploads may have been removed since
+        made = jobs.submitted(ctx.db, key.tenant, named, sha256) if named else None
+        if made is None:
+            raise
         done = Submitted(made, new=False)
     else:
-        order = job_order(body, ctx.db, key.tenant, ctx.settings)
-        named = idempotency_key or ""
         done = jobs.submit(ctx.db, key.tenant, order, key_id=key.id, idempotency=named, request_sha256=sha256)
     response.headers["Location"] = f"{ctx.settings.prefix}/v1/jobs/{done.job.id}"
     if not done.new:

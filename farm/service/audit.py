@@ -55,7 +55,7 @@ def write(
     seq, before = (last.seq + 1, last.hash) if last is not None else (1, "")
     made = AuditRow(seq, now_ms, actor, action, thing, decision, tuple(reasons), before, "")
     values = {**asdict(made), "reasons": text_of(made.reasons), "hash": hash_of(made)}
-    connection.execute(sql.insert(tables.audit).values(values))
+    connection.execute(sql.insert(tables.audit), values)
 
 
 def write_end(

@@ -359,7 +359,7 @@ def _insert(connection: Connection, now_ms: int, tenant: str, order: JobOrder, m
         "epoch_core_ms",
         "epoch_cost_micros",
     )
-    statement = sql.insert(tables.jobs).values(
+    values = dict(
         id=made,
         tenant=tenant,
         state=JobState.queued,
@@ -379,4 +379,4 @@ def _insert(connection: Connection, now_ms: int, tenant: str, order: JobOrder, m
         **dict.fromkeys(numbers, 0),
         **NO_LEASE,
     )
-    return connection.execute(statement.returning(tables.jobs)).mappings().one()
+    return connection.execute(sql.insert(tables.jobs).returning(tables.jobs), values).mappings().one()

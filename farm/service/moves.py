@@ -79,11 +79,9 @@ def tell(
     connection: Connection, now_ms: int, row: RowMapping, kind: EventKind, data: dict[str, object], *, before: int = 0
 ) -> None:
     """Write the event for which `change` made room: the last one of `row`, or `before` it."""
-    connection.execute(
-        sql.insert(tables.events).values(
-            job=row["id"], seq=row["last_seq"] - before, at_ms=now_ms, kind=kind, data=text_of(data)
-        )
-    )
+    seq = row["last_seq"] - before
+    values = {"job": row["id"], "seq": seq, "at_ms": now_ms, "kind": kind, "data": text_of(data)}
+    connection.execute(sql.insert(tables.events), values)
 
 
 def _tell_webhooks(connection: Connection, now_ms: int, row: RowMapping, data: dict[str, object]) -> None:

@@ -16,8 +16,8 @@ CLAIMS = 10  # of a key, as long as what was made with it is erased meanwhile
 def claim(connection: Connection, now_ms: int, tenant: str, name: str, request_sha256: str, made: str) -> bool:
     """Whether the key was free, and is that of `made`, a job or an upload, from now on."""
     values = {"tenant": tenant, "name": name, "request_sha256": request_sha256, "job": made, "created_ms": now_ms}
-    statement = insert(connection, tables.idempotency).values(values).on_conflict_do_nothing()
-    return connection.execute(statement.returning(known.job)).first() is not None
+    statement = insert(connection, tables.idempotency).on_conflict_do_nothing()
+    return connection.execute(statement.returning(known.job), values).first() is not None
 
 
 def made_with(connection: Connection, tenant: str, name: str, request_sha256: str) -> str | None:
