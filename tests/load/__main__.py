@@ -1,6 +1,7 @@
 """`make load`: many clients of one service, what they wait, and what memory it takes.
 
-    python -m tests.load [--seconds 120] [--way farm|serve] [--database sqlite|postgres] [--upload-mb 2048]
+    python -m tests.load [--seconds 120] [--way farm|serve] [--database sqlite|postgres] [--replicas 1]
+        [--upload-mb 2048]
 
 200 clients poll (150 the state of a job every 2 s, 50 a page of 50 jobs every 3 s), 50 watch events, one submits and
 erases twice a second, one pauses and resumes what is watched; 1,000 jobs are queued, of a tenant that may run none.
@@ -136,6 +137,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--way", choices=["farm", "serve"], default="farm")
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--replicas", type=int, default=1, help="with --way serve; several need --database postgres")
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--watchers", type=int, default=50)
     parser.add_argument("--queued", type=int, default=1000)
@@ -146,10 +148,10 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, ended)
     signal.alarm(int(wanted.seconds) + MORE_S)
-    told: dict[str, Any] = {"way": wanted.way, "database": wanted.database}
+    told: dict[str, Any] = {"way": wanted.way, "database": wanted.database, "replicas": wanted.replicas}
     with tempfile.TemporaryDirectory(prefix="farm-load-") as name:
         folder = Path(name)
-        with served(folder, wanted.way, wanted.database) as house:
+        with served(folder, wanted.way, wanted.database, wanted.replicas) as house:
             film = folder / "film.mp4"
             make(film)
             told |= asyncio.run(measured(house, wanted, film))

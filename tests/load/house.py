@@ -74,8 +74,9 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, way: str, database: str) -> Iterator[Served]:
-    """The service in `folder` on SQLite or PostgreSQL, with a tenant of the test's own; it ends with the context."""
+def served(folder: Path, way: str, database: str, replicas: int = 1) -> Iterator[Served]:
+    """The service in `folder` on SQLite or PostgreSQL, with a tenant of the test's own; it ends with the context.
+    `replicas`: how many answer on Ray Serve."""
     with ExitStack() as stack:
         url = f"sqlite:///{folder}/farm.db"
         if database == "postgres":
@@ -84,7 +85,8 @@ def served(folder: Path, way: str, database: str) -> Iterator[Served]:
             url = server.url("postgres")
         if way == "serve":
             head = stack.enter_context(ray_head(CORES))
-            args = {"data": str(folder / "data"), "database": url, "replicas": 1, "max_workers": 1}
+            args = {"data": str(folder / "data"), "database": url, "max_workers": 1}
+            args |= {"replicas": replicas, "min_replicas": replicas}
             address = deploy(head, filled_in(args, free_ports(1)[0]), folder / "serve.yaml")
             stack.callback(serve, head, "shutdown", "--yes")
             processes = [process for title in SERVE_PARTS for process in head.actors(title)]
