@@ -5,19 +5,18 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
 from core.errors import FarmError
-from farm.api.auth import Ctx, Reader, Writer, again
+from farm.api.auth import Ctx, JobReads, Reader, Writer
 from farm.api.orders import idempotent, job_order, request_hash
 from farm.api.schemas import EVENT, Cursor, Id, JobList, JobView, NewJob, SegmentList
 from farm.api.statuses import refuses
 from farm.api.stream import Stream, Watcher, follow
 from farm.api.views import job_view, moment, segment_view, written
 from farm.service import events, jobs, segments
-from farm.service.records import JobState, SegmentStage, Submitted
+from farm.service.records import JobState, KeyRow, SegmentStage, Submitted
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 MOST_A_PAGE = 200
@@ -58,19 +57,19 @@ def submit(
 
 @router.get("", operation_id="listJobs", response_model=JobList)
 async def listed(
-    ctx: Ctx,
-    key: Reader,
+    reads: JobReads,
     state: Annotated[list[JobState] | None, Query(description="Only jobs in one of these states.")] = None,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MOST_A_PAGE)] = 50,
 ) -> Response:
     """The tenant's jobs, newest first."""
 
-    def page() -> Response:
-        found = jobs.listed(ctx.db, key.tenant, states=tuple(state or ()), cursor=cursor, limit=limit)
-        return written(JobList(items=[job_view(row, ctx.settings.prefix) for row in found.items], next=found.cursor))
+    def page(key: KeyRow) -> Response:
+        found = jobs.listed(reads.ctx.db, key.tenant, states=tuple(state or ()), cursor=cursor, limit=limit)
+        prefix = reads.ctx.settings.prefix
+        return written(JobList(items=[job_view(row, prefix) for row in found.items], next=found.cursor))
 
-    return await ctx.ask(page)
+    return await reads(page)
 
 
 @router.get(
@@ -79,12 +78,16 @@ async def listed(
     response_model=JobView,
     responses={304: {"description": "The job is as it was."}},
 )
-async def get(job_id: Id, ctx: Ctx, key: Reader, if_none_match: Annotated[str | None, Header()] = None) -> Response:
-    row = await ctx.ask(jobs.get, ctx.db, key.tenant, job_id)
-    tag = f'"{row.id}-{row.version}"'
-    if if_none_match == tag:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
-    return written(job_view(row, ctx.settings.prefix), {"ETag": tag, "Cache-Control": "private, no-cache"})
+async def get(job_id: Id, reads: JobReads, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    def found(key: KeyRow) -> Response:
+        row = jobs.get(reads.ctx.db, key.tenant, job_id)
+        tag = f'"{row.id}-{row.version}"'
+        if if_none_match == tag:
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        return written(job_view(row, reads.ctx.settings.prefix), headers)
+
+    return await reads(found)
 
 
 @router.get(
@@ -94,23 +97,17 @@ async def get(job_id: Id, ctx: Ctx, key: Reader, if_none_match: Annotated[str | 
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def watch(
-    job_id: Id,
-    request: Request,
-    ctx: Ctx,
-    key: Reader,
-    last_event_id: Annotated[str, Header(pattern=EVENT)] = "",
+    job_id: Id, reads: JobReads, last_event_id: Annotated[str, Header(pattern=EVENT)] = ""
 ) -> StreamingResponse:
     """Events as they happen (text/event-stream), from the one after Last-Event-ID on."""
-    await run_in_threadpool(jobs.get, ctx.db, key.tenant, job_id)
-    watcher = Watcher(key.tenant, job_id)
+    ctx = reads.ctx
+    row = await reads(lambda key: jobs.get(ctx.db, key.tenant, job_id))
+    watcher = Watcher(row.tenant, job_id)
     made = follow(
-        ctx.db,
+        ctx,
         watcher,
         int(last_event_id or 0),
-        prefix=ctx.settings.prefix,
-        keep_alive_s=ctx.settings.keep_alive_s,
-        most_s=ctx.settings.stream_s,
-        check=again(request),
+        check=reads.caller.again,
     )
     ctx.hub.enter(watcher)
     return Stream(ctx.hub, watcher, made)

@@ -170,15 +170,21 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
+        first = getattr(request.state, "first", None)  # what would be told had there been no faults
+        try:
+            if first is not None:
+                await first()
+        except FarmError as refused:
+            return told(request, refused)
         if is_no_json(request, error.errors()):
             kind = request.headers["content-type"][:80]
             return problem(request, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{kind} is not what is read here")
         faults = [fault_text(fault) for fault in error.errors()[:SHOWN_FAULTS]]
-        first = faults[0] if faults else {"where": "", "what": "is not valid"}
+        one = faults[0] if faults else {"where": "", "what": "is not valid"}
         return problem(
             request,
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"{first['where']}: {first['what']}" if first["where"] else first["what"],
+            f"{one['where']}: {one['what']}" if one["where"] else one["what"],
             kind="InputError",
             hint="mend what `faults` names; the fields are described in /openapi.json",
             more={"faults": faults},

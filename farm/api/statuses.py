@@ -13,7 +13,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
-from farm.api.auth import key_of
+from farm.api.auth import caller_of, key_of
 from farm.api.context import context
 from farm.api.problems import MEDIA_TYPE
 
@@ -60,10 +60,10 @@ def statuses_of(route: APIRoute) -> set[HTTPStatus]:
     found = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}  # with a body that none takes
     taken = route.dependant
     needs = set(called(route.dependant.dependencies))
-    scoped = any(key_of in called(part.dependencies) for part in taken.dependencies)
+    scoped = any(caller_of in called(part.dependencies) for part in taken.dependencies if part.call is not key_of)
     if context in needs:
         found.add(HTTPStatus.SERVICE_UNAVAILABLE)
-    if key_of in needs:  # when a key was used last is written down, now and then
+    if caller_of in needs:  # when a key was used last is written down, now and then
         found |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
         found.add(HTTPStatus.INSUFFICIENT_STORAGE)
     if scoped:

@@ -19,6 +19,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from core.errors import FarmError
+from farm.api.context import Context
 from farm.api.views import job_view, moment
 from farm.service import events, jobs
 from farm.service.database import Database
@@ -149,35 +150,35 @@ def snapshot(row: JobRow, prefix: str) -> str:
     return f"event: job\ndata: {job_view(row, prefix).model_dump_json()}\n\n"
 
 
-async def follow(
-    db: Database,
-    watcher: Watcher,
-    last: int,
-    *,
-    prefix: str,
-    keep_alive_s: float,
-    most_s: float,
-    check: Callable[[], object],
-) -> AsyncIterator[str]:
+async def follow(ctx: Context, watcher: Watcher, last: int, *, check: Callable[[], object]) -> AsyncIterator[str]:
     """The events of a job after number `last`, then what comes, until the job has ended or is gone.
 
-    `check` is asked before anything is sent, and every `keep_alive_s`; the stream ends where it raises `NoKey`. After
-    `most_s` it ends too: who watches comes back, and is looked at as any other.
+    `check` is asked before anything is sent, and at every keep-alive; the stream ends where it raises `NoKey`. After
+    `stream_s` it ends too: who watches comes back, and is looked at as any other.
     """
     version = -1
     clock = asyncio.get_running_loop().time
-    end_s = clock() + most_s
+    end_s = clock() + ctx.settings.stream_s
+
+    def looked() -> tuple[JobRow, tuple[EventRow, ...]]:
+        check()
+        # The row first: what its last event says is in the table by then, and is sent before the end.
+        row = jobs.get(ctx.db, watcher.tenant, watcher.job)
+        return row, more() if row.last_seq > last else ()
+
+    def more() -> tuple[EventRow, ...]:
+        return events.after(ctx.db, watcher.tenant, watcher.job, last)
+
     yield f"retry: {RETRY_MS}\n\n"
     while not watcher.over and clock() < end_s:
         watcher.news.clear()
         try:
-            await run_in_threadpool(check)
-            # The row first: what its last event says is in the table by then, and is sent before the end.
-            row = await run_in_threadpool(jobs.get, db, watcher.tenant, watcher.job)
-            while rows := await run_in_threadpool(events.after, db, watcher.tenant, watcher.job, last):
+            row, rows = await ctx.ask(looked)
+            while rows:
                 for event in rows:
                     last = event.seq
                     yield message(event)
+                rows = await ctx.ask(more) if row.last_seq > last else ()
         except NotFound:
             yield "event: gone\ndata: {}\n\n"
             return
@@ -185,11 +186,11 @@ async def follow(
             return
         if row.version != version:
             version = row.version
-            yield snapshot(row, prefix)
+            yield snapshot(row, ctx.settings.prefix)
         if row.ended and last >= row.last_seq:
             yield "event: end\ndata: {}\n\n"
             return
         try:
-            await asyncio.wait_for(watcher.news.wait(), keep_alive_s)
+            await asyncio.wait_for(watcher.news.wait(), ctx.settings.keep_alive_s)
         except TimeoutError:
             yield ": still here\n\n"

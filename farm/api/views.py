@@ -56,7 +56,7 @@ def problem_view(problem: Problem | None) -> ProblemView | None:
 
 
 def job_view(row: JobRow, prefix: str) -> JobView:
-    spec = row.order.spec if row.order is not None else None
+    asked = row.asked
     progress, spent = row.progress, row.spent
     here = f"{prefix}/v1/jobs/{row.id}"
     links = {"self": here, "events": f"{here}/events", "segments": f"{here}/segments", "log": f"{here}/log"}
@@ -73,10 +73,10 @@ def job_view(row: JobRow, prefix: str) -> JobView:
         version=row.version,
         title=row.title,
         priority=row.priority,
-        labels=dict(row.order.labels) if row.order is not None else {},
-        target=spec.target.removeprefix(UPLOAD_SCHEME) if spec is not None else "",
-        swapper=spec.swapper if spec is not None else "",
-        wait_for_cast=row.order.wait_for_cast if row.order is not None else False,
+        labels=asked.labels if asked is not None else {},
+        target=asked.spec.target.removeprefix(UPLOAD_SCHEME) if asked is not None else "",
+        swapper=asked.spec.swapper if asked is not None else "",
+        wait_for_cast=asked is not None and asked.wait_for_cast,
         has_cast=row.has_cast,
         progress=ProgressView(
             stage=progress.stage,

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import sqlalchemy as sql
 from sqlalchemy import Connection, Engine, RowMapping, event
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -60,8 +61,25 @@ IDLE_S = 30.0  # what is silent for longer may have been forgotten by a firewall
 NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 BEGAN, IDLE_SINCE = "farm_began_ms", "farm_idle_since_s"
 
+# What a statement asks for as its `now`: the server's time, or what it is given.
+SERVERS_NOW: sql.ColumnElement[int] = sql.literal_column(NOW_MS, sql.BigInteger)
+GIVEN_NOW: sql.ColumnElement[int] = sql.bindparam("now_ms", type_=sql.BigInteger)
+
 Clock = Callable[[], int]
 Row = RowMapping | dict[str, Any]
+
+
+class Listing:
+    """A statement all of whose rows are taken at once; its columns have names of their own. SQLite is asked for one
+    text of them all: a thread gives way to the others at each row that it takes by itself."""
+
+    def __init__(self, asked: sql.Select[Any]) -> None:
+        self.rows = asked
+        self.names = asked.selected_columns.keys()
+        # In words of its own: as 30 columns and two functions the statement takes longer to make than to be answered.
+        quoted = ", ".join(map(sqlite.dialect().identifier_preparer.quote, self.names))
+        text = sql.literal_column(f"json_group_array(json_array({quoted}))", sql.Text)
+        self.text = sql.select(text).select_from(asked.subquery())
 
 
 class Database:
@@ -107,33 +125,33 @@ class Database:
     def now_ms(self, connection: Connection) -> int:
         """Milliseconds since 1970, by the database's clock. A server told its time when the transaction began, and
         that stays the answer, however long the transaction waited since. Not for `look`, which begins none: a part
-        of the statement asks for the time there (`clock`)."""
+        of the statement asks for the time there (`now`)."""
         assert not connection.get_execution_options().get("farm_alone", False), "no transaction began here"
-        if self._clock is not None:
-            return self._clock()
-        if not self.postgres:  # one machine: its clock is the database's
-            return time.time_ns() // 1_000_000
-        return int(connection.info[BEGAN])
+        return self._given_ms() if self._gives else int(connection.info[BEGAN])
 
-    def clock(self) -> sql.ColumnElement[int]:
-        """The same as a part of a statement, which then needs no transaction for it."""
-        if self._clock is not None or not self.postgres:
-            return sql.literal(
-                self._clock() if self._clock is not None else time.time_ns() // 1_000_000, sql.BigInteger
-            )
-        return sql.literal_column(NOW_MS, sql.BigInteger)
+    @property
+    def now(self) -> sql.ColumnElement[int]:
+        """The same as a part of a statement, which is executed with `given`."""
+        return GIVEN_NOW if self._gives else SERVERS_NOW
 
-    def rows(self, connection: Connection, asked: sql.Select[Any]) -> Sequence[Row]:
-        """All rows that are asked for, in no order, of a statement whose columns have names of their own. SQLite is
-        asked for one text of them all: a thread gives way to the others at each row that it takes by itself."""
+    def given(self) -> dict[str, int]:
+        """The parameters of a statement with `now` in it."""
+        return {"now_ms": self._given_ms()} if self._gives else {}
+
+    @property
+    def _gives(self) -> bool:
+        return not self.postgres or self._clock is not None
+
+    def _given_ms(self) -> int:
+        """SQLite's machine is this one, and so is its clock."""
+        return self._clock() if self._clock is not None else time.time_ns() // 1_000_000
+
+    def rows(self, connection: Connection, asked: Listing, parameters: Mapping[str, object]) -> Sequence[Row]:
+        """All rows that are asked for, in no order."""
         if self.postgres:
-            return connection.execute(asked).mappings().all()
-        # In words of its own: as 30 columns and two functions the statement takes longer to make than to be answered.
-        names = asked.selected_columns.keys()
-        quoted = ", ".join(map(connection.dialect.identifier_preparer.quote, names))
-        text = sql.literal_column(f"json_group_array(json_array({quoted}))", sql.Text)
-        told = connection.execute(sql.select(text).select_from(asked.subquery())).scalar_one()
-        return [dict(zip(names, row, strict=True)) for row in decode(told.encode(), list[list[Any]])]
+            return connection.execute(asked.rows, parameters).mappings().all()
+        told = connection.execute(asked.text, parameters).scalar_one()
+        return [dict(zip(asked.names, row, strict=True)) for row in decode(told.encode(), list[list[Any]])]
 
     @contextmanager
     def alone(self, name: str) -> Iterator[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sql
@@ -12,7 +13,7 @@ from core.codec import decode
 from core.errors import InputError
 from core.records import JobReport
 from farm.service import audit, bindings, erasing, naming, quotas, tables
-from farm.service.database import Database
+from farm.service.database import Database, Listing
 from farm.service.errors import Conflict, NotFound
 from farm.service.ids import make_cursor, new_id, read_cursor
 from farm.service.moves import NO_LEASE, change, insert, is_free, is_in, move, tell, tell_state
@@ -96,15 +97,26 @@ def listed(
 ) -> Page[JobRow]:
     """The tenant's jobs, the newest first; of these `states` where any are named."""
     name = f"jobs {tenant} {sorted(states)}"
-    asked = sql.select(tables.jobs).where(job.tenant == tenant, *visible())
+    wanted: dict[str, object] = {"tenant": tenant, "most": limit + 1}
     if states:
-        asked = asked.where(is_in(states))
+        wanted["states"] = sorted(states)
     if cursor is not None:
-        asked = asked.where(job.id < read_cursor(name, cursor)[0])
+        wanted["before"] = read_cursor(name, cursor)[0]
     with db.look() as connection:
-        rows = db.rows(connection, asked.order_by(job.id.desc()).limit(limit + 1))
+        rows = db.rows(connection, _page_of(bool(states), cursor is not None), wanted)
     items = tuple(sorted(map(job_row, rows), key=lambda row: row.id, reverse=True)[:limit])
     return Page(items, make_cursor(name, items[-1].id) if len(rows) > limit else None)
+
+
+@cache
+def _page_of(states: bool, cursor: bool) -> Listing:
+    """The statement of a page: of some states alone, behind a cursor."""
+    asked = sql.select(tables.jobs).where(job.tenant == sql.bindparam("tenant"), *visible())
+    if states:
+        asked = asked.where(job.state.in_(sql.bindparam("states", expanding=True)))
+    if cursor:
+        asked = asked.where(job.id < sql.bindparam("before"))
+    return Listing(asked.order_by(job.id.desc()).limit(sql.bindparam("most")))
 
 
 def jobs_by_state(db: Database) -> dict[JobState, int]:
@@ -261,11 +273,17 @@ def visible() -> list[ColumnElement[bool]]:
 
 def find(connection: Connection, tenant: str, job_id: str) -> RowMapping:
     """The row of a tenant's job; `NotFound`, in the same words and by the same query, for any other id."""
-    asked = sql.select(tables.jobs).where(job.id == job_id, job.tenant == tenant, *visible())
-    row = connection.execute(asked).mappings().one_or_none()
+    row = connection.execute(_one(), {"job_id": job_id, "tenant": tenant}).mappings().one_or_none()
     if row is None:
         raise NotFound("no such job", where=job_id[:80], hint="see the list of your jobs")
     return row
+
+
+@cache
+def _one() -> sql.Select[Any]:
+    """Built once: every call that names a job asks it, and to build it takes longer than to have it answered."""
+    one = [job.id == sql.bindparam("job_id"), job.tenant == sql.bindparam("tenant")]
+    return sql.select(tables.jobs).where(*one, *visible())
 
 
 def document(connection: Connection, job_id: str, name: str) -> str | None:

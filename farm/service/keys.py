@@ -11,6 +11,8 @@ import hmac
 import re
 import secrets
 from collections.abc import Collection
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import Row
@@ -155,25 +157,32 @@ def check_key(db: Database, secret: str) -> KeyRow:
     """
     form = FORM.fullmatch(secret)
     with db.look() as connection:
-        asked = sql.select(tables.api_keys, db.clock().label("now_ms")).where(key.id == (form.group(1) if form else ""))
-        row = connection.execute(asked).one_or_none()
+        wanted = {"key_id": form.group(1) if form else "", **db.given()}
+        row = connection.execute(_by_id(db.now), wanted).one_or_none()
     same = hmac.compare_digest(_hash(secret), row.sha256 if row is not None else NOBODY)
-    over = row is None or row.revoked_ms is not None or (row.expires_ms is not None and row.expires_ms <= row.now_ms)
+    over = row is None or row.revoked_ms is not None or (row.expires_ms is not None and row.expires_ms <= row.at_ms)
     if row is None or over or not same:
         raise NoKey("no key, or one that is not valid (any more)", hint="send Authorization: Bearer farm_...")
-    if row.used_ms is None or row.used_ms < row.now_ms - USED_EVERY_MS:
+    if row.used_ms is None or row.used_ms < row.at_ms - USED_EVERY_MS:
         with db.alone(f"key {row.id}") as mine:  # or all calls of that moment would wait to write the same
             if mine:
                 with db.write() as connection:
-                    connection.execute(sql.update(tables.api_keys).where(key.id == row.id).values(used_ms=row.now_ms))
+                    connection.execute(sql.update(tables.api_keys).where(key.id == row.id).values(used_ms=row.at_ms))
     return _key(row)
+
+
+@cache
+def _by_id(now: sql.ColumnElement[int]) -> sql.Select[Any]:
+    """To build a statement takes longer than to have it answered, and each call has a key."""
+    return sql.select(tables.api_keys, now.label("at_ms")).where(key.id == sql.bindparam("key_id"))
 
 
 def valid_hashes(db: Database) -> frozenset[bytes]:
     """The SHA-256 of every key that is valid, of all tenants."""
     with db.look() as connection:
-        lasts = sql.or_(key.expires_ms.is_(None), key.expires_ms > db.clock())
-        found = connection.execute(sql.select(key.sha256).where(key.revoked_ms.is_(None), lasts)).scalars()
+        lasts = sql.or_(key.expires_ms.is_(None), key.expires_ms > db.now)
+        asked = sql.select(key.sha256).where(key.revoked_ms.is_(None), lasts)
+        found = connection.execute(asked, db.given()).scalars()
         return frozenset(bytes.fromhex(one) for one in found)
 
 
@@ -211,7 +220,7 @@ def _hash(secret: str) -> str:
 
 
 def _key(row: Row[tuple[object, ...]]) -> KeyRow:
-    values = {name: value for name, value in row._mapping.items() if name not in {"sha256", "now_ms"}}
+    values = {name: value for name, value in row._mapping.items() if name not in {"sha256", "at_ms"}}
     return KeyRow(**{**values, "scopes": tuple(values["scopes"].split(" "))})
 
 

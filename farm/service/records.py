@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
+from core.codec import decode
 from core.records import JobSpec
 from farm.service.states import ENDED, WAITING, WORKING, JobState, Wish
 
@@ -75,6 +76,23 @@ class JobOrder:
     wait_for_cast: bool = False
     quality: bool = False
     priority: int = 0
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AskedSpec:
+    """Of a JobSpec."""
+
+    target: str
+    swapper: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Of a JobOrder: what its tenant is told of a job. JSON of an order is JSON of this, with more fields."""
+
+    spec: AskedSpec
+    wait_for_cast: bool = False
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -146,7 +164,7 @@ class JobRow:
     last_seq: int
     title: str
     priority: int
-    order: JobOrder | None
+    order_json: str | None
     progress: Progress
     spent: Spent
     problem: Problem | None
@@ -162,6 +180,16 @@ class JobRow:
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def order(self) -> JobOrder | None:
+        """What is asked for, whole. `InputError` for what another version wrote."""
+        return decode(self.order_json.encode(), JobOrder) if self.order_json is not None else None
+
+    @property
+    def asked(self) -> Asked | None:
+        """The parts of the order that are told of the job."""
+        return decode(self.order_json.encode(), Asked) if self.order_json is not None else None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.codec import decode, encode
 from farm.service.database import Row
-from farm.service.records import JobOrder, JobRow, Problem, Progress, Result, Spent
+from farm.service.records import JobRow, Problem, Progress, Result, Spent
 from farm.service.states import WORKING, JobState, Wish
 
 NOT_BEGUN = Progress()
@@ -39,7 +39,7 @@ def job_row(row: Row) -> JobRow:
         last_seq=row["last_seq"],
         title=row["title"],
         priority=row["priority"],
-        order=decode(row["job_order"].encode(), JobOrder) if row["job_order"] is not None else None,
+        order_json=row["job_order"],
         progress=progress,
         spent=Spent(row["gpu_ms"], row["core_ms"], row["cost_micros"], row["currency"]),
         problem=problem_of(row["problem"]),

@@ -18,7 +18,7 @@ from sqlalchemy import event
 
 from core.errors import FarmError, InputError, StorageError
 from farm.service import database, jobs, tables
-from farm.service.database import Database, open_database, parse_url
+from farm.service.database import Database, Listing, open_database, parse_url
 from farm.service.errors import Unreachable
 from farm.service.migrations import STEPS, Step, migrate
 from tests.farm.service.farmhouse import ACME, submit, tenants
@@ -93,13 +93,15 @@ def test_rows_are_the_same_as_one_by_one(db: Database) -> None:
     tenants(db)
     for title in ("plain", '"quoted" \\ {json} \x01 \u2028', "Ångström 🎬", "1e5", ""):
         submit(db, title=title, labels={title[:3] or "x": title})
-    for asked in (sql.select(tables.jobs), sql.select(tables.jobs.c.id, tables.jobs.c.last_seq).limit(2)):
+    some = sql.select(tables.jobs.c.id, tables.jobs.c.last_seq).limit(sql.bindparam("most"))
+    for asked, given in ((sql.select(tables.jobs), {}), (some, {"most": 2})):
+        ordered = asked.order_by(tables.jobs.c.id)
         with db.look() as connection:
-            one_by_one = [dict(row) for row in connection.execute(asked.order_by(tables.jobs.c.id)).mappings()]
-            at_once = [dict(row) for row in db.rows(connection, asked.order_by(tables.jobs.c.id))]
+            one_by_one = [dict(row) for row in connection.execute(ordered, given).mappings()]
+            at_once = [dict(row) for row in db.rows(connection, Listing(ordered), given)]
         assert sorted(at_once, key=lambda row: str(row["id"])) == one_by_one
     with db.look() as connection:
-        assert list(db.rows(connection, sql.select(tables.jobs).where(sql.false()))) == []
+        assert list(db.rows(connection, Listing(sql.select(tables.jobs).where(sql.false())), {})) == []
 
 
 def test_two_that_start_at_once_migrate_once(postgres: Postgres, tmp_path: Path) -> None:
@@ -285,4 +287,4 @@ def test_the_clock_of_the_database(url: str) -> None:
         first = db.now_ms(connection)
         assert 1_700_000_000_000 < first <= db.now_ms(connection)
         assert not db.postgres or first == db.now_ms(connection)
-        assert first <= connection.execute(sql.select(db.clock())).scalar_one() <= first + 60_000
+        assert first <= connection.execute(sql.select(db.now), db.given()).scalar_one() <= first + 60_000
