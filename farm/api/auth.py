@@ -26,7 +26,7 @@ DESCRIPTION = "An API key of the service, made by `farm serve` or POST /v1/keys.
 class Caller:
     """Who came with `secret` from `address`. Whose key that is, nobody has asked yet."""
 
-    ctx: Context
+    ctx: Context = field(repr=False)
     secret: str = field(repr=False)
     address: str
 
@@ -63,7 +63,7 @@ async def key_of(caller: Annotated[Caller, Depends(caller_of)]) -> KeyRow:
 
 
 def needs(scope: Scope) -> Callable[[KeyRow], Awaitable[KeyRow]]:
-    """A dependency: the key of a call that may `scope`. It waits for nothing, and so takes no thread."""
+    """A dependency: the key of a call that may `scope`."""
 
     async def checked(key: Annotated[KeyRow, Depends(key_of)]) -> KeyRow:
         return allowed(key, scope)
@@ -84,7 +84,7 @@ class Reads:
         return self.caller.ctx
 
     async def __call__(self, work: Callable[[KeyRow], Answer]) -> Answer:
-        """`work` with the key, once it is known that it may."""
+        """`work` with the key, once it is known that it may. Once a call: each counts."""
         return await self.ctx.ask(lambda: work(allowed(self.caller.key(), self.scope)))
 
 

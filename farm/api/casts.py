@@ -46,7 +46,7 @@ def sheet_text(ctx: Context, tenant: str, job_id: str) -> str:
     try:
         return (soon(ctx.places.cast_folder(row.id)) / CAST).read_bytes().decode()
     except FileNotFoundError:
-        if row.order is not None and row.order.wait_for_cast and not row.ended:
+        if row.asked is not None and row.asked.wait_for_cast and not row.ended:
             what, hint = f"the job is {row.state}: nobody was looked for yet", "wait until the state is casting"
         else:
             what, hint = "this job has no cast", "submit one with wait_for_cast: true"

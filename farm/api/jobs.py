@@ -103,12 +103,7 @@ async def watch(
     ctx = reads.ctx
     row = await reads(lambda key: jobs.get(ctx.db, key.tenant, job_id))
     watcher = Watcher(row.tenant, job_id)
-    made = follow(
-        ctx,
-        watcher,
-        int(last_event_id or 0),
-        check=reads.caller.again,
-    )
+    made = follow(ctx, watcher, int(last_event_id or 0), check=reads.caller.again)
     ctx.hub.enter(watcher)
     return Stream(ctx.hub, watcher, made)
 

@@ -28,6 +28,7 @@ from farm.service import audit, jobs, uploads
 from farm.service.errors import Conflict, NotFound
 from farm.service.records import UPLOAD_SCHEME, JobRow, Result
 from farm.service.resolving import cast_uploads
+from farm.service.rows import order_of
 from farm.versions import version_of
 
 router = APIRouter(tags=["results"])
@@ -167,11 +168,12 @@ def report(job_id: Id, ctx: Ctx, key: Reader) -> Response:
 
 def upload_names(ctx: Context, row: JobRow) -> dict[str, str]:
     """What the tenant calls the uploads of a job, by their ids."""
-    if row.order is None:
+    order = order_of(row)
+    if order is None:
         return {}
     known = {}
     cast = jobs.cast_of(ctx.db, row.tenant, row.id)
-    for upload in (*jobs.uploads_of(row.order), *(cast_uploads(cast) if cast is not None else ())):
+    for upload in (*jobs.uploads_of(order), *(cast_uploads(cast) if cast is not None else ())):
         with suppress(NotFound):
             known[upload] = uploads.get(ctx.db, row.tenant, upload).name
     return known
@@ -239,9 +241,9 @@ def film_of(ctx: Context, tenant: str, job_id: str, side: str) -> Film:
     if side == "after":
         made = result_of(row)
         return Film(made.place, made.sha256)
-    if row.order is None:
+    if row.asked is None:
         raise NotFound("the job was erased")
-    target = row.order.spec.target
+    target = row.asked.spec.target
     if not target.startswith(UPLOAD_SCHEME):
         return Film(target, "")
     upload = uploads.get(ctx.db, row.tenant, target.removeprefix(UPLOAD_SCHEME))

@@ -60,7 +60,8 @@ def statuses_of(route: APIRoute) -> set[HTTPStatus]:
     found = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}  # with a body that none takes
     taken = route.dependant
     needs = set(called(route.dependant.dependencies))
-    scoped = any(caller_of in called(part.dependencies) for part in taken.dependencies if part.call is not key_of)
+    asks = [part for part in taken.dependencies if caller_of in called(part.dependencies)]
+    scoped = any(part.call is not key_of for part in asks)  # `key_of` alone takes a key of any scope
     if context in needs:
         found.add(HTTPStatus.SERVICE_UNAVAILABLE)
     if caller_of in needs:  # when a key was used last is written down, now and then

@@ -19,7 +19,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from core.errors import FarmError
-from farm.api.context import Context
+from farm.api.context import THREADS, Context
 from farm.api.views import job_view, moment
 from farm.service import events, jobs
 from farm.service.database import Database
@@ -28,6 +28,7 @@ from farm.service.records import EventRow, JobRow
 
 RETRY_MS = 2000
 MOST_WATCHERS = 1000
+MOST_LOOKS = THREADS // 4  # of watchers at once; the other threads are left to all other calls
 Head = tuple[int, int]
 GONE: Head = (-1, -1)  # of a job that was erased
 
@@ -68,6 +69,7 @@ class Hub:
         self._tenants: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self.looks = asyncio.Semaphore(MOST_LOOKS)
 
     @property
     def watchers(self) -> int:
@@ -153,8 +155,8 @@ def snapshot(row: JobRow, prefix: str) -> str:
 async def follow(ctx: Context, watcher: Watcher, last: int, *, check: Callable[[], object]) -> AsyncIterator[str]:
     """The events of a job after number `last`, then what comes, until the job has ended or is gone.
 
-    `check` is asked before anything is sent, and at every keep-alive; the stream ends where it raises `NoKey`. After
-    `stream_s` it ends too: who watches comes back, and is looked at as any other.
+    `check` is asked before anything of the job is sent, and at every keep-alive; the stream ends where it raises
+    `NoKey`. After `stream_s` it ends too: who watches comes back, and is looked at as any other.
     """
     version = -1
     clock = asyncio.get_running_loop().time
@@ -173,12 +175,14 @@ async def follow(ctx: Context, watcher: Watcher, last: int, *, check: Callable[[
     while not watcher.over and clock() < end_s:
         watcher.news.clear()
         try:
-            row, rows = await ctx.ask(looked)
+            async with ctx.hub.looks:
+                row, rows = await ctx.ask(looked)
             while rows:
                 for event in rows:
                     last = event.seq
                     yield message(event)
-                rows = await ctx.ask(more) if row.last_seq > last else ()
+                async with ctx.hub.looks:
+                    rows = await ctx.ask(more) if row.last_seq > last else ()
         except NotFound:
             yield "event: gone\ndata: {}\n\n"
             return

@@ -29,7 +29,7 @@ def after(db: Database, tenant: str, job_id: str, seq: int, *, limit: int = 500)
 @cache
 def _after() -> sql.Select[Any]:
     asked = sql.select(tables.events).where(event.job == sql.bindparam("job_id"), event.seq > sql.bindparam("seq"))
-    return asked.order_by(event.seq).limit(sql.bindparam("most"))
+    return asked.order_by(event.seq).limit(sql.bindparam("most", type_=sql.BigInteger))
 
 
 def heads(db: Database, job_ids: Collection[str]) -> dict[str, tuple[int, int]]:

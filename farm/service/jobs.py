@@ -19,7 +19,7 @@ from farm.service.ids import make_cursor, new_id, read_cursor
 from farm.service.moves import NO_LEASE, change, insert, is_free, is_in, move, tell, tell_state
 from farm.service.records import UPLOAD_SCHEME, JobOrder, JobRow, Page, Progress, Submitted
 from farm.service.resolving import cast_uploads
-from farm.service.rows import job_row, text_of
+from farm.service.rows import job_row, order_of, text_of
 from farm.service.states import ENDED, WAITING, WORKING, JobState, Wish
 
 job = tables.jobs.c
@@ -116,7 +116,7 @@ def _page_of(states: bool, cursor: bool) -> Listing:
         asked = asked.where(job.state.in_(sql.bindparam("states", expanding=True)))
     if cursor:
         asked = asked.where(job.id < sql.bindparam("before"))
-    return Listing(asked.order_by(job.id.desc()).limit(sql.bindparam("most")))
+    return Listing(asked.order_by(job.id.desc()).limit(sql.bindparam("most", type_=sql.BigInteger)))
 
 
 def jobs_by_state(db: Database) -> dict[JobState, int]:
@@ -197,7 +197,7 @@ def put_cast(db: Database, tenant: str, job_id: str, toml: str, *, actor: str = 
     pictures = cast_uploads(toml)
     with db.write() as connection:
         now_ms = db.now_ms(connection)
-        order = job_row(find(connection, tenant, job_id)).order
+        order = order_of(job_row(find(connection, tenant, job_id)))
         if order is not None and not order.wait_for_cast:
             hint = "submit another job with wait_for_cast"
             raise Conflict("the job was submitted without wait_for_cast and takes no cast", where=job_id, hint=hint)

@@ -144,11 +144,6 @@ def new_secret() -> str:
     return f"farm_{made}_{secrets.token_urlsafe(SECRET_BYTES)}"
 
 
-def is_secret(text: str) -> bool:
-    """Whether a text has the form of a key."""
-    return FORM.fullmatch(text) is not None
-
-
 def check_key(db: Database, secret: str) -> KeyRow:
     """The key that `secret` is. `NoKey`, in the same words, for one that is unknown, altered, revoked or expired.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
-from core.codec import decode
 from core.records import JobSpec
 from farm.service.states import ENDED, WAITING, WORKING, JobState, Wish
 
@@ -81,15 +80,17 @@ class JobOrder:
 
 @dataclass(frozen=True)
 class AskedSpec:
-    """Of a JobSpec."""
+    """Of a JobSpec, with its defaults."""
 
     target: str
-    swapper: str
+    output: str
+    swapper: str = JobSpec.swapper
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Of a JobOrder: what its tenant is told of a job. JSON of an order is JSON of this, with more fields."""
+    """Of a JobOrder, with its defaults: what its tenant is told of a job. JSON of an order is JSON of this, with more
+    fields."""
 
     spec: AskedSpec
     wait_for_cast: bool = False
@@ -150,7 +151,9 @@ class JobRow:
     `epoch` grows with every lease, and whenever a job is taken from its coordinator: one whose epoch is not the row's
     has lost the job. `attempt` counts leases since the job was submitted or retried, `losses` the runs that
     ended with the pool or too many of its renderers since it got on. `wish` is what its owner asked
-    for and the coordinator has not done yet.
+    for and the coordinator has not done yet. `asked` is what most want to know of the order, above all who looks at a
+    whole page of jobs: None where it was erased, or cannot be read any more. `order_json` is all of it as it is kept
+    (`rows.order_of`).
     """
 
     id: str
@@ -164,7 +167,8 @@ class JobRow:
     last_seq: int
     title: str
     priority: int
-    order_json: str | None
+    asked: Asked | None
+    order_json: str | None = field(repr=False)
     progress: Progress
     spent: Spent
     problem: Problem | None
@@ -180,16 +184,6 @@ class JobRow:
     @property
     def ended(self) -> bool:
         return self.state in ENDED
-
-    @property
-    def order(self) -> JobOrder | None:
-        """What is asked for, whole. `InputError` for what another version wrote."""
-        return decode(self.order_json.encode(), JobOrder) if self.order_json is not None else None
-
-    @property
-    def asked(self) -> Asked | None:
-        """The parts of the order that are told of the job."""
-        return decode(self.order_json.encode(), Asked) if self.order_json is not None else None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from core.codec import decode, encode
+from core.errors import InputError
 from farm.service.database import Row
-from farm.service.records import JobRow, Problem, Progress, Result, Spent
+from farm.service.records import Asked, JobOrder, JobRow, Problem, Progress, Result, Spent
 from farm.service.states import WORKING, JobState, Wish
 
 NOT_BEGUN = Progress()
@@ -39,6 +40,7 @@ def job_row(row: Row) -> JobRow:
         last_seq=row["last_seq"],
         title=row["title"],
         priority=row["priority"],
+        asked=asked_of(row["job_order"]),
         order_json=row["job_order"],
         progress=progress,
         spent=Spent(row["gpu_ms"], row["core_ms"], row["cost_micros"], row["currency"]),
@@ -52,6 +54,20 @@ def job_row(row: Row) -> JobRow:
         erased_ms=row["erased_ms"],
         key_id=row["key_id"],
     )
+
+
+def asked_of(text: str | None) -> Asked | None:
+    """None too for an order that cannot be read: a page of jobs does not fail for one of them. The job does, when it is
+    to run (`order_of`)."""
+    try:
+        return decode(text.encode(), Asked) if text is not None else None
+    except InputError:
+        return None
+
+
+def order_of(row: JobRow) -> JobOrder | None:
+    """The whole order, None where it was erased. `InputError` for one that is not as this version writes them."""
+    return decode(row.order_json.encode(), JobOrder) if row.order_json is not None else None
 
 
 def problem_of(text: str | None) -> Problem | None:

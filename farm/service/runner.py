@@ -30,6 +30,7 @@ from farm.service.mirror import Mirror
 from farm.service.places import ServicePlaces
 from farm.service.records import Problem, Result
 from farm.service.resolving import resolve, resolve_cast, uploads_of_job
+from farm.service.rows import order_of
 from farm.settings import RunOptions, Settings
 from farm.sheet.job import SheetSpec, make_sheet
 from farm.store.whole import put_whole
@@ -75,8 +76,8 @@ class Runner:
         self._house = house
         self._terms = Terms(self.name, weight=weight, group=taken.held.tenant, most=most_segments)
         self._after = after
-        order = taken.row.order
-        title = (order.spec.target, order.spec.output) if order is not None else ("", "")
+        self._asked = asked = taken.row.asked
+        title = (asked.spec.target, asked.spec.output) if asked is not None else ("", "")
         self.mirror = Mirror(*title, house.prices, machine_of(house.settings.cores))
         self._why: Why = ""
         self._over: Problem | None = None  # why the film cannot be the result
@@ -153,7 +154,7 @@ class Runner:
 
     def _work(self) -> Callable[[], None]:
         """Do the job; what to write at its end."""
-        house, job_id, order = self._house, self.held.job, self.row.order
+        house, job_id, order = self._house, self.held.job, order_of(self.row)
         if order is None:
             raise PlanError("the job has no order")
         spec = resolve(house.db, house.places, job_id, order)
@@ -193,8 +194,7 @@ class Runner:
     def _succeed(self, report: JobReport) -> None:
         """The film is the job's result. One that has no room is refused, also when that is written at a later try and
         there is room by then; it is removed when that is written, so that no job has succeeded without its film."""
-        order = self.row.order
-        name = order.spec.output if order is not None else ""
+        name = self._asked.spec.output if self._asked is not None else ""
         result = Result(name, report.output, report.output_sha256, report.output_bytes)
         if self._over is None:
             try:
@@ -214,7 +214,7 @@ class Runner:
 
     def _ended(self, error: FarmError) -> Callable[[], None]:
         """What to write of a job that ended with `error`."""
-        db, order = self._house.db, self.row.order
+        db, asked = self._house.db, self._asked
         root = f"{self._house.places.root}/"
         what, hint = (text.replace(root, "") for text in (error.what, error.hint))
         problem = Problem(type(error).__name__, what, _hidden(error.where, root), hint, error.exit_code)
@@ -227,7 +227,7 @@ class Runner:
         if isinstance(error, LeaseLost | Unreachable) or error.what == BUSY:
             return lambda: held.give_back(db, self.held, wait_ms=WAIT_MS)
         of_cast = self.row.has_cast and self.mirror.at == "cast"
-        if isinstance(error, InputError) and of_cast and order is not None and order.wait_for_cast:
+        if isinstance(error, InputError) and of_cast and asked is not None and asked.wait_for_cast:
             return lambda: held.wait_for_cast(db, self.held, problem)
         return lambda: held.fail(db, self.held, problem, refused=isinstance(error, PolicyError))
 

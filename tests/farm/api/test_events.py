@@ -64,6 +64,19 @@ def test_events_come_in_order_and_again_from_where_one_left(house: House, http: 
     assert [line.split(" ")[1] for line in http.get(f"/v1/jobs/{job}/log").text.splitlines()].count("note") == 5
 
 
+def test_more_events_than_are_read_at_once(house: House, http: httpx.Client, job: str) -> None:
+    mine = taken(house, job)
+    held.report(house.db, mine, events=tuple(Event("note", {"text": str(number)}) for number in range(1200)))
+    http.post(f"/v1/jobs/{job}/cancel")
+    held.give_back(house.db, mine)
+    last = http.get(f"/v1/jobs/{job}").json()["last_event"]
+    assert last > 1200
+    for seen in (0, 1, 499, 500, 501, last - 1, last, 10**17):
+        numbers, kinds = read(house, job, str(seen))
+        assert numbers == list(range(seen + 1, last + 1))
+        assert kinds[-1] == "end"
+
+
 def test_a_quiet_job_says_that_it_is_there(house: House, job: str) -> None:
     with house.http() as client, client.stream("GET", f"/v1/jobs/{job}/events") as answer:
         lines = answer.iter_lines()

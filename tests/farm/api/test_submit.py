@@ -16,6 +16,7 @@ from farm.cli.main import main
 from farm.service import held, jobs
 from farm.service.records import Problem
 from farm.service.resolving import cast_uploads
+from farm.service.rows import order_of
 from farm.service.states import JobState
 from tests.farm.api.conftest import House
 from tests.farm.api.flows import film_bytes, picture_bytes, taken
@@ -86,7 +87,7 @@ def test_a_film_is_sent_with_its_cast(house: House, folder: Path, capsys: pytest
     (upload,) = cast_uploads(cast)
     first, second = cast_people(cast)
     assert (first["source"], second["ranges"][0]["source"]) == ([f"upload:{upload}"], f"upload:{upload}")
-    order = jobs.get(house.db, house.name, told["id"]).order
+    order = order_of(jobs.get(house.db, house.name, told["id"]))
     assert order is not None
     assert (order.wait_for_cast, order.spec.source, order.spec.detect_every) == (True, None, 2)
 

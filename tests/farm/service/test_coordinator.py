@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sql
 
 from farm.driver import run_job
 from farm.progress import StderrProgress
-from farm.service import jobs, keys, segments, uploads
+from farm.service import jobs, keys, segments, tables, uploads
 from farm.service.database import open_database
 from farm.service.errors import NotFound
 from farm.service.events import after
@@ -75,6 +76,21 @@ def test_jobs_of_two_tenants_become_films(farm: Farm, film: Path, tmp_path: Path
             assert row.spent.gpu_ms == 0
             assert row.spent.core_ms > 0
     assert keys.use_of(farm.db, OTHER).stored_bytes == len(film.read_bytes()) + expected.output_bytes
+
+
+@SQLITE
+@pytest.mark.parametrize("broken", ['{"spec":{"output":"o.mp4","select":7,"target":"a"}}', "no JSON"])
+def test_an_order_that_cannot_be_read_fails_its_job_and_no_other(farm: Farm, film: Path, broken: str) -> None:
+    bad, good = (farm.submit(order_of(farm.upload(film))) for _ in range(2))
+    with farm.db.write() as connection:
+        connection.execute(sql.update(tables.jobs).where(tables.jobs.c.id == bad).values(job_order=broken))
+    assert {row.id for row in jobs.listed(farm.db, ACME).items} == {bad, good}
+    with farm.working():
+        row = farm.ended(bad)
+        assert (row.state, row.attempt, row.epoch) == (S.failed, 1, 1)
+        assert row.problem is not None
+        assert "not a JobOrder" in row.problem.what
+        assert farm.ended(good).state is S.succeeded
 
 
 @SQLITE

@@ -8,11 +8,13 @@ import pytest
 import sqlalchemy as sql
 
 from core.errors import InputError
+from core.records import JobSpec
 from farm.service import held, jobs, keys, tables, uploads
 from farm.service.database import Database
 from farm.service.errors import Conflict, NoKey, NotFound, OverQuota, TooLong
 from farm.service.quotas import month_of
-from farm.service.records import Spent, TenantQuota
+from farm.service.records import Asked, AskedSpec, JobOrder, Spent, TenantQuota
+from farm.service.rows import asked_of, order_of
 from farm.service.states import JobState
 from tests.farm.service.farmhouse import ACME, OTHER, Hand, begin, job_in, order, submit, take, tenants
 
@@ -174,6 +176,52 @@ def test_pages_are_complete_whatever_is_added_meanwhile(db: Database) -> None:
     assert [row.id for row in jobs.listed(db, ACME, states=[JobState.cancelled]).items] == [made[2]]
     assert jobs.jobs_by_state(db)[JobState.cancelled] == 1
     assert set(jobs.jobs_by_state(db)) == set(JobState)
+
+
+def test_a_page_of_some_states_is_what_a_list_would_filter(db: Database) -> None:
+    """Again and again on the same connection, with another number of states each time: statements are kept."""
+    tenants(db)
+    made = {submit(db).id: JobState.queued for _ in range(9)}
+    for number, name in enumerate(made):
+        if number % 3 == 1:
+            jobs.cancel(db, ACME, name)
+            made[name] = JobState.cancelled
+        elif number % 3 == 2:
+            jobs.pause(db, ACME, name)
+            made[name] = JobState.paused
+    queued, cancelled, paused = JobState.queued, JobState.cancelled, JobState.paused
+    for states in [(queued, paused), (paused,), (queued, cancelled, paused), (), (cancelled, queued)] * 8:
+        expected = sorted((name for name, state in made.items() if not states or state in states), reverse=True)
+        seen: list[str] = []
+        cursor = None
+        while True:
+            page = jobs.listed(db, ACME, states=states, cursor=cursor, limit=2)
+            seen += [row.id for row in page.items]
+            if (cursor := page.cursor) is None:
+                break
+        assert seen == expected, states
+
+
+def test_what_is_told_of_an_order_is_the_orders_own(db: Database) -> None:
+    """Of one that says nothing but what it must, of one that says all, and in both by the same defaults."""
+    plain = JobOrder(JobSpec("s3://films/a.mp4", "out.mp4"))
+    full = order("title", wait_for_cast=True, priority=3, labels={"shot": "12", "": "\u2028"})
+    tenants(db)
+    for asked in (plain, full):
+        row = jobs.get(db, ACME, jobs.submit(db, ACME, asked).job.id)
+        assert order_of(row) == asked
+        told = row.asked
+        assert told is not None
+        assert (told.spec.target, told.spec.output, told.spec.swapper, told.wait_for_cast, told.labels) == (
+            asked.spec.target,
+            asked.spec.output,
+            asked.spec.swapper,
+            asked.wait_for_cast,
+            asked.labels,
+        )
+    assert asked_of('{"spec":{"target":"a","output":"b"}}') == Asked(AskedSpec("a", "b", plain.spec.swapper))
+    assert asked_of('{"spec":{}}') is None
+    assert asked_of("no JSON") is None
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "=", "AAAA", "\u00e9", "e30", "a" * 5000])
