@@ -113,7 +113,7 @@ def test_streams_leave_threads_to_other_calls(
             assert go.wait(HELD_S)
         return plain(db, tenant, job_id)
 
-    monkeypatch.setattr(stream.jobs, "get", held)
+    monkeypatch.setattr(jobs, "get", held)
     with ExitStack() as stack:
         stack.callback(go.set)
         client = stack.enter_context(house.http())
