@@ -181,8 +181,10 @@ async def follow(ctx: Context, watcher: Watcher, last: int, *, check: Callable[[
                 for event in rows:
                     last = event.seq
                     yield message(event)
+                if last >= row.last_seq:
+                    break
                 async with ctx.hub.looks:
-                    rows = await ctx.ask(more) if row.last_seq > last else ()
+                    rows = await ctx.ask(more)
         except NotFound:
             yield "event: gone\ndata: {}\n\n"
             return
