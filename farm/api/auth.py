@@ -51,7 +51,9 @@ class Bearer(HTTPBearer):
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
         given = await super().__call__(request)
         secret = given.credentials[:MOST_KEY] if given is not None else ""
-        return Caller(context_of(request), secret, request.client.host if request.client is not None else "")
+        found = Caller(context_of(request), secret, request.client.host if request.client is not None else "")
+        request.state.caller = found
+        return found
 
 
 caller_of = Bearer()
@@ -90,7 +92,7 @@ class Reads:
 
 def reads(scope: Scope) -> Callable[[Request, Caller], Awaitable[Reads]]:
     """A dependency: `Reads` for keys that may `scope`. A call with faults is told of its key first, as it is where
-    that is looked up before anything else (farm.api.problems)."""
+    that is looked up before anything else (`key_first`)."""
 
     async def made(request: Request, caller: Annotated[Caller, Depends(caller_of)]) -> Reads:
         found = Reads(caller, scope)
@@ -98,6 +100,16 @@ def reads(scope: Scope) -> Callable[[Request, Caller], Awaitable[Reads]]:
         return found
 
     return made
+
+
+async def key_first(request: Request) -> None:
+    """Before a call is told of its faults: what is told of its key comes before that, and a call counts whatever is
+    wrong with it. Nobody asked for the key where a body is no JSON, or the key is looked up together with what it
+    reads."""
+    if not hasattr(request.state, "caller"):
+        await key_of(await caller_of(request))
+    elif hasattr(request.state, "first"):
+        await request.state.first()
 
 
 def allowed(key: KeyRow, scope: Scope) -> KeyRow:

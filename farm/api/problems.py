@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from core.errors import FarmError, InputError, ModelError, PolicyError, StorageError
 from farm.api import schemas
+from farm.api.auth import key_first
 from farm.service import errors
 from farm.service.guard import CALLED
 
@@ -170,21 +171,19 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        first = getattr(request.state, "first", None)  # what would be told had there been no faults
         try:
-            if first is not None:
-                await first()
+            await key_first(request)
         except FarmError as refused:
             return told(request, refused)
         if is_no_json(request, error.errors()):
             kind = request.headers["content-type"][:80]
             return problem(request, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{kind} is not what is read here")
         faults = [fault_text(fault) for fault in error.errors()[:SHOWN_FAULTS]]
-        one = faults[0] if faults else {"where": "", "what": "is not valid"}
+        first = faults[0] if faults else {"where": "", "what": "is not valid"}
         return problem(
             request,
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"{one['where']}: {one['what']}" if one["where"] else one["what"],
+            f"{first['where']}: {first['what']}" if first["where"] else first["what"],
             kind="InputError",
             hint="mend what `faults` names; the fields are described in /openapi.json",
             more={"faults": faults},

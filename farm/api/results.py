@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 from starlette.concurrency import run_in_threadpool
 
 from core import codec
+from core.errors import InputError
 from farm.api import links
 from farm.api.auth import Ctx, Reader
 from farm.api.context import Context
@@ -168,7 +169,10 @@ def report(job_id: Id, ctx: Ctx, key: Reader) -> Response:
 
 def upload_names(ctx: Context, row: JobRow) -> dict[str, str]:
     """What the tenant calls the uploads of a job, by their ids."""
-    order = order_of(row)
+    try:
+        order = order_of(row)
+    except InputError:  # what became of the job can be told without
+        order = None
     if order is None:
         return {}
     known = {}
@@ -242,7 +246,7 @@ def film_of(ctx: Context, tenant: str, job_id: str, side: str) -> Film:
         made = result_of(row)
         return Film(made.place, made.sha256)
     if row.asked is None:
-        raise NotFound("the job was erased")
+        raise NotFound("what the job asked for cannot be read any more")
     target = row.asked.spec.target
     if not target.startswith(UPLOAD_SCHEME):
         return Film(target, "")

@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
@@ -28,8 +29,9 @@ from farm.service.records import EventRow, JobRow
 
 RETRY_MS = 2000
 MOST_WATCHERS = 1000
-MOST_LOOKS = THREADS // 4  # of watchers at once; the other threads are left to all other calls
+MOST_READING = THREADS // 4  # watchers at once; the other threads are left to all other calls
 Head = tuple[int, int]
+Answer = TypeVar("Answer")
 GONE: Head = (-1, -1)  # of a job that was erased
 
 
@@ -69,7 +71,7 @@ class Hub:
         self._tenants: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
-        self.looks = asyncio.Semaphore(MOST_LOOKS)
+        self._reading = asyncio.Semaphore(MOST_READING)
 
     @property
     def watchers(self) -> int:
@@ -109,6 +111,22 @@ class Hub:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+
+    async def read(self, ctx: Context, work: Callable[[], Answer]) -> Answer:
+        """`work` on one of the threads of which streams may have some. One whose watcher left has it until it is done;
+        `Unreachable` where the service is about to end."""
+        await self._reading.acquire()
+        if self._closed:
+            self._reading.release()
+            raise Unreachable("the service is about to end", hint="try again in a few seconds")
+        running = asyncio.ensure_future(ctx.ask(work))
+        running.add_done_callback(self._has_read)
+        return await asyncio.shield(running)
+
+    def _has_read(self, running: asyncio.Future[Any]) -> None:
+        self._reading.release()
+        if not running.cancelled():
+            running.exception()  # perhaps nobody is there to be told
 
     async def _look(self) -> None:
         """As long as somebody watches."""
@@ -155,7 +173,7 @@ def snapshot(row: JobRow, prefix: str) -> str:
 async def follow(ctx: Context, watcher: Watcher, last: int, *, check: Callable[[], object]) -> AsyncIterator[str]:
     """The events of a job after number `last`, then what comes, until the job has ended or is gone.
 
-    `check` is asked before anything of the job is sent, and at every keep-alive; the stream ends where it raises
+    `check` is asked whenever the job is looked at, which it is at every keep-alive; the stream ends where it raises
     `NoKey`. After `stream_s` it ends too: who watches comes back, and is looked at as any other.
     """
     version = -1
@@ -166,25 +184,27 @@ async def follow(ctx: Context, watcher: Watcher, last: int, *, check: Callable[[
         check()
         # The row first: what its last event says is in the table by then, and is sent before the end.
         row = jobs.get(ctx.db, watcher.tenant, watcher.job)
-        return row, more() if row.last_seq > last else ()
+        return row, unseen() if row.last_seq > last else ()
+
+    def unseen() -> tuple[EventRow, ...]:
+        return events.after(ctx.db, watcher.tenant, watcher.job, last)
 
     def more() -> tuple[EventRow, ...]:
-        return events.after(ctx.db, watcher.tenant, watcher.job, last)
+        check()
+        return unseen()
 
     yield f"retry: {RETRY_MS}\n\n"
     while not watcher.over and clock() < end_s:
         watcher.news.clear()
         try:
-            async with ctx.hub.looks:
-                row, rows = await ctx.ask(looked)
+            row, rows = await ctx.hub.read(ctx, looked)
             while rows:
                 for event in rows:
                     last = event.seq
                     yield message(event)
-                if last >= row.last_seq:
-                    break
-                async with ctx.hub.looks:
-                    rows = await ctx.ask(more)
+                if watcher.over or clock() >= end_s:
+                    return
+                rows = await ctx.hub.read(ctx, more) if row.last_seq > last else ()
         except NotFound:
             yield "event: gone\ndata: {}\n\n"
             return

@@ -152,7 +152,7 @@ class JobRow:
     has lost the job. `attempt` counts leases since the job was submitted or retried, `losses` the runs that
     ended with the pool or too many of its renderers since it got on. `wish` is what its owner asked
     for and the coordinator has not done yet. `asked` is what most want to know of the order, above all who looks at a
-    whole page of jobs: None where it was erased, or cannot be read any more. `order_json` is all of it as it is kept
+    whole page of jobs: None where it was erased, or that part cannot be read. `order_json` is all of it as it is kept
     (`rows.order_of`).
     """
 
@@ -167,7 +167,7 @@ class JobRow:
     last_seq: int
     title: str
     priority: int
-    asked: Asked | None
+    asked: Asked | None = field(repr=False)
     order_json: str | None = field(repr=False)
     progress: Progress
     spent: Spent

@@ -66,8 +66,13 @@ def asked_of(text: str | None) -> Asked | None:
 
 
 def order_of(row: JobRow) -> JobOrder | None:
-    """The whole order, None where it was erased. `InputError` for one that is not as this version writes them."""
-    return decode(row.order_json.encode(), JobOrder) if row.order_json is not None else None
+    """The whole order, None where it was erased. `InputError` for one that this version cannot read."""
+    try:
+        return decode(row.order_json.encode(), JobOrder) if row.order_json is not None else None
+    except InputError as error:
+        told = f"what was asked for cannot be read by this version of the service: {error.what}"
+        hint = "retry the job when the service is up to date, or submit it again"
+        raise InputError(told, where=row.id, hint=hint) from error
 
 
 def problem_of(text: str | None) -> Problem | None:

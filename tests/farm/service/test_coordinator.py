@@ -79,7 +79,16 @@ def test_jobs_of_two_tenants_become_films(farm: Farm, film: Path, tmp_path: Path
 
 
 @SQLITE
-@pytest.mark.parametrize("broken", ['{"spec":{"output":"o.mp4","select":7,"target":"a"}}', "no JSON"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{"spec":{"output":"o.mp4","select":7,"target":"a"}}',
+        '{"spec":{"output":"o.mp4","segment_s":"1/0","target":"a"}}',
+        '{"spec":' + '{"x":' * 100_000,
+        "no JSON",
+    ],
+    ids=["a wrong type", "no number", "too deep", "no JSON"],
+)
 def test_an_order_that_cannot_be_read_fails_its_job_and_no_other(farm: Farm, film: Path, broken: str) -> None:
     bad, good = (farm.submit(order_of(farm.upload(film))) for _ in range(2))
     with farm.db.write() as connection:
@@ -89,8 +98,15 @@ def test_an_order_that_cannot_be_read_fails_its_job_and_no_other(farm: Farm, fil
         row = farm.ended(bad)
         assert (row.state, row.attempt, row.epoch) == (S.failed, 1, 1)
         assert row.problem is not None
-        assert "not a JobOrder" in row.problem.what
+        assert "cannot be read by this version" in row.problem.what
         assert farm.ended(good).state is S.succeeded
+        jobs.retry(farm.db, ACME, bad)
+        again = farm.ended(bad)
+        assert again.state is S.failed
+        assert again.epoch > row.epoch
+        jobs.erase(farm.db, ACME, bad)
+        with pytest.raises(NotFound):
+            farm.row(bad)
 
 
 @SQLITE

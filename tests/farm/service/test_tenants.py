@@ -7,6 +7,7 @@ import re
 import pytest
 import sqlalchemy as sql
 
+from core.codec import decode
 from core.errors import InputError
 from core.records import JobSpec
 from farm.service import held, jobs, keys, tables, uploads
@@ -219,7 +220,9 @@ def test_what_is_told_of_an_order_is_the_orders_own(db: Database) -> None:
             asked.wait_for_cast,
             asked.labels,
         )
-    assert asked_of('{"spec":{"target":"a","output":"b"}}') == Asked(AskedSpec("a", "b", plain.spec.swapper))
+    short = '{"spec":{"target":"a","output":"b"}}'
+    told, whole = decode(short.encode(), Asked), decode(short.encode(), JobOrder)
+    assert told == Asked(AskedSpec("a", "b", whole.spec.swapper), whole.wait_for_cast, whole.labels)
     assert asked_of('{"spec":{}}') is None
     assert asked_of("no JSON") is None
 
