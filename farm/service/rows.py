@@ -12,6 +12,7 @@ from farm.service.records import Asked, JobOrder, JobRow, Problem, Progress, Res
 from farm.service.states import WORKING, JobState, Wish
 
 NOT_BEGUN = Progress()
+UNREADABLE = (InputError, ArithmeticError, RecursionError)  # a fraction over 0; a text that is nested beyond all bounds
 
 
 def text_of(record: object) -> str:
@@ -61,7 +62,7 @@ def asked_of(text: str | None) -> Asked | None:
     to run (`order_of`)."""
     try:
         return decode(text.encode(), Asked) if text is not None else None
-    except InputError:
+    except UNREADABLE:
         return None
 
 
@@ -69,8 +70,9 @@ def order_of(row: JobRow) -> JobOrder | None:
     """The whole order, None where it was erased. `InputError` for one that this version cannot read."""
     try:
         return decode(row.order_json.encode(), JobOrder) if row.order_json is not None else None
-    except InputError as error:
-        told = f"what was asked for cannot be read by this version of the service: {error.what}"
+    except UNREADABLE as error:
+        reason = error.what if isinstance(error, InputError) else str(error)
+        told = f"what was asked for cannot be read by this version of the service: {reason}"
         hint = "retry the job when the service is up to date, or submit it again"
         raise InputError(told, where=row.id, hint=hint) from error
 
