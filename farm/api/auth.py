@@ -102,14 +102,14 @@ def reads(scope: Scope) -> Callable[[Request, Caller], Awaitable[Reads]]:
     return made
 
 
-async def key_first(request: Request) -> None:
-    """Before a call is told of its faults: what is told of its key comes before that, and a call counts whatever is
-    wrong with it. Nobody asked for the key where a body is no JSON, or the key is looked up together with what it
-    reads."""
-    if not hasattr(request.state, "caller"):
-        await key_of(await caller_of(request))
-    elif hasattr(request.state, "first"):
+async def key_first(request: Request, *, of_body: bool) -> None:
+    """Before a call is told of its faults, `of_body` or of something else: what is told of its key comes before that,
+    and a call counts whatever is wrong with it. Nobody asked for the key where it is looked up together with what it
+    reads, or where a body is no JSON: that is found before all else, and no call that is open to all has a body."""
+    if hasattr(request.state, "first"):
         await request.state.first()
+    elif of_body and not hasattr(request.state, "caller"):
+        await key_of(await caller_of(request))
 
 
 def allowed(key: KeyRow, scope: Scope) -> KeyRow:

@@ -172,7 +172,7 @@ def add_handlers(app: FastAPI) -> None:
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         try:
-            await key_first(request)
+            await key_first(request, of_body=any(fault.get("loc", ())[:1] == ("body",) for fault in error.errors()))
         except FarmError as refused:
             return told(request, refused)
         if is_no_json(request, error.errors()):

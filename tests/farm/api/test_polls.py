@@ -56,6 +56,11 @@ def test_who_may_not_is_told_that_before_what_is_wrong(house: House, job: str) -
                 is_problem(client.post("/v1/jobs", content=body), status)
 
 
+def test_who_needs_no_key_is_told_what_is_wrong(house: House) -> None:
+    with httpx.Client(base_url=house.server.url) as nobody:
+        is_problem(nobody.get("/v1/files/x?download=%00"), 422)
+
+
 def test_a_call_counts_once_whatever_is_wrong_with_it(tmp_path: Path) -> None:
     with studio(tmp_path / "data", tmp_path, calls_a_second=NEVER, calls_at_once=4.0) as house, house.http() as client:
         is_problem(client.get("/v1/jobs/job_none"), 404)
